@@ -1,0 +1,81 @@
+//! Why Postgres did not take a batch, and so what happens next. The two that must never be mixed up: a row that no database
+//! would take (a dead letter, the rest goes on) and a database that takes nothing now (a pause, nothing is skipped). Only
+//! the statements that carry rows can blame a row.
+
+use std::error::Error as _;
+
+use sqlx::postgres::PgDatabaseError;
+
+#[derive(Debug)]
+pub enum Refusal {
+    /// A value among the rows is refused (SQLSTATE class 22 or 23).
+    Row(String),
+    /// The day's partition is gone: somebody dropped or detached it since it was made.
+    MissingDay,
+    /// Another transaction was in the way (class 40): the same again may work.
+    Again(anyhow::Error),
+    /// Anything else: connection, authentication, disk, read-only, schema.
+    Outage(anyhow::Error),
+}
+
+impl Refusal {
+    /// Of a statement that carries rows.
+    pub fn of_rows(error: sqlx::Error) -> Self {
+        let Some(database) = database_error(&error) else {
+            return Self::of_statement(error);
+        };
+        match database.code().get(..2) {
+            // A missing partition is reported as a check violation, but of no constraint.
+            Some("23") if database.code() == "23514" && database.constraint().is_none() => Self::MissingDay,
+            Some("22" | "23") => Self::Row(describe(database)),
+            _ => Self::of_statement(error),
+        }
+    }
+
+    /// Of a statement that carries none.
+    pub fn of_statement(error: sqlx::Error) -> Self {
+        let Some(database) = database_error(&error) else {
+            return Self::Outage(no_answer(&error));
+        };
+        let reason = anyhow::anyhow!("Postgres: {}", describe(database));
+        match database.code() {
+            code if code.starts_with("40") => Self::Again(reason),
+            "42P01" | "42703" | "42883" => {
+                Self::Outage(reason.context("the schema is not the one this version needs; run `consumer-db migrate`"))
+            }
+            _ => Self::Outage(reason),
+        }
+    }
+}
+
+/// An error of the connection, in one line.
+pub fn no_answer(error: &sqlx::Error) -> anyhow::Error {
+    match error.source() {
+        // The outer text repeats the source's.
+        Some(_) => anyhow::anyhow!("{error}"),
+        None => anyhow::anyhow!("Postgres: {error}"),
+    }
+}
+
+pub fn database_error(error: &sqlx::Error) -> Option<&PgDatabaseError> {
+    match error {
+        sqlx::Error::Database(error) => error.try_downcast_ref(),
+        _ => None,
+    }
+}
+
+/// Message, detail and SQLSTATE in one line. Values of a row may be in the detail: prices and symbols, no secrets.
+pub fn describe(error: &PgDatabaseError) -> String {
+    let mut text = format!("{} (SQLSTATE {}", error.message(), error.code());
+    if let Some(constraint) = error.constraint() {
+        text += &format!(", constraint {constraint}");
+    }
+    if let Some(column) = error.column() {
+        text += &format!(", column {column}");
+    }
+    text.push(')');
+    if let Some(hint) = error.hint() {
+        text += &format!(": {hint}");
+    }
+    text
+}

@@ -1,0 +1,1 @@
+copy ticks_staging from stdin (format binary)

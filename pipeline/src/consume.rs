@@ -1,0 +1,195 @@
+//! The consume loop and its one trait. A thread of its own polls the client and gathers records a partition; a task gives
+//! finished batches to the [`Sink`], one call at a time, while the next ones are gathered.
+//!
+//! Invariants:
+//! - An offset is committed only after the sink has said that everything below it is durable, and only by the member that
+//!   still owns the partition.
+//! - Batches of a partition meet end to end (see `partition.rs`).
+//! - What was gathered and not yet written is dropped at a rebalance: whoever owns the partition next starts where the sink
+//!   says. The rebalance callback does no I/O and waits for nothing.
+//! - A bad record becomes a dead letter, sent before the commit that passes it. An outage pauses: the same batch is tried
+//!   again with back-off, readiness says why, nothing is skipped.
+//!
+//! Crash points: before the write (nothing durable, read again); after the write, before the dead letters or the commit (read
+//! again, so a sink is idempotent and a dead letter may be sent twice); after the commit (nothing to do).
+
+mod context;
+mod partition;
+mod poll_loop;
+mod sink_task;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio_util::sync::CancellationToken;
+
+pub use crate::dead_letter::DeadLetter;
+
+use crate::admin::Health;
+use crate::dead_letter::DeadLetters;
+use crate::kafka::KafkaArgs;
+use crate::records::Records;
+use crate::telemetry::misconfigured;
+use crate::topic_id::TopicIds;
+use context::LoopContext;
+
+/// Records of one partition, ready to be written.
+#[derive(Clone, Debug)]
+pub struct PartitionBatch {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    /// `next_offset` of the batch before, or where the sink started.
+    pub start: i64,
+    /// At least the last offset + 1; moves over offsets that are never delivered (transaction markers, aborted records).
+    pub next_offset: i64,
+    /// May be empty where a long run of undelivered offsets is carried.
+    pub records: Records,
+}
+
+/// A partition that this member has just been given.
+#[derive(Clone, Debug)]
+pub struct Assigned {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    /// The group's committed offset, and the metadata it was committed with.
+    pub committed: Option<i64>,
+    pub metadata: String,
+    pub log_start: i64,
+    /// The last stable offset: what a read-committed consumer can reach.
+    pub log_end: i64,
+}
+
+/// What a sink says of one batch it has written.
+#[derive(Clone, Debug)]
+pub struct Written {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    /// Everything below is durable: the offset to commit.
+    pub commit: i64,
+    /// Committed with the offset.
+    pub metadata: String,
+    /// The batch's `next_offset`; or another offset, and then what was gathered is dropped and the loop goes on there.
+    pub resume_at: i64,
+}
+
+/// Why a sink could not do what it was asked.
+#[derive(Debug)]
+pub enum Fault {
+    /// The world is at fault and may mend itself: the same call is made again after a pause.
+    Outage(anyhow::Error),
+    /// Going on would break a promise, or needs a person: the consumer ends with this message.
+    Stop(anyhow::Error),
+}
+
+/// Where records go. The loop calls one method at a time.
+#[async_trait]
+pub trait Sink: Send + 'static {
+    /// The first offset to read of each assigned partition, in the same order. Called after each rebalance, and again when
+    /// the broker says that an offset is out of range.
+    async fn start(&mut self, assigned: &[Assigned]) -> Result<Vec<i64>, Fault>;
+
+    /// Makes the batches durable: at most one a partition, in order. After an outage it is called with the same batches.
+    async fn write(&mut self, batches: &[PartitionBatch]) -> Result<(Vec<Written>, Vec<DeadLetter>), Fault>;
+
+    /// Called every [`ConsumeConfig::idle_every`] while nothing is to be written.
+    async fn idle(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct ConsumeConfig {
+    pub topics: Vec<String>,
+    pub group: String,
+    /// A batch is cut at so many records, …
+    pub max_rows: usize,
+    /// … so many bytes, …
+    pub max_bytes: usize,
+    /// … or when its first record has waited this long.
+    pub max_age: Duration,
+    /// One due partition flushes all (a transaction a round), not only itself.
+    pub together: bool,
+    /// The most offsets that a batch may span; `None` for a sink that does not care.
+    pub max_span: Option<i64>,
+    /// While more is gathered than this and the sink is busy, partitions are paused.
+    pub buffer_bytes: usize,
+    /// How often [`Sink::idle`] is called.
+    pub idle_every: Duration,
+    /// How long a shutdown may take to write and commit what was gathered.
+    pub drain: Duration,
+}
+
+/// Consumes until `shutdown`, then writes and commits what was gathered, within [`ConsumeConfig::drain`].
+///
+/// # Errors
+/// [`crate::Misconfigured`] when no broker answers at the start or a topic does not exist; the sink's own message when it
+/// stops; a fatal client error.
+pub async fn consume(
+    config: ConsumeConfig,
+    kafka: &KafkaArgs,
+    sink: impl Sink,
+    health: Health,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let context = LoopContext::default();
+    let shared = context.shared.clone();
+    let consumer: BaseConsumer<LoopContext> =
+        kafka.consumer(Some(&config.group)).create_with_context(context).context("Kafka consumer settings")?;
+    let letters = DeadLetters::new(kafka, &config.group)?;
+    let topic_ids = TopicIds::new(kafka)?;
+
+    let (config_for_check, servers) = (config.clone(), kafka.kafka_bootstrap_servers.clone());
+    let consumer = tokio::task::spawn_blocking(move || {
+        check_topics(&consumer, &config_for_check, &servers)?;
+        let topics: Vec<&str> = config_for_check.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).context("subscribe")?;
+        anyhow::Ok(consumer)
+    })
+    .await??;
+
+    let (to_sink, commands) = tokio::sync::mpsc::unbounded_channel();
+    let (answer, answers) = std::sync::mpsc::channel();
+    let task = sink_task::SinkTask {
+        sink,
+        letters,
+        topic_ids,
+        health: health.clone(),
+        generation: shared.clone(),
+        bad_share: sink_task::BadShare::default(),
+    };
+    let sink_task = tokio::spawn(task.run(commands, answer));
+    let (done, finished) = tokio::sync::oneshot::channel();
+    let (close, closed) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("poll".to_owned()).spawn(move || {
+        let result = poll_loop::PollLoop::new(config, &consumer, shared, health, to_sink, answers, shutdown).run();
+        drop(done.send(result));
+        drop(consumer);
+        let _ = close.send(());
+    })?;
+    let result = finished.await.context("the poll thread ended")?;
+    sink_task.abort();
+    // Closing leaves the group, so that the others need not wait for a time-out; but it can wait without end for a broker
+    // that is gone, and the process does not wait with it.
+    drop(tokio::time::timeout(Duration::from_secs(5), closed).await);
+    result
+}
+
+fn check_topics(consumer: &BaseConsumer<LoopContext>, config: &ConsumeConfig, servers: &str) -> anyhow::Result<()> {
+    for topic in &config.topics {
+        let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).map_err(|error| {
+            misconfigured(format!(
+                "no Kafka broker answers at {servers}, set by --kafka-bootstrap-servers (KAFKA_BOOTSTRAP_SERVERS): {error}"
+            ))
+        })?;
+        let known = metadata.topics().iter().any(|found| found.name() == topic && !found.partitions().is_empty());
+        if !known {
+            return Err(misconfigured(format!(
+                "topic {topic} does not exist at {servers}; `tickstream topics apply` creates the declared topics"
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! What the client's callbacks leave for the loop. They run inside poll, so they only note: a rebalance bumps a generation
+//! that outdates whatever was begun before it. Must never happen here: I/O, or waiting.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaResult;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Statistics, TopicPartitionList};
+
+/// Shared by the callbacks, the poll loop and the sink task.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    generation: AtomicU64,
+    /// The newest assignment that the loop has not taken up yet.
+    rebalanced: Mutex<Option<Vec<(String, i32)>>>,
+}
+
+impl Shared {
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Outdates what was begun before.
+    pub fn next_generation(&self) -> u64 {
+        self.generation.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    pub fn take_rebalanced(&self) -> Option<Vec<(String, i32)>> {
+        self.rebalanced.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn rebalanced(&self, assignment: Vec<(String, i32)>) {
+        *self.rebalanced.lock().unwrap_or_else(PoisonError::into_inner) = Some(assignment);
+        self.next_generation();
+    }
+}
+
+#[derive(Default)]
+pub(super) struct LoopContext {
+    pub shared: Arc<Shared>,
+}
+
+impl ClientContext for LoopContext {
+    fn stats(&self, _: Statistics) {}
+}
+
+impl ConsumerContext for LoopContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        // Nothing is fetched until the sink has said where to start: the loop assigns then. Until it does, the member holds
+        // its partitions with nothing assigned, so that the group is not kept waiting.
+        let assigned = match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                if let Err(error) = consumer.assign(&TopicPartitionList::new()) {
+                    tracing::warn!(%error, "cannot acknowledge an assignment");
+                }
+                list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
+            }
+            _ => {
+                if let Err(error) = consumer.unassign() {
+                    tracing::warn!(%error, "cannot give partitions back");
+                }
+                Vec::new()
+            }
+        };
+        self.shared.rebalanced(assigned);
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::warn!(%error, ?offsets, "a commit was refused; the records are durable and will be skipped when read again");
+        }
+    }
+}

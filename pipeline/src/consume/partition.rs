@@ -1,0 +1,263 @@
+//! What is held of one assigned partition: records that are still gathered, batches that wait, the batch that is being
+//! written. Invariant: batches of a partition meet end to end, `start` of one is `next_offset` of the one before, whatever
+//! was delivered in between. Must never happen: an offset that no batch covers, or two.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::PartitionBatch;
+use crate::records::{Record, RecordBuffer};
+
+/// When a batch is cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub rows: usize,
+    pub bytes: usize,
+    pub age: Duration,
+    /// The most offsets that a batch may span.
+    pub span: Option<i64>,
+}
+
+pub(super) struct Partition {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    /// The first offset that the batch being gathered owes.
+    start: i64,
+    /// The next offset that may be delivered: all below were delivered, or never will be.
+    next: i64,
+    /// Everything below is durable.
+    durable: i64,
+    /// What the sink last wanted committed: offset and metadata.
+    commit: Option<(i64, String)>,
+    buffer: RecordBuffer,
+    since: Option<Instant>,
+    ready: VecDeque<PartitionBatch>,
+    ready_bytes: usize,
+    /// `next_offset` of the batch being written.
+    writing: Option<i64>,
+}
+
+impl Partition {
+    pub fn new(topic: Arc<str>, partition: i32, start: i64) -> Self {
+        Self {
+            topic,
+            partition,
+            start,
+            next: start,
+            durable: start,
+            commit: None,
+            buffer: RecordBuffer::new(),
+            since: None,
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            writing: None,
+        }
+    }
+
+    /// Makes room for a record at `offset`; false when it was taken before and must be passed over.
+    fn admit(&mut self, offset: i64, limits: &Limits) -> bool {
+        if offset < self.next {
+            return false;
+        }
+        self.cut_spans(offset + 1, limits);
+        true
+    }
+
+    /// Takes one record. Gives whether it was new.
+    pub fn push(
+        &mut self,
+        record: Record<'_>,
+        headers: Option<&rdkafka::message::BorrowedHeaders>,
+        limits: &Limits,
+    ) -> bool {
+        if !self.admit(record.offset, limits) {
+            return false;
+        }
+        self.buffer.push(record, headers);
+        self.pushed(record.offset, limits);
+        true
+    }
+
+    fn pushed(&mut self, offset: i64, limits: &Limits) {
+        self.next = offset + 1;
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+        }
+        if self.buffer.len() >= limits.rows || self.buffer.bytes() >= limits.bytes {
+            self.cut(self.next);
+        }
+    }
+
+    /// The log was read up to `position`: offsets below that were not delivered never will be.
+    pub fn reached(&mut self, position: i64, limits: &Limits) {
+        if position > self.next {
+            self.cut_spans(position, limits);
+            self.next = position;
+        }
+    }
+
+    /// Cuts while the batch that would end at `end` spans too many offsets.
+    fn cut_spans(&mut self, end: i64, limits: &Limits) {
+        while let Some(span) = limits.span.filter(|span| end - self.start > *span) {
+            self.cut(self.start + span);
+        }
+    }
+
+    fn cut(&mut self, next_offset: i64) {
+        self.ready_bytes += self.buffer.bytes();
+        self.ready.push_back(PartitionBatch {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            start: self.start,
+            next_offset,
+            records: self.buffer.finish(),
+        });
+        self.start = next_offset;
+        self.since = None;
+    }
+
+    /// Cuts what has been gathered, if anything.
+    pub fn cut_now(&mut self) {
+        if !self.buffer.is_empty() {
+            self.cut(self.next);
+        }
+    }
+
+    pub fn is_due(&self, limits: &Limits) -> bool {
+        !self.ready.is_empty() || self.since.is_some_and(|since| since.elapsed() >= limits.age)
+    }
+
+    /// The oldest batch that waits, now being written.
+    pub fn take_ready(&mut self) -> Option<PartitionBatch> {
+        let batch = self.ready.pop_front()?;
+        self.ready_bytes -= self.ready_bytes.min(bytes_of(&batch));
+        if self.ready.is_empty() {
+            self.ready_bytes = 0;
+        }
+        self.writing = Some(batch.next_offset);
+        Some(batch)
+    }
+
+    /// The batch being written is durable up to `durable`. `resume_at` says where the sink wants to go on: the batch's own
+    /// end, or elsewhere, and then true is given: everything held was dropped and the client must seek there.
+    pub fn written(&mut self, durable: i64, metadata: &str, resume_at: i64) -> bool {
+        let expected = self.writing.take();
+        if expected != Some(resume_at) {
+            *self = Self::new(self.topic.clone(), self.partition, resume_at);
+        }
+        self.durable = durable;
+        self.commit = Some((durable, metadata.to_owned()));
+        expected != Some(resume_at)
+    }
+
+    /// What to commit: offset and metadata, once something was written.
+    pub fn commit(&self) -> Option<(i64, &str)> {
+        self.commit.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str()))
+    }
+
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.buffer.is_empty() && self.ready.is_empty() && self.writing.is_none()
+    }
+
+    pub fn gathered_bytes(&self) -> usize {
+        self.buffer.bytes()
+    }
+
+    /// Bytes held, without those being written.
+    pub fn held_bytes(&self) -> usize {
+        self.buffer.bytes() + self.ready_bytes
+    }
+
+    pub fn next(&self) -> i64 {
+        self.next
+    }
+
+    /// How far the log is durable, trailing undelivered offsets counted in once nothing is held.
+    pub fn settled(&self) -> i64 {
+        if self.is_idle() { self.next } else { self.durable }
+    }
+}
+
+fn bytes_of(batch: &PartitionBatch) -> usize {
+    let records = &batch.records;
+    let bytes = |array: &arrow::array::BinaryArray| array.value_data().len();
+    records.len() * 32 + bytes(records.keys()) + bytes(records.values())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { rows: 3, bytes: 1 << 20, age: Duration::from_secs(3600), span: Some(10) };
+
+    fn push(partition: &mut Partition, offset: i64) -> bool {
+        if !partition.admit(offset, &LIMITS) {
+            return false;
+        }
+        partition.buffer.push_owned(Record { offset, timestamp_ms: 0, key: None, value: Some(b"v") }, &[]);
+        partition.pushed(offset, &LIMITS);
+        true
+    }
+
+    /// What has been cut: (start, next_offset, offsets).
+    fn taken(partition: &mut Partition) -> Vec<(i64, i64, Vec<i64>)> {
+        std::iter::from_fn(|| partition.ready.pop_front())
+            .map(|batch| (batch.start, batch.next_offset, batch.records.offsets().values().to_vec()))
+            .collect()
+    }
+
+    fn partition(start: i64) -> Partition {
+        Partition::new("t".into(), 0, start)
+    }
+
+    #[test]
+    fn batches_meet_end_to_end_over_undelivered_offsets() {
+        let mut p = partition(5);
+        for offset in [5, 6, 8, 12] {
+            assert!(push(&mut p, offset));
+        }
+        p.reached(14, &LIMITS);
+        p.cut_now();
+        assert_eq!(taken(&mut p), [(5, 9, vec![5, 6, 8]), (9, 14, vec![12])]);
+        assert_eq!((p.next(), p.is_idle()), (14, true));
+    }
+
+    #[test]
+    fn a_record_that_comes_again_is_passed_over() {
+        let mut p = partition(0);
+        assert!(push(&mut p, 0) && push(&mut p, 1) && !push(&mut p, 1) && !push(&mut p, 0));
+        p.cut_now();
+        assert_eq!(taken(&mut p), [(0, 2, vec![0, 1])]);
+    }
+
+    #[test]
+    fn no_batch_spans_too_much_and_long_runs_become_batches_without_rows() {
+        let mut p = partition(0);
+        push(&mut p, 2);
+        push(&mut p, 35);
+        p.reached(60, &LIMITS);
+        p.cut_now();
+        let cut = taken(&mut p);
+        assert_eq!(cut, [(0, 10, vec![2]), (10, 20, vec![]), (20, 30, vec![]), (30, 40, vec![35]), (40, 50, vec![])]);
+        push(&mut p, 60);
+        p.cut_now();
+        assert_eq!(taken(&mut p), [(50, 60, vec![]), (60, 61, vec![60])]);
+    }
+
+    #[test]
+    fn a_sink_that_goes_on_elsewhere_drops_what_is_held() {
+        let mut p = partition(0);
+        for offset in 0..4 {
+            push(&mut p, offset);
+        }
+        assert!(p.take_ready().is_some());
+        assert!(p.written(9, "", 9), "the winner reached further: seek");
+        assert_eq!((p.next(), p.settled(), p.is_idle()), (9, 9, true));
+        assert!(!push(&mut p, 8) && push(&mut p, 9));
+    }
+}

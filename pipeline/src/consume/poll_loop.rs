@@ -1,0 +1,524 @@
+//! The loop on its own thread: polls, gathers, hands batches over, commits. It never waits for the sink: while a write is
+//! under way it goes on gathering, and pauses its partitions when too much is held.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+use super::context::{LoopContext, Shared};
+use super::partition::{Limits, Partition};
+use super::sink_task::{Answer, Command};
+use super::{Assigned, ConsumeConfig, PartitionBatch, Written};
+use crate::admin::Health;
+use crate::records::Record;
+
+const POLL: Duration = Duration::from_millis(20);
+const ASK_BROKER: Duration = Duration::from_secs(5);
+/// Records polled before the loop looks at anything else.
+const RECORDS_A_TURN: usize = 1000;
+/// An assigned consumer with lag that has seen no record for this long says so.
+const NO_PROGRESS: Duration = Duration::from_secs(30);
+
+/// What one poll can give.
+enum Event<'a> {
+    Record(BorrowedMessage<'a>),
+    /// Reading has come to the end of some topic's partition of this number.
+    EndOfPartition(i32),
+    /// The position is not in the log any more, or the topic is another one.
+    OutOfRange(String),
+    /// The client copes, and tells.
+    Trouble(String),
+    Fatal(KafkaError),
+    Nothing,
+}
+
+pub(super) struct PollLoop<'c> {
+    config: ConsumeConfig,
+    limits: Limits,
+    consumer: &'c BaseConsumer<LoopContext>,
+    shared: Arc<Shared>,
+    health: Health,
+    to_sink: UnboundedSender<Command>,
+    answers: Receiver<Answer>,
+    shutdown: CancellationToken,
+    /// What the group gave this member.
+    assignment: Vec<(String, i32)>,
+    /// Filled once the sink has said where to start.
+    partitions: Vec<Partition>,
+    /// The partition of the last record: records come in runs.
+    last: usize,
+    /// The sink has been asked where to start, or must be, at this time.
+    start_at: Option<Instant>,
+    busy: bool,
+    paused: bool,
+    broker_trouble: bool,
+    last_record: Instant,
+    last_idle: Instant,
+    last_look: Instant,
+}
+
+impl<'c> PollLoop<'c> {
+    pub fn new(
+        config: ConsumeConfig,
+        consumer: &'c BaseConsumer<LoopContext>,
+        shared: Arc<Shared>,
+        health: Health,
+        to_sink: UnboundedSender<Command>,
+        answers: Receiver<Answer>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let limits = Limits {
+            rows: config.max_rows,
+            bytes: config.max_bytes,
+            age: config.max_age,
+            span: config.max_span,
+        };
+        let now = Instant::now();
+        health.set("assignment", Err("waiting for partitions".to_owned()));
+        Self {
+            config,
+            limits,
+            consumer,
+            shared,
+            health,
+            to_sink,
+            answers,
+            shutdown,
+            assignment: Vec::new(),
+            partitions: Vec::new(),
+            last: 0,
+            start_at: None,
+            busy: false,
+            paused: false,
+            broker_trouble: false,
+            last_record: now,
+            last_idle: now,
+            last_look: now,
+        }
+    }
+
+    pub fn run(mut self) -> anyhow::Result<()> {
+        while !self.shutdown.is_cancelled() {
+            self.health.beat();
+            self.take_up_rebalance();
+            self.take_answers()?;
+            self.ask_for_start();
+            self.poll()?;
+            self.hand_over(false)?;
+            self.look_around();
+        }
+        self.drain()
+    }
+
+    /// A rebalance outdates everything: what was gathered is dropped, the new owner reads it again.
+    fn take_up_rebalance(&mut self) {
+        let Some(assignment) = self.shared.take_rebalanced() else { return };
+        tracing::info!(partitions = assignment.len(), ?assignment, "assigned");
+        self.partitions.clear();
+        self.last = 0;
+        self.paused = false;
+        self.start_at = (!assignment.is_empty()).then(Instant::now);
+        if assignment.is_empty() {
+            self.health.set("assignment", Ok(()));
+        } else {
+            self.health.set("assignment", Err("finding where to start".to_owned()));
+        }
+        self.assignment = assignment;
+    }
+
+    /// Asks the sink where to start, once the broker has said what is committed and what the log holds.
+    fn ask_for_start(&mut self) {
+        if !self.start_at.is_some_and(|at| at <= Instant::now()) {
+            return;
+        }
+        match self.look_up_assigned() {
+            Ok(assigned) => {
+                let generation = self.shared.generation();
+                self.start_at = None;
+                self.send(Command::Start { generation, assigned });
+            }
+            Err(error) => {
+                self.broker_trouble(format!("{error:#}"));
+                self.start_at = Some(Instant::now() + Duration::from_secs(1));
+            }
+        }
+    }
+
+    fn look_up_assigned(&self) -> anyhow::Result<Vec<Assigned>> {
+        let timeout = Duration::from_secs(10);
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in &self.assignment {
+            list.add_partition(topic, *partition);
+        }
+        let committed = self.consumer.committed_offsets(list, timeout).context("reading committed offsets")?;
+        let mut assigned = Vec::with_capacity(self.assignment.len());
+        for element in committed.elements() {
+            element.error().with_context(|| format!("committed offset of {}", element.topic()))?;
+            let (log_start, log_end) = self
+                .consumer
+                .fetch_watermarks(element.topic(), element.partition(), timeout)
+                .with_context(|| format!("reading the ends of {}[{}]", element.topic(), element.partition()))?;
+            assigned.push(Assigned {
+                topic: element.topic().into(),
+                partition: element.partition(),
+                committed: match element.offset() {
+                    Offset::Offset(offset) => Some(offset),
+                    Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
+                },
+                metadata: element.metadata().to_owned(),
+                log_start,
+                log_end,
+            });
+        }
+        Ok(assigned)
+    }
+
+    fn send(&mut self, command: Command) {
+        // The task ends only with the loop; if it panicked, the next look at the answers says so.
+        self.busy = self.to_sink.send(command).is_ok();
+    }
+
+    fn take_answers(&mut self) -> anyhow::Result<()> {
+        loop {
+            match self.answers.try_recv() {
+                Ok(answer) => self.take_answer(answer)?,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => bail!("the sink task ended; its panic is in the log above"),
+            }
+        }
+    }
+
+    fn take_answer(&mut self, answer: Answer) -> anyhow::Result<()> {
+        self.busy = false;
+        let current = self.shared.generation();
+        match answer {
+            Answer::Started { generation, assigned, starts } if generation == current => self.assign(&assigned, &starts)?,
+            Answer::Written { generation, written } if generation == current => self.take_written(&written)?,
+            Answer::Started { .. } | Answer::Written { .. } | Answer::Outdated => {}
+            Answer::IdleDone => {}
+            Answer::Stopped(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, assigned: &[Assigned], starts: &[i64]) -> anyhow::Result<()> {
+        anyhow::ensure!(assigned.len() == starts.len(), "a sink gives one start a partition");
+        let mut list = TopicPartitionList::new();
+        self.partitions.clear();
+        for (partition, start) in assigned.iter().zip(starts) {
+            list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(*start))?;
+            self.partitions.push(Partition::new(partition.topic.clone(), partition.partition, *start));
+            tracing::info!(
+                topic = %partition.topic, partition = partition.partition, start, committed = partition.committed,
+                log_end = partition.log_end, "starting {}[{}] at {start}", partition.topic, partition.partition
+            );
+        }
+        self.consumer.assign(&list).context("assign")?;
+        self.paused = false;
+        self.last_record = Instant::now();
+        self.health.set("assignment", Ok(()));
+        self.health.set("broker", Ok(()));
+        Ok(())
+    }
+
+    fn take_written(&mut self, written: &[Written]) -> anyhow::Result<()> {
+        let mut commits = TopicPartitionList::new();
+        for done in written {
+            let held = self.partitions.iter_mut().find(|held| held.partition == done.partition && held.topic == done.topic);
+            let Some(held) = held else { continue };
+            let elsewhere = held.written(done.commit, &done.metadata, done.resume_at);
+            if elsewhere {
+                tracing::info!(topic = %done.topic, partition = done.partition, offset = done.resume_at, "going on elsewhere");
+                let seek = self.consumer.seek(&done.topic, done.partition, Offset::Offset(done.resume_at), Duration::from_secs(5));
+                if let Err(error) = seek {
+                    self.broker_trouble(format!("seek in {}: {error}", done.topic));
+                    self.restart();
+                    return Ok(());
+                }
+            }
+            let mut element = commits.add_partition(&done.topic, done.partition);
+            element.set_offset(Offset::Offset(done.commit))?;
+            element.set_metadata(done.metadata.as_str());
+        }
+        self.commit(&commits, CommitMode::Async);
+        Ok(())
+    }
+
+    fn commit(&self, commits: &TopicPartitionList, mode: CommitMode) {
+        if commits.count() == 0 {
+            return;
+        }
+        if let Err(error) = self.consumer.commit(commits, mode) {
+            tracing::warn!(%error, "a commit was refused; the records are durable and will be skipped when read again");
+        }
+    }
+
+    /// Finds anew where to start: what is held is dropped.
+    fn restart(&mut self) {
+        self.shared.next_generation();
+        self.partitions.clear();
+        if let Err(error) = self.consumer.assign(&TopicPartitionList::new()) {
+            tracing::warn!(%error, "cannot stop fetching");
+        }
+        self.start_at = Some(Instant::now() + Duration::from_secs(1));
+    }
+
+    fn poll(&mut self) -> anyhow::Result<()> {
+        let consumer = self.consumer;
+        let held: usize = self.partitions.iter().map(Partition::held_bytes).sum();
+        self.pause_or_resume(held)?;
+        let mut wait = POLL;
+        for _ in 0..RECORDS_A_TURN {
+            match next_event(consumer, wait) {
+                Event::Nothing => break,
+                Event::Record(message) => {
+                    self.gather(&message);
+                    if self.broker_trouble {
+                        self.broker_works();
+                    }
+                }
+                Event::EndOfPartition(partition) => self.reached_end(partition)?,
+                Event::OutOfRange(reason) => {
+                    tracing::warn!(reason, "a position is not in the log: finding anew where to start");
+                    self.restart();
+                    break;
+                }
+                Event::Trouble(reason) => self.broker_trouble(reason),
+                Event::Fatal(error) => return Err(error).context("the Kafka client cannot go on"),
+            }
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn gather(&mut self, message: &BorrowedMessage<'_>) {
+        let (topic, partition) = (message.topic(), message.partition());
+        let is_it = |held: &Partition| held.partition == partition && *held.topic == *topic;
+        if !self.partitions.get(self.last).is_some_and(is_it) {
+            // A record of a partition that is not held was fetched before a rebalance: its owner reads it.
+            let Some(index) = self.partitions.iter().position(is_it) else { return };
+            self.last = index;
+        }
+        let record = Record {
+            offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+            key: message.key(),
+            value: message.payload(),
+        };
+        self.partitions[self.last].push(record, message.headers(), &self.limits);
+        self.last_record = Instant::now();
+    }
+
+    /// Reading has come to an end: the client's position tells how far, over offsets that were never delivered. The event
+    /// names a partition number without its topic, so all topics' partitions of that number are asked.
+    fn reached_end(&mut self, partition: i32) -> anyhow::Result<()> {
+        let positions = self.consumer.position().context("asking for positions")?;
+        for element in positions.elements().iter().filter(|element| element.partition() == partition) {
+            let Offset::Offset(position) = element.offset() else { continue };
+            let held = self.partitions.iter_mut().find(|held| held.partition == partition && *held.topic == *element.topic());
+            if let Some(held) = held {
+                held.reached(position, &self.limits);
+            }
+        }
+        self.last_record = Instant::now();
+        if self.broker_trouble {
+            self.broker_works();
+        }
+        Ok(())
+    }
+
+    fn pause_or_resume(&mut self, held: usize) -> anyhow::Result<()> {
+        let too_much = self.busy && held > self.config.buffer_bytes;
+        if too_much && !self.paused {
+            // A short wait for the sink is cheaper than a pause, which throws away what was fetched ahead.
+            if let Ok(answer) = self.answers.recv_timeout(Duration::from_secs(1)) {
+                return self.take_answer(answer);
+            }
+            self.consumer.pause(&self.held_list()).context("pause")?;
+            self.paused = true;
+            metrics::counter!("tickstream_consumer_pauses_total").increment(1);
+        } else if self.paused && !too_much {
+            self.consumer.resume(&self.held_list()).context("resume")?;
+            self.paused = false;
+            self.last_record = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn held_list(&self) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for held in &self.partitions {
+            list.add_partition(&held.topic, held.partition);
+        }
+        list
+    }
+
+    /// Gives the sink what is due, or everything.
+    fn hand_over(&mut self, everything: bool) -> anyhow::Result<()> {
+        if self.busy || self.partitions.is_empty() {
+            return Ok(());
+        }
+        let due = self.partitions.iter().any(|held| held.is_due(&self.limits));
+        for held in &mut self.partitions {
+            if everything || (due && self.config.together) || held.is_due(&self.limits) {
+                if !held.has_ready() {
+                    held.cut_now();
+                }
+            }
+        }
+        let held: usize = self.partitions.iter().map(Partition::held_bytes).sum();
+        if held > self.config.buffer_bytes && !self.partitions.iter().any(Partition::has_ready) {
+            // Many partitions, none due: the largest goes first.
+            if let Some(largest) = self.partitions.iter_mut().max_by_key(|held| held.gathered_bytes()) {
+                largest.cut_now();
+            }
+        }
+        let batches: Vec<PartitionBatch> = self.partitions.iter_mut().filter_map(Partition::take_ready).collect();
+        if batches.is_empty() {
+            if self.last_idle.elapsed() >= self.config.idle_every {
+                self.last_idle = Instant::now();
+                self.send(Command::Idle { generation: self.shared.generation() });
+            }
+            return Ok(());
+        }
+        self.send(Command::Write { generation: self.shared.generation(), batches });
+        Ok(())
+    }
+
+    /// Once in a while: how far behind, whether the broker is back, whether nothing moves though there is something.
+    fn look_around(&mut self) {
+        if self.last_look.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        let asks = self.broker_trouble || self.last_record.elapsed() > NO_PROGRESS;
+        if asks && self.last_look.elapsed() < ASK_BROKER {
+            return;
+        }
+        self.last_look = Instant::now();
+        let mut ends = HashMap::new();
+        for held in &self.partitions {
+            let end = if asks {
+                self.consumer.fetch_watermarks(&held.topic, held.partition, Duration::from_secs(2)).map(|(_, end)| end)
+            } else {
+                Ok(cached_end(self.consumer, held).unwrap_or_else(|| held.next()))
+            };
+            match end {
+                Ok(end) => drop(ends.insert((held.topic.clone(), held.partition), end)),
+                Err(error) => {
+                    let reason = format!("{} is not reached: {error}", held.topic);
+                    self.broker_trouble(reason);
+                    return;
+                }
+            }
+        }
+        let mut stuck = None;
+        for held in &self.partitions {
+            let end = ends.get(&(held.topic.clone(), held.partition)).copied().unwrap_or_else(|| held.next());
+            let lag = (end - held.settled()).max(0);
+            let labels = [("topic", held.topic.to_string()), ("partition", held.partition.to_string())];
+            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+            metrics::gauge!("tickstream_consumer_lag", &labels).set(lag as f64);
+            if asks && !self.paused && end > held.next() {
+                stuck = Some(format!("no record of {}[{}] for {:?} though {lag} wait", held.topic, held.partition, self.last_record.elapsed()));
+            }
+        }
+        if self.broker_trouble && !self.partitions.is_empty() {
+            self.broker_works();
+        }
+        match stuck {
+            Some(reason) => self.health.set("progress", Err(reason)),
+            None => self.health.set("progress", Ok(())),
+        }
+    }
+
+    fn broker_trouble(&mut self, reason: String) {
+        self.broker_trouble = true;
+        self.health.set("broker", Err(reason));
+    }
+
+    fn broker_works(&mut self) {
+        self.broker_trouble = false;
+        self.health.set("broker", Ok(()));
+    }
+
+    /// Writes and commits what was gathered, within the time there is.
+    fn drain(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + self.config.drain;
+        self.health.set("shutdown", Err("shutting down".to_owned()));
+        loop {
+            if self.shared.take_rebalanced().is_some() {
+                tracing::info!("rebalanced while shutting down: the new owner reads what was gathered");
+                break;
+            }
+            self.hand_over(true)?;
+            if self.partitions.is_empty() || (!self.busy && self.partitions.iter().all(Partition::is_idle)) {
+                break;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                tracing::warn!("not everything could be written in time; it stays in the topic and is read again");
+                break;
+            }
+            match self.answers.recv_timeout(left) {
+                Ok(answer) => self.take_answer(answer)?,
+                Err(_) => continue,
+            }
+        }
+        // An asynchronous commit is sent by now; this one waits until the broker has taken it.
+        let mut commits = TopicPartitionList::new();
+        for held in &self.partitions {
+            if let Some((offset, metadata)) = held.commit() {
+                let mut element = commits.add_partition(&held.topic, held.partition);
+                element.set_offset(Offset::Offset(offset))?;
+                element.set_metadata(metadata);
+            }
+        }
+        self.commit(&commits, CommitMode::Sync);
+        self.consumer.unsubscribe();
+        Ok(())
+    }
+}
+
+fn next_event(consumer: &BaseConsumer<LoopContext>, wait: Duration) -> Event<'_> {
+    match consumer.poll(wait) {
+        None => Event::Nothing,
+        Some(Ok(message)) => Event::Record(message),
+        Some(Err(KafkaError::PartitionEOF(partition))) => Event::EndOfPartition(partition),
+        Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => Event::Fatal(error),
+        Some(Err(KafkaError::MessageConsumption(
+            code @ (RDKafkaErrorCode::OffsetOutOfRange
+            | RDKafkaErrorCode::AutoOffsetReset
+            | RDKafkaErrorCode::NoOffset
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition),
+        ))) => Event::OutOfRange(code.to_string()),
+        Some(Err(error)) => Event::Trouble(error.to_string()),
+    }
+}
+
+/// The end of the log as the last fetch told it.
+fn cached_end(consumer: &BaseConsumer<LoopContext>, held: &Partition) -> Option<i64> {
+    let name = std::ffi::CString::new(held.topic.as_bytes()).ok()?;
+    let (mut low, mut high) = (-1, -1);
+    // SAFETY: the client outlives the call, the name ends with a zero byte, both results are ours.
+    let code = unsafe {
+        rdkafka::bindings::rd_kafka_get_watermark_offsets(
+            consumer.client().native_ptr(),
+            name.as_ptr(),
+            held.partition,
+            &raw mut low,
+            &raw mut high,
+        )
+    };
+    (code == rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+}

@@ -1,0 +1,273 @@
+//! The event types, as every service sees them, and their identity. Field meanings and units are those of schemas/*.avsc,
+//! which are the contract. An event's id is made of the source's own words alone: nothing that a normalizer may later
+//! correct (price as a number, canonical symbol, interpreted time) may ever go into it, or a correction would be a second
+//! event beside the first.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::decimal::Decimal38;
+
+/// The namespace of every UUIDv5 made here. It is part of each event's identity, so it never changes.
+pub const EVENT_NAMESPACE: Uuid = Uuid::from_u128(0xb8d9e85f_cfe7_4541_9531_8649f69eaeee);
+
+/// The id of one event of one source: UUIDv5 over the four parts as netstrings (`8:coinbase,7:matches,7:BTC-USD,9:861234567,`),
+/// so that no two different quadruples share a text, and any language can make it again.
+///
+/// `id_space` keeps number ranges apart (trades, aggregate trades, spot, futures); `source_key` is the trade id, else the
+/// product's sequence, else the source's time with its price fields as received text.
+pub fn event_id(source: &str, id_space: &str, source_symbol: &str, source_key: &str) -> Uuid {
+    let parts = [source, id_space, source_symbol, source_key];
+    let mut name = String::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+    for part in parts {
+        name.push_str(&part.len().to_string());
+        name.push(':');
+        name.push_str(part);
+        name.push(',');
+    }
+    Uuid::new_v5(&EVENT_NAMESPACE, name.as_bytes())
+}
+
+/// One price as one source told it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriceTick {
+    pub event_id: Uuid,
+    /// 0 at first; a correction of the same `event_id` is one higher.
+    pub revision: i32,
+    pub source: String,
+    /// Canonical, `BTC-USD`.
+    pub symbol: String,
+    pub base: String,
+    pub quote: String,
+    pub kind: Kind,
+    pub price: Decimal38,
+    pub quantity: Option<Decimal38>,
+    pub bid: Option<Decimal38>,
+    pub ask: Option<Decimal38>,
+    /// In units of base.
+    pub volume_24h: Option<Decimal38>,
+    /// In units of quote.
+    pub quote_volume_24h: Option<Decimal38>,
+    pub market_cap: Option<Decimal38>,
+    pub change_24h_pct: Option<Decimal38>,
+    /// Microseconds UTC.
+    pub event_time: i64,
+    pub event_time_origin: EventTimeOrigin,
+    /// Microseconds UTC.
+    pub received_at: i64,
+    pub sequence: Option<i64>,
+    pub trade_id: Option<String>,
+    pub source_symbol: String,
+    pub payload_id: Uuid,
+    /// Microseconds UTC.
+    pub previous_event_time: Option<i64>,
+    pub previous_symbol: Option<String>,
+    pub retracted: bool,
+}
+
+/// A time in which a source may have said something that is not in the log. Published at opening and, with the same id, at closing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    pub id: Uuid,
+    pub source: String,
+    /// Empty: all of the source's.
+    pub symbols: Vec<String>,
+    pub reason: GapReason,
+    /// Microseconds UTC.
+    pub started_at: i64,
+    /// Microseconds UTC; `None` while the gap is open.
+    pub ended_at: Option<i64>,
+    pub detail: String,
+}
+
+/// The producer's word on one source, every ten seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceHealth {
+    pub source: String,
+    /// Microseconds UTC.
+    pub at: i64,
+    /// Microseconds UTC.
+    pub last_answer_at: Option<i64>,
+    /// `OK`, `FAILING` or `CONNECTING`.
+    pub state: String,
+    /// Requests left before the source's limit.
+    pub budget_left: Option<i64>,
+}
+
+/// What kind of price a tick is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Kind {
+    Trade,
+    Quote,
+    Ticker,
+    Reference,
+    Fx,
+}
+
+/// Whose clock `event_time` was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum EventTimeOrigin {
+    Source,
+    Received,
+}
+
+/// Why something may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum GapReason {
+    Disconnected,
+    PollFailed,
+    RateLimited,
+    Sequence,
+    Stale,
+    ProducerDown,
+    Overflow,
+}
+
+impl Kind {
+    /// In the order of the Avro symbols.
+    pub const ALL: &'static [Self] = &[Self::Trade, Self::Quote, Self::Ticker, Self::Reference, Self::Fx];
+
+    /// The Avro symbol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trade => "TRADE",
+            Self::Quote => "QUOTE",
+            Self::Ticker => "TICKER",
+            Self::Reference => "REFERENCE",
+            Self::Fx => "FX",
+        }
+    }
+}
+
+impl EventTimeOrigin {
+    /// In the order of the Avro symbols.
+    pub const ALL: &'static [Self] = &[Self::Source, Self::Received];
+
+    /// The Avro symbol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "SOURCE",
+            Self::Received => "RECEIVED",
+        }
+    }
+}
+
+impl GapReason {
+    /// In the order of the Avro symbols.
+    pub const ALL: &'static [Self] = &[
+        Self::Disconnected,
+        Self::PollFailed,
+        Self::RateLimited,
+        Self::Sequence,
+        Self::Stale,
+        Self::ProducerDown,
+        Self::Overflow,
+    ];
+
+    /// The Avro symbol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disconnected => "DISCONNECTED",
+            Self::PollFailed => "POLL_FAILED",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::Sequence => "SEQUENCE",
+            Self::Stale => "STALE",
+            Self::ProducerDown => "PRODUCER_DOWN",
+            Self::Overflow => "OVERFLOW",
+        }
+    }
+}
+
+/// A text that is none of an enumeration's symbols.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no known symbol")]
+pub struct UnknownSymbol(pub String);
+
+fn from_symbol<T: Copy>(all: &[T], as_str: fn(T) -> &'static str, symbol: &str) -> Result<T, UnknownSymbol> {
+    all.iter().copied().find(|&known| as_str(known) == symbol).ok_or_else(|| UnknownSymbol(symbol.to_owned()))
+}
+
+impl FromStr for Kind {
+    type Err = UnknownSymbol;
+
+    fn from_str(symbol: &str) -> Result<Self, UnknownSymbol> {
+        from_symbol(Self::ALL, Self::as_str, symbol)
+    }
+}
+
+impl FromStr for EventTimeOrigin {
+    type Err = UnknownSymbol;
+
+    fn from_str(symbol: &str) -> Result<Self, UnknownSymbol> {
+        from_symbol(Self::ALL, Self::as_str, symbol)
+    }
+}
+
+impl FromStr for GapReason {
+    type Err = UnknownSymbol;
+
+    fn from_str(symbol: &str) -> Result<Self, UnknownSymbol> {
+        from_symbol(Self::ALL, Self::as_str, symbol)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for EventTimeOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for GapReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_ids_never_change() {
+        // Python: uuid.uuid5(uuid.UUID("b8d9e85f-cfe7-4541-9531-8649f69eaeee"), "8:coinbase,7:matches,7:BTC-USD,9:861234567,")
+        let expected = "fc147fe3-a206-5b8f-80cc-d42b32b5df84";
+        assert_eq!(event_id("coinbase", "matches", "BTC-USD", "861234567").to_string(), expected);
+    }
+
+    #[test]
+    fn no_two_quadruples_share_an_id() {
+        let one = event_id("a", "b", "c", "d");
+        for other in [event_id("a", "b", "cd", ""), event_id("ab", "", "c", "d"), event_id("a", "b,1:c", "", "d"), event_id("b", "a", "c", "d")] {
+            assert_ne!(one, other);
+        }
+    }
+
+    #[test]
+    fn json_and_avro_use_one_spelling() {
+        for kind in Kind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+            assert_eq!(kind.as_str().parse(), Ok(*kind));
+        }
+        for reason in GapReason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+            assert_eq!(reason.as_str().parse(), Ok(*reason));
+        }
+        for origin in EventTimeOrigin::ALL {
+            assert_eq!(serde_json::to_value(origin).unwrap(), origin.as_str());
+            assert_eq!(origin.as_str().parse(), Ok(*origin));
+        }
+        assert_eq!("BARTER".parse::<Kind>(), Err(UnknownSymbol("BARTER".into())));
+    }
+}

@@ -1,0 +1,136 @@
+//! Arguments for every Kafka client, with each librdkafka default that loses or repeats records set otherwise. What is
+//! set here for safety cannot be overridden by `--kafka-property`.
+
+use std::str::FromStr;
+
+use clap::Args;
+use rdkafka::ClientConfig;
+
+#[derive(Args, Clone, Debug)]
+pub struct KafkaArgs {
+    /// Kafka brokers to start from, `host:port` separated by commas.
+    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
+    pub kafka_bootstrap_servers: String,
+    /// librdkafka settings passed through, `name=value` separated by commas (SASL, TLS, client.rack, …).
+    #[arg(long = "kafka-property", env = "KAFKA_PROPERTIES", value_delimiter = ',', value_name = "NAME=VALUE", hide_env_values = true)]
+    pub kafka_properties: Vec<KafkaProperty>,
+}
+
+/// One `name=value`. Its `Debug` shows no value: it may be a password.
+#[derive(Clone)]
+pub struct KafkaProperty {
+    name: String,
+    value: String,
+}
+
+impl std::fmt::Debug for KafkaProperty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}=…", self.name)
+    }
+}
+
+/// Settings that carry a promise; a user's property may not change them.
+const FIXED: &[&str] = &[
+    "acks",
+    "auto.offset.reset",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "isolation.level",
+];
+
+impl FromStr for KafkaProperty {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as security.protocol=SASL_SSL")?;
+        let name = name.trim();
+        if FIXED.contains(&name) {
+            return Err(format!("{name} is fixed: nothing lost and nothing twice depends on it"));
+        }
+        Ok(Self { name: name.to_owned(), value: value.trim().to_owned() })
+    }
+}
+
+impl KafkaArgs {
+    /// Clients that only ask: topics, offsets, ids.
+    #[must_use]
+    pub fn admin(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        for property in &self.kafka_properties {
+            config.set(&property.name, &property.value);
+        }
+        config
+            .set("bootstrap.servers", &self.kafka_bootstrap_servers)
+            .set("client.id", "tickstream")
+            .set("allow.auto.create.topics", "false")
+            .set("log_level", "4");
+        config
+    }
+
+    /// A consumer; without a group it can only be assigned. Commits are by hand, where to start is decided by code, and
+    /// prefetching is bounded so that a service stays under 100 MB.
+    #[must_use]
+    pub fn consumer(&self, group: Option<&str>) -> ClientConfig {
+        let mut config = self.admin();
+        config
+            .set("group.id", group.unwrap_or("tickstream-unused"))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("partition.assignment.strategy", "range")
+            .set("session.timeout.ms", "10000")
+            .set("heartbeat.interval.ms", "2000")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.message.max.bytes", "4194304")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("queued.min.messages", "50000")
+            .set("topic.metadata.refresh.interval.ms", "30000");
+        config
+    }
+
+    /// A producer that neither loses nor repeats what it was given while the process lives.
+    #[must_use]
+    pub fn producer(&self) -> ClientConfig {
+        let mut config = self.admin();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("compression.type", "zstd")
+            .set("linger.ms", "5")
+            .set("batch.size", "524288");
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(properties: &[&str]) -> KafkaArgs {
+        KafkaArgs {
+            kafka_bootstrap_servers: "broker:9092".to_owned(),
+            kafka_properties: properties.iter().map(|text| text.parse().expect("a good property")).collect(),
+        }
+    }
+
+    #[test]
+    fn a_property_is_passed_through() {
+        let config = args(&["security.protocol=SASL_SSL", "sasl.password=a=b"]).producer();
+        assert_eq!(config.get("security.protocol"), Some("SASL_SSL"));
+        assert_eq!(config.get("sasl.password"), Some("a=b"));
+        assert_eq!(config.get("enable.idempotence"), Some("true"));
+    }
+
+    #[test]
+    fn a_promise_cannot_be_overridden_and_a_password_is_not_shown() {
+        assert!("enable.auto.commit=true".parse::<KafkaProperty>().is_err_and(|error| error.contains("is fixed")));
+        assert!("sasl.password".parse::<KafkaProperty>().is_err());
+        assert!(!format!("{:?}", args(&["sasl.password=hunter2"])).contains("hunter2"));
+    }
+}

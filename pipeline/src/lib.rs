@@ -1,0 +1,19 @@
+//! The ground floor of every service: events and their Avro codecs, Kafka client arguments, the consume loop and its one
+//! trait [`consume::Sink`], dead letters, the admin server, telemetry, lake keys and the object store. Knows no source, no
+//! sink and no service, and must never import one.
+
+pub mod admin;
+pub mod consume;
+pub mod dead_letter;
+pub mod decimal;
+pub mod events;
+pub mod kafka;
+pub mod lake;
+pub mod records;
+pub mod store;
+pub mod telemetry;
+pub mod topic_id;
+pub mod topics;
+pub mod codec { #[derive(Clone,Copy,Debug,PartialEq,Eq)] pub enum RecordType { PriceTick, Gap, SourceHealth } }
+
+pub use telemetry::{Misconfigured, exit_code, main, misconfigured};

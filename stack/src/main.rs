@@ -1,0 +1,47 @@
+//! `stack up` starts the local stack and waits; `stack demo` runs the whole of tickstream on it.
+
+mod env_file;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use pipeline::telemetry::LogArgs;
+use tokio_util::sync::CancellationToken;
+
+/// The local stack: Apache Kafka, Postgres and an S3 server on free ports of 127.0.0.1.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Starts the servers, prints where they are, and runs until Ctrl-C.
+    Up(up::UpArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    pipeline::main("stack", &cli.log, |shutdown| run(cli.command, shutdown))
+}
+
+async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<()> {
+    match command {
+        Command::Up(args) => up::run(args, shutdown).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}
