@@ -1,0 +1,5 @@
+//! The consume loop, dead letters and topic ids against a real broker.
+
+mod broker;
+mod consuming;
+mod topic_ids;
