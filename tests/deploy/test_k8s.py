@@ -1,0 +1,142 @@
+"""The manifests render, fit the API's schemas, and hold to the rules that the pods are run by."""
+
+import re
+
+import kubernetes_validate
+import pytest
+from conftest import READ_BY_LIBRARIES, ROOT, SERVICES, env_twins, render
+
+# Renders its configuration below /opt/kafka at start.
+WRITABLE_ROOT = {"kafka"}
+KUBERNETES = ["1.31.0", "1.34.0", "1.37.0"]
+
+
+def containers(pod, init=True):
+    return (pod.get("initContainers", []) if init else []) + pod["containers"]
+
+
+def every_container(pods):
+    return [(f"{name}/{container['name']}", container) for name, pod in pods.items() for container in containers(pod)]
+
+
+@pytest.mark.parametrize("kubernetes", KUBERNETES)
+@pytest.mark.parametrize("folder", ["k8s/base", "k8s/overlays/local"])
+def test_fits_the_schemas(folder, kubernetes):
+    documents = render(folder)
+    assert len(documents) > 5
+    for document in documents:
+        kubernetes_validate.validate(document, kubernetes, strict=True)
+
+
+def test_no_object_twice_and_all_in_one_namespace(local):
+    names = [(document["kind"], document["metadata"]["name"]) for document in local]
+    assert len(names) == len(set(names))
+    for document in local:
+        if document["kind"] != "Namespace":
+            assert document["metadata"]["namespace"] == "tickstream", document["metadata"]["name"]
+
+
+def test_every_part_is_there(workloads):
+    assert set(workloads) == {*SERVICES, "topics", "kafka", "postgres", "s3"}
+
+
+def test_images_are_pinned_and_ours_are_of_this_version(pods, version):
+    for name, container in every_container(pods):
+        image, _, tag = container["image"].partition(":")
+        assert tag and tag != "latest", f"{name}: {container['image']}"
+        assert container["imagePullPolicy"] == "IfNotPresent", name
+        if image.startswith("tickstream/"):
+            assert tag == version, name
+
+
+def test_images_have_a_target_in_the_dockerfile(pods):
+    targets = set(re.findall(r"^FROM \S+ AS (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+    ours = {container["image"].split("/")[1].split(":")[0] for _, container in every_container(pods)
+            if container["image"].startswith("tickstream/")}
+    assert ours and ours <= targets
+
+
+def test_pods_are_not_root_and_hold_no_token(pods):
+    for name, pod in pods.items():
+        security = pod["securityContext"]
+        assert security["runAsNonRoot"] is True and security["runAsUser"] > 0, name
+        assert security["seccompProfile"]["type"] == "RuntimeDefault", name
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["serviceAccountName"] != "default", name
+        assert pod["enableServiceLinks"] is False, f"{name}: KAFKA_PORT and its like would reach the environment"
+
+
+def test_containers_are_confined(pods):
+    for name, container in every_container(pods):
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False, name
+        assert security["capabilities"]["drop"] == ["ALL"], name
+        assert "runAsUser" not in security and "privileged" not in security, name
+        assert security["readOnlyRootFilesystem"] is (name.split("/")[1] not in WRITABLE_ROOT), name
+
+
+def test_containers_say_what_they_need(pods):
+    for name, container in every_container(pods):
+        resources = container["resources"]
+        assert {"cpu", "memory"} <= resources["requests"].keys(), name
+        assert "memory" in resources["limits"], name
+
+
+def test_what_keeps_running_is_probed(workloads, pods):
+    for name, workload in workloads.items():
+        if workload["kind"] == "Job":
+            continue
+        for container in containers(pods[name], init=False):
+            assert {"livenessProbe", "readinessProbe", "startupProbe"} <= container.keys(), name
+            if name in SERVICES:
+                assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "admin"}, name
+                assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}, name
+                assert {"name": "admin", "containerPort": 9100} in container["ports"], name
+
+
+def test_grace_is_above_the_drain(pods):
+    drains = [int(seconds) for path in ROOT.glob("*/src/**/*.rs")
+              for seconds in re.findall(r"DRAIN\w*: Duration = Duration::from_secs\((\d+)\)", path.read_text())]
+    assert drains, "no service says how long it drains"
+    for name in SERVICES:
+        assert pods[name]["terminationGracePeriodSeconds"] >= max(drains) + 10, name
+
+
+def test_services_reach_pods(local, workloads):
+    for service in (document for document in local if document["kind"] == "Service"):
+        [name] = service["spec"]["selector"].values()
+        template = workloads[name]["spec"]["template"]
+        assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items(), name
+        ports = {port["name"] for container in template["spec"]["containers"] for port in container["ports"]}
+        for port in service["spec"]["ports"]:
+            assert port["targetPort"] in ports, name
+
+
+def environment(container, local):
+    """What a container's environment holds, from its own list and from the maps and secrets it names."""
+    held = {entry["name"] for entry in container.get("env", [])}
+    for source in container.get("envFrom", []):
+        kind, reference = ("ConfigMap", source["configMapRef"]) if "configMapRef" in source else ("Secret", source["secretRef"])
+        found = [document for document in local
+                 if document["kind"] == kind and document["metadata"]["name"] == reference["name"]]
+        assert found or reference.get("optional"), f"{container['name']}: {kind} {reference['name']} is not there"
+        for document in found:
+            held |= {*document.get("data", {}), *document.get("stringData", {})}
+    return held
+
+
+def test_every_setting_is_one_that_a_program_reads(local, pods):
+    known = env_twins("pipeline", "cli", "stack", *SERVICES) | READ_BY_LIBRARIES
+    for name in [*SERVICES, "topics", "s3"]:
+        for container in containers(pods[name], init=False):
+            assert environment(container, local) <= known, name
+
+
+def test_no_secret_outside_secrets(local):
+    for document in local:
+        if document["kind"] != "Secret":
+            assert "local-only" not in str(document), document["metadata"]["name"]
+
+
+def test_the_base_holds_no_credentials():
+    assert not [document for document in render("k8s/base") if document["kind"] == "Secret"]
