@@ -1,14 +1,15 @@
 //! The loop on its own thread: polls, gathers, hands batches over, commits. It never waits for the sink: while a write is
 //! under way it goes on gathering, and pauses its partitions when too much is held.
 
-use std::collections::HashMap;
+mod event;
+mod lag;
+
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
@@ -20,26 +21,11 @@ use super::sink_task::{Answer, Command};
 use super::{Assigned, ConsumeConfig, PartitionBatch, Written};
 use crate::admin::Health;
 use crate::records::Record;
+use event::{Event, next_event};
 
 const POLL: Duration = Duration::from_millis(20);
-const ASK_BROKER: Duration = Duration::from_secs(5);
 /// Records polled before the loop looks at anything else.
 const RECORDS_A_TURN: usize = 1000;
-/// An assigned consumer with lag that has seen no record for this long says so.
-const NO_PROGRESS: Duration = Duration::from_secs(30);
-
-/// What one poll can give.
-enum Event<'a> {
-    Record(BorrowedMessage<'a>),
-    /// Reading has come to the end of some topic's partition of this number.
-    EndOfPartition(i32),
-    /// The position is not in the log any more, or the topic is another one.
-    OutOfRange(String),
-    /// The client copes, and tells.
-    Trouble(String),
-    Fatal(KafkaError),
-    Nothing,
-}
 
 pub(super) struct PollLoop<'c> {
     config: ConsumeConfig,
@@ -394,52 +380,6 @@ impl<'c> PollLoop<'c> {
         Ok(())
     }
 
-    /// Once in a while: how far behind, whether the broker is back, whether nothing moves though there is something.
-    fn look_around(&mut self) {
-        if self.last_look.elapsed() < Duration::from_secs(1) {
-            return;
-        }
-        let asks = self.broker_trouble || self.last_record.elapsed() > NO_PROGRESS;
-        if asks && self.last_look.elapsed() < ASK_BROKER {
-            return;
-        }
-        self.last_look = Instant::now();
-        let mut ends = HashMap::new();
-        for held in &self.partitions {
-            let end = if asks {
-                self.consumer.fetch_watermarks(&held.topic, held.partition, Duration::from_secs(2)).map(|(_, end)| end)
-            } else {
-                Ok(cached_end(self.consumer, held).unwrap_or_else(|| held.next()))
-            };
-            match end {
-                Ok(end) => drop(ends.insert((held.topic.clone(), held.partition), end)),
-                Err(error) => {
-                    let reason = format!("{} is not reached: {error}", held.topic);
-                    self.broker_trouble(reason);
-                    return;
-                }
-            }
-        }
-        let mut stuck = None;
-        for held in &self.partitions {
-            let end = ends.get(&(held.topic.clone(), held.partition)).copied().unwrap_or_else(|| held.next());
-            let lag = (end - held.settled()).max(0);
-            let labels = [("topic", held.topic.to_string()), ("partition", held.partition.to_string())];
-            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-            metrics::gauge!("tickstream_consumer_lag", &labels).set(lag as f64);
-            if asks && !self.paused && end > held.next() {
-                stuck = Some(format!("no record of {}[{}] for {:?} though {lag} wait", held.topic, held.partition, self.last_record.elapsed()));
-            }
-        }
-        if self.broker_trouble && !self.partitions.is_empty() {
-            self.broker_works();
-        }
-        match stuck {
-            Some(reason) => self.health.set("progress", Err(reason)),
-            None => self.health.set("progress", Ok(())),
-        }
-    }
-
     fn broker_trouble(&mut self, reason: String) {
         self.broker_trouble = true;
         self.health.set("broker", Err(reason));
@@ -486,39 +426,4 @@ impl<'c> PollLoop<'c> {
         self.consumer.unsubscribe();
         Ok(())
     }
-}
-
-fn next_event(consumer: &BaseConsumer<LoopContext>, wait: Duration) -> Event<'_> {
-    match consumer.poll(wait) {
-        None => Event::Nothing,
-        Some(Ok(message)) => Event::Record(message),
-        Some(Err(KafkaError::PartitionEOF(partition))) => Event::EndOfPartition(partition),
-        Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => Event::Fatal(error),
-        Some(Err(KafkaError::MessageConsumption(
-            code @ (RDKafkaErrorCode::OffsetOutOfRange
-            | RDKafkaErrorCode::AutoOffsetReset
-            | RDKafkaErrorCode::NoOffset
-            | RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition),
-        ))) => Event::OutOfRange(code.to_string()),
-        Some(Err(error)) => Event::Trouble(error.to_string()),
-    }
-}
-
-/// The end of the log as the last fetch told it.
-fn cached_end(consumer: &BaseConsumer<LoopContext>, held: &Partition) -> Option<i64> {
-    let name = std::ffi::CString::new(held.topic.as_bytes()).ok()?;
-    let (mut low, mut high) = (-1, -1);
-    // SAFETY: the client outlives the call, the name ends with a zero byte, both results are ours.
-    let code = unsafe {
-        rdkafka::bindings::rd_kafka_get_watermark_offsets(
-            consumer.client().native_ptr(),
-            name.as_ptr(),
-            held.partition,
-            &raw mut low,
-            &raw mut high,
-        )
-    };
-    (code == rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
 }

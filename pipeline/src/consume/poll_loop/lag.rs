@@ -1,0 +1,81 @@
+//! How far behind the loop is, whether the broker is back, whether nothing moves though there is something. An assigned
+//! consumer with lag that sits still must say so.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::super::context::LoopContext;
+use super::super::partition::Partition;
+use super::PollLoop;
+
+/// How often a broker is asked that gave trouble, or gives nothing.
+const ASK_BROKER: Duration = Duration::from_secs(5);
+/// An assigned consumer with lag that has seen no record for this long says so.
+const NO_PROGRESS: Duration = Duration::from_secs(30);
+
+impl PollLoop<'_> {
+    /// Once a second tells the lag; asks the broker itself where reading says nothing.
+    pub(super) fn look_around(&mut self) {
+        if self.last_look.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        let asks = self.broker_trouble || self.last_record.elapsed() > NO_PROGRESS;
+        if asks && self.last_look.elapsed() < ASK_BROKER {
+            return;
+        }
+        self.last_look = Instant::now();
+        let mut ends = HashMap::new();
+        for held in &self.partitions {
+            let end = if asks {
+                self.consumer.fetch_watermarks(&held.topic, held.partition, Duration::from_secs(2)).map(|(_, end)| end)
+            } else {
+                Ok(cached_end(self.consumer, held).unwrap_or_else(|| held.next()))
+            };
+            match end {
+                Ok(end) => drop(ends.insert((held.topic.clone(), held.partition), end)),
+                Err(error) => {
+                    let reason = format!("{} is not reached: {error}", held.topic);
+                    self.broker_trouble(reason);
+                    return;
+                }
+            }
+        }
+        let mut stuck = None;
+        for held in &self.partitions {
+            let end = ends.get(&(held.topic.clone(), held.partition)).copied().unwrap_or_else(|| held.next());
+            let lag = (end - held.settled()).max(0);
+            let labels = [("topic", held.topic.to_string()), ("partition", held.partition.to_string())];
+            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+            metrics::gauge!("tickstream_consumer_lag", &labels).set(lag as f64);
+            if asks && !self.paused && end > held.next() {
+                stuck = Some(format!("no record of {}[{}] for {:?} though {lag} wait", held.topic, held.partition, self.last_record.elapsed()));
+            }
+        }
+        if self.broker_trouble && !self.partitions.is_empty() {
+            self.broker_works();
+        }
+        match stuck {
+            Some(reason) => self.health.set("progress", Err(reason)),
+            None => self.health.set("progress", Ok(())),
+        }
+    }
+}
+
+/// The end of the log as the last fetch told it.
+fn cached_end(consumer: &BaseConsumer<LoopContext>, held: &Partition) -> Option<i64> {
+    let name = std::ffi::CString::new(held.topic.as_bytes()).ok()?;
+    let (mut low, mut high) = (-1, -1);
+    // SAFETY: the client outlives the call, the name ends with a zero byte, both results are ours.
+    let code = unsafe {
+        rdkafka::bindings::rd_kafka_get_watermark_offsets(
+            consumer.client().native_ptr(),
+            name.as_ptr(),
+            held.partition,
+            &raw mut low,
+            &raw mut high,
+        )
+    };
+    (code == rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+}
