@@ -20,13 +20,9 @@ impl DataFolder {
     /// Opens `kept`, creating it if it is not there, or makes a temporary folder.
     pub(crate) fn open(kept: Option<&Path>) -> anyhow::Result<Self> {
         let path = match kept {
-            Some(path) => {
-                fs::create_dir_all(path)
-                    .and_then(|()| path.canonicalize())
-                    .map_err(|err| {
-                        pipeline::misconfigured(format!("cannot use data folder {}: {err}", path.display()))
-                    })?
-            }
+            Some(path) => fs::create_dir_all(path)
+                .and_then(|()| path.canonicalize())
+                .map_err(|err| pipeline::misconfigured(format!("cannot use data folder {}: {err}", path.display())))?,
             None => tempfile::Builder::new()
                 .prefix("tickstream-")
                 .tempdir()
@@ -36,17 +32,14 @@ impl DataFolder {
         // Postgres may run as another user and has to pass through, not to look around.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o711))?;
         fs::create_dir_all(path.join("logs"))?;
-        let lock = Flock::lock(File::create(path.join("lock"))?, FlockArg::LockExclusiveNonblock).map_err(|(_, _)| {
-            pipeline::misconfigured(format!(
-                "data folder {} is in use by another stack: stop that one or choose another --data-dir",
-                path.display()
-            ))
-        })?;
-        Ok(Self {
-            path,
-            temporary: kept.is_none(),
-            _lock: lock,
-        })
+        let lock =
+            Flock::lock(File::create(path.join("lock"))?, FlockArg::LockExclusiveNonblock).map_err(|(_, _)| {
+                pipeline::misconfigured(format!(
+                    "data folder {} is in use by another stack: stop that one or choose another --data-dir",
+                    path.display()
+                ))
+            })?;
+        Ok(Self { path, temporary: kept.is_none(), _lock: lock })
     }
 
     pub fn path(&self) -> &Path {

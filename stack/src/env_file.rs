@@ -9,7 +9,8 @@ use std::path::Path;
 
 /// Writes `variables` so that a reader sees the old file or the new one, never a half.
 pub fn write(path: &Path, variables: &BTreeMap<&str, String>) -> anyhow::Result<()> {
-    let problem = |err: std::io::Error| pipeline::misconfigured(format!("cannot write env file {}: {err}", path.display()));
+    let problem =
+        |err: std::io::Error| pipeline::misconfigured(format!("cannot write env file {}: {err}", path.display()));
     let new = path.with_extension("new");
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(problem)?;

@@ -96,11 +96,8 @@ impl Kafka {
             .set("bootstrap.servers", self.bootstrap_servers())
             .create()
             .context("cannot make a Kafka client")?;
-        let answers = || {
-            client
-                .fetch_metadata(None, Duration::from_secs(1))
-                .is_ok_and(|metadata| !metadata.brokers().is_empty())
-        };
+        let answers =
+            || client.fetch_metadata(None, Duration::from_secs(1)).is_ok_and(|metadata| !metadata.brokers().is_empty());
         self.with(|process| process.wait_until(PATIENCE, answers))
     }
 }
@@ -149,7 +146,13 @@ fn format(dir: &Path, jars: &Path) -> anyhow::Result<()> {
         }
     };
     let output = java()
-        .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"])
+        .args([
+            "-Xmx256m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-cp",
+        ])
         .arg(jars.join("*"))
         .args(["kafka.tools.StorageTool", "format", "--cluster-id", &cluster_id, "--config"])
         .arg(dir.join("server.properties"))
@@ -219,12 +222,18 @@ fn cache_dir() -> anyhow::Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()) {
         Some(dir) => PathBuf::from(dir),
         None => std::env::home_dir()
-            .ok_or_else(|| pipeline::misconfigured("neither XDG_CACHE_HOME nor HOME is set: there is no place to keep Kafka's jars"))?
+            .ok_or_else(|| {
+                pipeline::misconfigured(
+                    "neither XDG_CACHE_HOME nor HOME is set: there is no place to keep Kafka's jars",
+                )
+            })?
             .join(".cache"),
     };
     Ok(base.join("tickstream"))
 }
 
 fn missing(program: &str, what: &str, err: &std::io::Error) -> anyhow::Error {
-    pipeline::misconfigured(format!("cannot run {program} ({err}): the local stack needs {what}; `make setup` installs it"))
+    pipeline::misconfigured(format!(
+        "cannot run {program} ({err}): the local stack needs {what}; `make setup` installs it"
+    ))
 }

@@ -40,11 +40,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            data_dir: None,
-            fsync: true,
-            bucket: "lake".to_owned(),
-        }
+        Self { data_dir: None, fsync: true, bucket: "lake".to_owned() }
     }
 }
 
@@ -83,37 +79,29 @@ impl Stack {
         let folder = DataFolder::open(options.data_dir.as_deref())?;
         let watchdog = Arc::new(Watchdog::start(folder.path(), folder.is_temporary())?);
 
-        let (kafka, postgres, s3) = std::thread::scope(|scope| {
-            let kafka = scope.spawn(|| match external("KAFKA_BOOTSTRAP_SERVERS") {
-                Some(servers) => Ok((servers, None)),
-                None => Kafka::start(&folder.path().join("kafka"), &folder.logs(), &watchdog)
-                    .map(|kafka| (kafka.bootstrap_servers(), Some(kafka))),
+        let (kafka, postgres, s3) =
+            std::thread::scope(|scope| {
+                let kafka = scope.spawn(|| match external("KAFKA_BOOTSTRAP_SERVERS") {
+                    Some(servers) => Ok((servers, None)),
+                    None => Kafka::start(&folder.path().join("kafka"), &folder.logs(), &watchdog)
+                        .map(|kafka| (kafka.bootstrap_servers(), Some(kafka))),
+                });
+                let postgres = scope.spawn(|| match external("DATABASE_URL") {
+                    Some(url) => Ok((url, None)),
+                    None => Postgres::start(&folder, options.fsync, &watchdog)
+                        .map(|postgres| (postgres.url(), Some(postgres))),
+                });
+                let s3 = match external("S3_ENDPOINT_URL") {
+                    Some(url) => external_s3(url, &options.bucket).map(|access| (access, None)),
+                    None => s3::Server::start(&folder, &options.bucket)
+                        .map(|server| (server.access().clone(), Some(server))),
+                };
+                (kafka.join(), postgres.join(), s3)
             });
-            let postgres = scope.spawn(|| match external("DATABASE_URL") {
-                Some(url) => Ok((url, None)),
-                None => Postgres::start(&folder, options.fsync, &watchdog)
-                    .map(|postgres| (postgres.url(), Some(postgres))),
-            });
-            let s3 = match external("S3_ENDPOINT_URL") {
-                Some(url) => external_s3(url, &options.bucket).map(|access| (access, None)),
-                None => s3::Server::start(&folder, &options.bucket)
-                    .map(|server| (server.access().clone(), Some(server))),
-            };
-            (kafka.join(), postgres.join(), s3)
-        });
         let (kafka_bootstrap_servers, kafka) = joined(kafka)?;
         let (database_url, postgres) = joined(postgres)?;
         let (s3, s3_server) = s3?;
-        Ok(Self {
-            kafka_bootstrap_servers,
-            database_url,
-            s3,
-            kafka,
-            postgres,
-            _s3_server: s3_server,
-            watchdog,
-            folder,
-        })
+        Ok(Self { kafka_bootstrap_servers, database_url, s3, kafka, postgres, _s3_server: s3_server, watchdog, folder })
     }
 
     /// The variables that every service and the reader's own tools understand.
@@ -178,10 +166,7 @@ pub async fn shared() -> &'static Stack {
     static SHARED: OnceLock<Stack> = OnceLock::new();
     tokio::task::spawn_blocking(|| {
         SHARED.get_or_init(|| {
-            let options = Options {
-                fsync: false,
-                ..Options::default()
-            };
+            let options = Options { fsync: false, ..Options::default() };
             match Stack::start_blocking(&options) {
                 Ok(stack) => stack,
                 Err(err) => panic!("the local stack did not start: {err:#}"),

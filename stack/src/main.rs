@@ -1,6 +1,7 @@
 //! `stack up` starts the local stack and waits; `stack demo` runs the whole of tickstream on it.
 
 mod env_file;
+mod s3_alone;
 mod up;
 
 use std::process::ExitCode;
@@ -23,6 +24,8 @@ struct Cli {
 enum Command {
     /// Starts the servers, prints where they are, and runs until Ctrl-C.
     Up(up::UpArgs),
+    /// Serves the S3 API alone, at one address, until Ctrl-C: the object store of the container images.
+    S3(s3_alone::S3Args),
 }
 
 fn main() -> ExitCode {
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
 async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<()> {
     match command {
         Command::Up(args) => up::run(args, shutdown).await,
+        Command::S3(args) => s3_alone::run(args, shutdown).await,
     }
 }
 

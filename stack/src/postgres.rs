@@ -44,24 +44,12 @@ impl Postgres {
     pub(crate) fn start(folder: &DataFolder, fsync: bool, watchdog: &Arc<Watchdog>) -> anyhow::Result<Self> {
         let dir = folder.path().join("postgres");
         let [port] = port::free()?;
-        let server = Server {
-            bin: bin()?,
-            dir,
-            port,
-            fsync,
-            user: other_user()?,
-        };
+        let server = Server { bin: bin()?, dir, port, fsync, user: other_user()? };
         let password = folder.secret("postgres")?;
         server.create_cluster(&password)?;
         let logs = folder.logs();
         let process = server.spawn(&logs, watchdog)?;
-        let postgres = Self {
-            server,
-            password,
-            logs,
-            watchdog: Arc::clone(watchdog),
-            process: Mutex::new(process),
-        };
+        let postgres = Self { server, password, logs, watchdog: Arc::clone(watchdog), process: Mutex::new(process) };
         postgres.wait_until_ready()?;
         Ok(postgres)
     }

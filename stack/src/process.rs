@@ -46,9 +46,8 @@ impl Process {
             .with_context(|| format!("cannot write {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         let program = command.get_program().to_owned();
-        let child = watchdog
-            .spawn(command, ending)
-            .with_context(|| format!("cannot start {name} ({})", program.display()))?;
+        let child =
+            watchdog.spawn(command, ending).with_context(|| format!("cannot start {name} ({})", program.display()))?;
         Ok(Self {
             name: name.to_owned(),
             log,
@@ -131,7 +130,12 @@ impl Process {
                 bail!(self.obituary(status));
             }
             if Instant::now() >= deadline {
-                bail!("{} was not ready within {patience:?}; the end of {}:\n{}", self.name, self.log.display(), tail(&self.log, LAST_LINES));
+                bail!(
+                    "{} was not ready within {patience:?}; the end of {}:\n{}",
+                    self.name,
+                    self.log.display(),
+                    tail(&self.log, LAST_LINES)
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -4,7 +4,7 @@
 mod locked;
 mod names;
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,27 +32,31 @@ pub struct Server {
 impl Server {
     pub(crate) fn start(folder: &DataFolder, bucket: &str) -> anyhow::Result<Self> {
         let secret = folder.secret("s3")?;
-        Self::serve(&folder.path().join("s3"), bucket, &secret)
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self::serve(&folder.path().join("s3"), bucket, any_port, ACCESS_KEY_ID, &secret)
     }
 
-    /// Serves the objects under `root` on a free port; `bucket` exists afterwards.
-    fn serve(root: &Path, bucket: &str, secret_access_key: &str) -> anyhow::Result<Self> {
+    /// Serves the objects under `root` at `listen`, port 0 being any free one; `bucket` exists afterwards.
+    pub fn serve(
+        root: &Path,
+        bucket: &str,
+        listen: SocketAddr,
+        access_key_id: &str,
+        secret_access_key: &str,
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(root.join(bucket))?;
         let store = LockedStore::new(root)?;
         let service = {
             let mut builder = S3ServiceBuilder::new(store);
-            builder.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, secret_access_key));
+            builder.set_auth(SimpleAuth::from_single(access_key_id, secret_access_key));
             builder.build()
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("the S3 server found no free port")?;
+        let listener = TcpListener::bind(listen).with_context(|| format!("the S3 server cannot listen at {listen}"))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let shutdown = CancellationToken::new();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("s3")
-            .enable_all()
-            .build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("s3").enable_all().build()?;
         let stop = shutdown.clone();
         let thread = std::thread::Builder::new().name("s3-accept".to_owned()).spawn(move || {
             runtime.block_on(accept(listener, service, stop));
@@ -62,7 +66,7 @@ impl Server {
         Ok(Self {
             access: S3Access {
                 endpoint_url: format!("http://{address}"),
-                access_key_id: ACCESS_KEY_ID.to_owned(),
+                access_key_id: access_key_id.to_owned(),
                 secret_access_key: secret_access_key.to_owned(),
                 region: REGION.to_owned(),
                 bucket: bucket.to_owned(),

@@ -21,10 +21,7 @@ pub struct UpArgs {
 }
 
 pub async fn run(args: UpArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let starting = Stack::start(Options {
-        data_dir: args.data_dir,
-        ..Options::default()
-    });
+    let starting = Stack::start(Options { data_dir: args.data_dir, ..Options::default() });
     // An interrupted start needs no end of its own: what it started goes with this process.
     let stack = tokio::select! {
         started = starting => started?,

@@ -1,0 +1,5 @@
+//! The local stack against real clients: the AWS SDK, librdkafka, sqlx.
+
+mod outages;
+mod s3;
+mod teardown;
