@@ -3,17 +3,19 @@
 //! sink and no service, and must never import one.
 
 pub mod admin;
+pub mod codec;
 pub mod consume;
 pub mod dead_letter;
 pub mod decimal;
+pub mod decode;
 pub mod events;
 pub mod kafka;
 pub mod lake;
 pub mod records;
+pub mod registry;
 pub mod store;
 pub mod telemetry;
 pub mod topic_id;
 pub mod topics;
-pub mod codec { #[derive(Clone,Copy,Debug,PartialEq,Eq)] pub enum RecordType { PriceTick, Gap, SourceHealth } }
 
 pub use telemetry::{Misconfigured, exit_code, main, misconfigured};
