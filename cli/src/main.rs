@@ -1,1 +1,69 @@
-fn main() {}
+//! The `tickstream` command: makes the topics and shows the
+//! latest prices. Answers go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed or a
+//! difference was found, 2 a mistake of the user's. Must never happen here: an answer that is printed though half of it
+//! could not be had.
+
+mod database;
+mod kafka;
+mod latest;
+mod output;
+mod topics;
+
+use std::process::ExitCode;
+
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use pipeline::telemetry::LogArgs;
+use tokio_util::sync::CancellationToken;
+
+/// Topics and latest prices of a tickstream installation.
+#[derive(Parser, Debug)]
+#[command(name = "tickstream", version)]
+struct Cli {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Create, mend and list the declared topics.
+    #[command(subcommand)]
+    Topics(topics::TopicsCommand),
+    /// Show the latest price of each symbol and source.
+    Latest(latest::LatestArgs),
+}
+
+fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if matches.value_source("log") == Some(ValueSource::DefaultValue) {
+        // What the Kafka client finds worth a line is said by the command itself, in one.
+        cli.log.log = "warn,librdkafka=off,rdkafka=off".to_owned();
+    }
+    pipeline::main("tickstream", &cli.log.clone(), |shutdown| run(cli.command, shutdown))
+}
+
+async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let work = async {
+        match command {
+            Command::Topics(command) => topics::run(command).await,
+            Command::Latest(args) => latest::run(args).await,
+        }
+    };
+    tokio::select! {
+        result = work => result,
+        () = shutdown.cancelled() => anyhow::bail!("interrupted"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,1 @@
+select distinct symbol from latest_prices order by symbol

@@ -1,0 +1,46 @@
+//! `tickstream topics`: makes the cluster agree with the declared topics, and lists them.
+
+mod apply;
+mod list;
+mod plan;
+
+use clap::{Args, Subcommand};
+use pipeline::kafka::KafkaArgs;
+
+use crate::output::Format;
+
+#[derive(Subcommand, Debug)]
+pub enum TopicsCommand {
+    /// Create the declared topics and mend those that differ. Changes nothing when all is as declared.
+    Apply(ApplyArgs),
+    /// Show the declared topics: partitions, offsets, topic ids.
+    List(ListArgs),
+}
+
+#[derive(Args, Debug)]
+pub struct ApplyArgs {
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    /// Replicas of each new topic. Default: 3, or as many as there are brokers.
+    #[arg(long, env = "TOPIC_REPLICATION", value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    replication: Option<i32>,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    /// How the answer is printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+pub async fn run(command: TopicsCommand) -> anyhow::Result<()> {
+    match command {
+        TopicsCommand::Apply(args) => apply::run(args).await,
+        TopicsCommand::List(args) => list::run(args).await,
+    }
+}
