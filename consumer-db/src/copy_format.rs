@@ -3,7 +3,6 @@
 
 use pipeline::decimal::Decimal38;
 use pipeline::decode::Ticks;
-use pipeline::events::Symbols;
 use uuid::Uuid;
 
 use crate::rows::Row;

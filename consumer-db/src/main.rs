@@ -1,1 +1,14 @@
-fn main() {}
+//! Parses the command line and runs the service.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use consumer_db::{Cli, Command};
+
+fn main() -> ExitCode {
+    let Cli { command, config, log } = Cli::parse();
+    pipeline::main("consumer-db", &log, async move |shutdown| match command {
+        None | Some(Command::Run) => consumer_db::run(config, shutdown).await,
+        Some(Command::Migrate) => consumer_db::migrate(config).await,
+    })
+}

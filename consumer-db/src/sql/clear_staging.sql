@@ -1,1 +1,1 @@
-truncate ticks_staging
+delete from ticks_staging

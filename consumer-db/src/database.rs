@@ -1,0 +1,183 @@
+//! The one connection to Postgres: how it is opened, what is asked of the server, and the schema's version. There is no pool:
+//! a writer writes one batch at a time, and a connection whose call failed, timed out or was dropped is thrown away
+//! with its transaction, so no half-used one can come back. Must never happen here: the URL or its password in a message.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::Context;
+use pipeline::misconfigured;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection, Row};
+
+use crate::refusal::{database_error, describe};
+
+const CHECK_SERVER: &str = include_str!("sql/check_server.sql");
+const CREATE_STAGING: &str = include_str!("sql/create_staging.sql");
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of Postgres 13: `trim_scale`, and partitioned tables that take ON CONFLICT and indexes.
+const OLDEST_VERSION: i32 = 130_000;
+
+/// Where the database is. Cheap to clone.
+#[derive(Clone)]
+pub struct Database {
+    options: PgConnectOptions,
+}
+
+impl Database {
+    /// # Errors
+    /// [`pipeline::Misconfigured`] when the URL cannot be read.
+    pub fn new(url: &SecretString) -> anyhow::Result<Self> {
+        let url = url.expose_secret();
+        let known_scheme = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        if !known_scheme {
+            return Err(bad_url("it does not start with postgres://"));
+        }
+        let options = PgConnectOptions::from_str(url).map_err(|error| bad_url(&error.to_string()))?;
+        let options = options.application_name("consumer-db").disable_statement_logging();
+        Ok(Self { options })
+    }
+
+    /// Where it is, without user and password.
+    pub fn place(&self) -> String {
+        let name = self.options.get_database().unwrap_or_else(|| self.options.get_username());
+        match self.options.get_socket() {
+            Some(socket) => format!("{name} at {}", socket.display()),
+            None => format!("{name} at {}:{}", self.options.get_host(), self.options.get_port()),
+        }
+    }
+
+    /// # Errors
+    /// When the server cannot be reached in time or refuses.
+    pub async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        // A time limit around connecting is harmless: nothing is reused of what it drops.
+        tokio::time::timeout(CONNECT_TIMEOUT, self.options.connect()).await.unwrap_or_else(|_| {
+            let reason = format!("no answer within {CONNECT_TIMEOUT:?}");
+            Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, reason)))
+        })
+    }
+
+    /// The first connection of the process. Whatever is wrong now is for the user to mend.
+    ///
+    /// # Errors
+    /// [`pipeline::Misconfigured`] when the server is not reached, refuses, or is not one this can work with.
+    pub async fn first_connection(&self) -> anyhow::Result<PgConnection> {
+        let mut connection = self.connect().await.map_err(|error| {
+            let reason = database_error(&error).map_or_else(|| error.to_string(), describe);
+            misconfigured(format!("cannot use database {}, set by --database-url (DATABASE_URL): {reason}", self.place()))
+        })?;
+        let server = sqlx::query(CHECK_SERVER).fetch_one(&mut connection).await.context("asking for the server's version")?;
+        let (version, encoding): (i32, String) = (server.try_get("version")?, server.try_get("encoding")?);
+        if version < OLDEST_VERSION {
+            return Err(misconfigured(format!(
+                "database {}, set by --database-url (DATABASE_URL), is Postgres {}; {} or newer is needed",
+                self.place(),
+                version / 10_000,
+                OLDEST_VERSION / 10_000
+            )));
+        }
+        if encoding != "UTF8" {
+            return Err(misconfigured(format!(
+                "database {}, set by --database-url (DATABASE_URL), has encoding {encoding}; create it with encoding UTF8",
+                self.place()
+            )));
+        }
+        Ok(connection)
+    }
+
+    /// Brings the schema up to date. One at a time: sqlx takes an advisory lock.
+    ///
+    /// # Errors
+    /// [`pipeline::Misconfigured`] when the schema is not ours to change, else what the server said.
+    pub async fn migrate(&self) -> anyhow::Result<()> {
+        let mut connection = self.first_connection().await?;
+        let applied = MIGRATIONS.run(&mut connection).await;
+        applied.map_err(|error| self.explain(error))?;
+        tracing::info!(database = self.place(), "schema up to date in database {}", self.place());
+        connection.close().await.context("closing the migration's connection")
+    }
+
+    /// Refuses a schema that is not the one this binary was made with.
+    ///
+    /// # Errors
+    /// [`pipeline::Misconfigured`], saying what to run.
+    pub async fn check_schema(&self) -> anyhow::Result<()> {
+        let mut connection = self.first_connection().await?;
+        let applied = match connection.list_applied_migrations(MIGRATIONS_TABLE).await {
+            Ok(applied) => applied,
+            Err(MigrateError::Execute(error)) if database_error(&error).is_some_and(|e| e.code() == "42P01") => Vec::new(),
+            Err(error) => return Err(self.explain(error)),
+        };
+        let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
+        if let Some(unknown) = applied.iter().find(|applied| !MIGRATIONS.version_exists(applied.version)) {
+            return Err(self.explain(MigrateError::VersionMissing(unknown.version)));
+        }
+        if applied.len() < MIGRATIONS.iter().count() {
+            return Err(misconfigured(format!(
+                "the schema of database {} is older than version {newest}, which this consumer-db needs; run `consumer-db migrate`",
+                self.place()
+            )));
+        }
+        connection.close().await.context("closing the schema check's connection")
+    }
+
+    fn explain(&self, error: MigrateError) -> anyhow::Error {
+        let place = self.place();
+        match &error {
+            MigrateError::VersionMissing(version) => misconfigured(format!(
+                "the schema of database {place} is newer than this consumer-db: it has migration {version}; run the newer consumer-db"
+            )),
+            MigrateError::VersionMismatch(version) => misconfigured(format!(
+                "migration {version} of database {place} is not the one of this consumer-db: that schema was made by another build"
+            )),
+            MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => {
+                let reason = database_error(cause).map_or_else(|| cause.to_string(), describe);
+                misconfigured(format!(
+                    "cannot migrate database {place}, set by --database-url (DATABASE_URL): {reason}; \
+                     migrate as the owner of the schema, or start with --no-migrate"
+                ))
+            }
+            _ => anyhow::Error::new(error).context(format!("migrating database {place}")),
+        }
+    }
+}
+
+fn bad_url(reason: &str) -> anyhow::Error {
+    misconfigured(format!(
+        "--database-url (DATABASE_URL) cannot be read: {reason}; expected postgres://user:password@host:5432/database"
+    ))
+}
+
+/// Makes this connection's staging table.
+///
+/// # Errors
+/// What the server said.
+pub async fn create_staging(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(CREATE_STAGING).execute(connection).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(url: &str) -> String {
+        let refused = Database::new(&SecretString::from(url)).err().map(|error| error.to_string());
+        refused.unwrap_or_else(|| panic!("{url} was taken"))
+    }
+
+    #[test]
+    fn a_wrong_url_is_named_without_its_password() {
+        for url in ["", "mysql://u:hunter2@h/d", "u:hunter2@h/d", "postgres://u:hunter2@h:port/d"] {
+            let message = refused(url);
+            assert!(message.contains("DATABASE_URL") && !message.contains("hunter2"), "{message}");
+        }
+        let database = Database::new(&SecretString::from("postgres://u:hunter2@h:1/d")).expect("a good URL");
+        assert_eq!(database.place(), "d at h:1");
+    }
+}

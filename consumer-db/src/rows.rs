@@ -1,0 +1,206 @@
+//! From decoded ticks to the rows of one transaction: what no database would take is set aside as a dead letter before
+//! anything is sent, and of several records for one place the winner comes first. The order of rows is that of the primary
+//! key, so that writers lock in the same order. Must never happen here: a decision that depends on how records were batched.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use pipeline::decode::Ticks;
+use uuid::Uuid;
+
+use crate::timestamptz::Timestamptz;
+
+const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
+/// A source's clock may run ahead, but not for days.
+const FUTURE_DAYS: i64 = 2;
+/// Symbols and sources are index keys, and Postgres has no index entry above a third of a page.
+const NAME_BYTES: usize = 256;
+
+/// Where a tick stands: the primary key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    pub event_time: Timestamptz,
+    pub event_id: Uuid,
+}
+
+/// One good tick: its key and rank here, everything else where it was decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub place: Place,
+    pub revision: i32,
+    pub broker_time: Timestamptz,
+    pub partition: i32,
+    pub offset: i64,
+    pub previous_event_time: Option<Timestamptz>,
+    pub retracted: bool,
+    /// Which of [`Batch::ticks`], and which row of it.
+    pub batch: usize,
+    pub index: usize,
+}
+
+impl Row {
+    /// Orders by place, and rows of one place from the winner down: the higher revision, then the earlier record.
+    fn rank(&self) -> impl Ord + use<> {
+        (self.place, Reverse(self.revision), self.broker_time, self.partition, self.offset)
+    }
+
+    /// A tick that changes what was written before, or may.
+    fn corrects(&self) -> bool {
+        self.revision > 0 || self.retracted || self.previous_event_time.is_some()
+    }
+
+    /// The place that this row's event has left.
+    pub fn left(&self) -> Option<Place> {
+        let event_time = self.previous_event_time.filter(|previous| *previous != self.place.event_time)?;
+        Some(Place { event_time, event_id: self.place.event_id })
+    }
+}
+
+/// Where a record came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    pub partition: i32,
+    pub offset: i64,
+    pub broker_time_ms: i64,
+}
+
+/// The rows of one transaction.
+pub struct Batch<'a> {
+    ticks: Vec<Ticks<'a>>,
+    /// Sorted by rank.
+    rows: Vec<Row>,
+}
+
+impl<'a> Batch<'a> {
+    pub fn new() -> Self {
+        Self { ticks: Vec::new(), rows: Vec::new() }
+    }
+
+    /// Adds decoded ticks; `origin` tells where each row of them came from. Gives the rows refused, with the reason.
+    pub fn add(
+        &mut self,
+        ticks: Ticks<'a>,
+        oldest_days: u32,
+        origin: impl Fn(usize) -> Origin,
+    ) -> Vec<(usize, String)> {
+        let mut refused = Vec::new();
+        self.rows.reserve(ticks.len());
+        for index in 0..ticks.len() {
+            let Origin { partition, offset, broker_time_ms } = origin(index);
+            let broker_time = Timestamptz(broker_time_ms.saturating_mul(1000));
+            if let Some(reason) = unfit(&ticks, index, broker_time, oldest_days) {
+                refused.push((index, reason));
+                continue;
+            }
+            self.rows.push(Row {
+                place: Place { event_time: Timestamptz(ticks.event_time(index)), event_id: ticks.event_id(index) },
+                revision: ticks.revision(index),
+                broker_time,
+                partition,
+                offset,
+                previous_event_time: ticks.previous_event_time(index).map(Timestamptz),
+                retracted: ticks.retracted(index),
+                batch: self.ticks.len(),
+                index,
+            });
+        }
+        self.ticks.push(ticks);
+        refused
+    }
+
+    /// Call once, after the last `add`.
+    pub fn sort(&mut self) {
+        self.rows.sort_unstable_by_key(Row::rank);
+    }
+
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    pub fn ticks(&self, row: &Row) -> &Ticks<'a> {
+        &self.ticks[row.batch]
+    }
+
+    pub fn corrects(&self) -> bool {
+        self.rows.iter().any(Row::corrects)
+    }
+
+    /// The winner of each place, in key order.
+    pub fn winners(&self) -> Vec<Row> {
+        let mut winners = self.rows.clone();
+        winners.dedup_by_key(|row| row.place);
+        winners
+    }
+
+    /// Takes rows out: whoever came second at their place comes first then.
+    pub fn remove(&mut self, refused: &[Row]) {
+        self.rows.retain(|row| !refused.contains(row));
+    }
+
+    /// The days that the rows fall on, as days since 1970-01-01.
+    pub fn days(&self) -> Vec<i32> {
+        let mut days: Vec<i32> = self
+            .rows
+            .iter()
+            // Checked by `unfit`: within a few years of the broker's clock.
+            .map(|row| i32::try_from(row.place.event_time.0.div_euclid(DAY_MICROS)).unwrap_or(i32::MAX))
+            .collect();
+        days.dedup();
+        days
+    }
+
+    /// Of rows in key order that are all in the table now: the places of those that may be a latest price.
+    pub fn newest(&self, rows: &[Row]) -> Vec<Place> {
+        let mut newest: HashMap<(&str, &str), (Timestamptz, Option<i64>, Uuid)> = HashMap::new();
+        for row in rows.iter().filter(|row| !row.retracted) {
+            let ticks = self.ticks(row);
+            let order = (row.place.event_time, ticks.sequence(row.index), row.place.event_id);
+            let entry = newest.entry((ticks.symbol(row.index), ticks.source(row.index))).or_insert(order);
+            *entry = order.max(*entry);
+        }
+        newest.into_values().map(|(event_time, _, event_id)| Place { event_time, event_id }).collect()
+    }
+}
+
+/// Why no row can be made of a tick, or `None`.
+fn unfit(ticks: &Ticks<'_>, i: usize, broker_time: Timestamptz, oldest_days: u32) -> Option<String> {
+    let event_time = Timestamptz(ticks.event_time(i));
+    // Measured from the broker's clock, not from ours: a replay next year must come to the same rows.
+    let oldest = broker_time.0.saturating_sub(i64::from(oldest_days).saturating_mul(DAY_MICROS));
+    let newest = broker_time.0.saturating_add(FUTURE_DAYS * DAY_MICROS);
+    if !broker_time.is_held() {
+        return Some(format!("broker time {broker_time} out of range"));
+    }
+    if !event_time.is_held() || event_time.0 < oldest || event_time.0 > newest {
+        return Some(format!(
+            "event_time out of range: {event_time} is not from {oldest_days} days before to {FUTURE_DAYS} days after the \
+             broker took the record ({broker_time})"
+        ));
+    }
+    let other_times =
+        [("received_at", Some(ticks.received_at(i))), ("previous_event_time", ticks.previous_event_time(i))];
+    for (name, time) in other_times {
+        if let Some(time) = time.map(Timestamptz).filter(|time| !time.is_held()) {
+            return Some(format!("{name} out of range: {time}"));
+        }
+    }
+    let texts = [
+        ("source", Some(ticks.source(i)), NAME_BYTES),
+        ("symbol", Some(ticks.symbol(i)), NAME_BYTES),
+        ("base", Some(ticks.base(i)), NAME_BYTES),
+        ("quote", Some(ticks.quote(i)), NAME_BYTES),
+        ("source_symbol", Some(ticks.source_symbol(i)), usize::MAX),
+        ("trade_id", ticks.trade_id(i), usize::MAX),
+        ("previous_symbol", ticks.previous_symbol(i), usize::MAX),
+    ];
+    for (name, text, limit) in texts {
+        let Some(text) = text else { continue };
+        if text.len() > limit {
+            return Some(format!("{name} has {} bytes, more than {limit}", text.len()));
+        }
+        if text.as_bytes().contains(&0) {
+            return Some(format!("{name} contains a zero byte, which Postgres text cannot hold"));
+        }
+    }
+    None
+}

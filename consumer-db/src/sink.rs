@@ -1,0 +1,200 @@
+//! The Postgres end of the consume loop: where to start, and a transaction for each round of batches. The offset goes to
+//! Kafka only after the commit; a crash between the two writes the same rows again, which changes nothing.
+//!
+//! The commit's metadata names the topic id, because a recreated topic has the same name and offsets from 0 again: a commit
+//! made for another topic counts as none. Must never happen here: records passed over in silence.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use async_trait::async_trait;
+use pipeline::consume::{Assigned, DeadLetter, Fault, PartitionBatch, Sink, Written};
+use pipeline::decode::{Decoded, Decoder, Ticks};
+use pipeline::misconfigured;
+use pipeline::topic_id::{TopicIdError, TopicIds};
+
+use crate::rows::{Batch, Origin};
+use crate::writer::Writer;
+
+pub struct DbSink {
+    writer: Writer,
+    decoder: Decoder,
+    topic_ids: TopicIds,
+    /// By topic and partition, as asked when it was assigned.
+    ids: HashMap<(Arc<str>, i32), String>,
+    accept_hole: bool,
+    oldest_event_days: u32,
+}
+
+impl DbSink {
+    pub fn new(writer: Writer, decoder: Decoder, topic_ids: TopicIds, accept_hole: bool, oldest_event_days: u32) -> Self {
+        Self { writer, decoder, topic_ids, ids: HashMap::new(), accept_hole, oldest_event_days }
+    }
+
+    async fn topic_id(&self, topic: &str, partition: i32) -> Result<String, Fault> {
+        match self.topic_ids.topic_id(topic, partition).await {
+            Ok(id) => Ok(id.to_string()),
+            Err(error @ TopicIdError::Outage { .. }) => Err(Fault::Outage(error.into())),
+            Err(error @ TopicIdError::UnknownTopic(_)) => {
+                Err(Fault::Stop(misconfigured(format!("{error}; `tickstream topics apply` creates the declared topics"))))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for DbSink {
+    async fn start(&mut self, assigned: &[Assigned]) -> Result<Vec<i64>, Fault> {
+        self.ids.clear();
+        let mut starts = Vec::with_capacity(assigned.len());
+        for partition in assigned {
+            let id = self.topic_id(&partition.topic, partition.partition).await?;
+            starts.push(start_of(partition, &id, self.accept_hole)?);
+            self.ids.insert((partition.topic.clone(), partition.partition), id);
+        }
+        Ok(starts)
+    }
+
+    async fn write(&mut self, batches: &[PartitionBatch]) -> Result<(Vec<Written>, Vec<DeadLetter>), Fault> {
+        let mut decoded: Vec<Decoded> = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let ticks = self.decoder.decode(batch.records.values()).await;
+            decoded.push(ticks.map_err(|error| Fault::Outage(error.into()))?);
+        }
+
+        let mut letters = Vec::new();
+        let mut rows = Batch::new();
+        for (batch, decoded) in batches.iter().zip(&decoded) {
+            let offsets = batch.records.offsets();
+            let mut letter = |record: u32, reason: String| {
+                let offset = offsets.value(record as usize);
+                letters.push(DeadLetter { topic: batch.topic.to_string(), partition: batch.partition, offset, reason });
+            };
+            for (record, reason) in &decoded.bad {
+                letter(*record, reason.clone());
+            }
+            let origin = |row: usize| {
+                let record = decoded.rows[row] as usize;
+                Origin {
+                    partition: batch.partition,
+                    offset: offsets.value(record),
+                    broker_time_ms: batch.records.timestamps_ms().value(record),
+                }
+            };
+            for (row, reason) in rows.add(Ticks::new(&decoded.batch), self.oldest_event_days, origin) {
+                letter(decoded.rows[row], reason);
+            }
+        }
+        rows.sort();
+        if !rows.rows().is_empty() {
+            let refused = self.writer.write(&mut rows).await.map_err(Fault::Outage)?;
+            letters.extend(refused.into_iter().map(|(row, reason)| DeadLetter {
+                topic: batches[row.batch].topic.to_string(),
+                partition: row.partition,
+                offset: row.offset,
+                reason: format!("Postgres: {reason}"),
+            }));
+        }
+        let written = batches.iter().map(|batch| Written {
+            topic: batch.topic.clone(),
+            partition: batch.partition,
+            commit: batch.next_offset,
+            metadata: self.ids.get(&(batch.topic.clone(), batch.partition)).cloned().unwrap_or_default(),
+            resume_at: batch.next_offset,
+        });
+        Ok((written.collect(), letters))
+    }
+
+    async fn idle(&mut self) -> Result<(), Fault> {
+        self.writer.ping().await.map_err(Fault::Outage)?;
+        for ((topic, partition), known) in &self.ids {
+            let id = self.topic_id(topic, *partition).await?;
+            if id != *known {
+                return Err(Fault::Stop(anyhow!(
+                    "topic {topic} was deleted and made again (id {known} before, {id} now); start again to read the new one from its beginning"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first offset to read of a partition.
+fn start_of(assigned: &Assigned, topic_id: &str, accept_hole: bool) -> Result<i64, Fault> {
+    let Assigned { topic, partition, committed, metadata, log_start, log_end } = assigned;
+    let Some(committed) = *committed else {
+        return Ok(*log_start);
+    };
+    if !metadata.is_empty() && metadata != topic_id {
+        tracing::warn!(
+            topic = &**topic, partition, committed, log_start,
+            "{topic}[{partition}] was made again since offset {committed} was committed: reading it from its start, {log_start}"
+        );
+        return Ok(*log_start);
+    }
+    if committed > *log_end {
+        // The broker lost the log's tail, and new records may stand at offsets that were read before: all are read again.
+        tracing::warn!(
+            topic = &**topic, partition, committed, log_end,
+            "{topic}[{partition}] ends at {log_end}, before the committed {committed}: the broker lost records; reading from {log_start}"
+        );
+        return Ok(*log_start);
+    }
+    if committed < *log_start {
+        let missing = log_start - committed;
+        if !accept_hole {
+            return Err(Fault::Stop(anyhow!(
+                "{topic}[{partition}]: {missing} offsets from {committed} to {} were deleted by retention before they were read; \
+                 --accept-hole goes on at {log_start} without them",
+                log_start - 1
+            )));
+        }
+        tracing::warn!(
+            topic = &**topic, partition, committed, log_start,
+            "{topic}[{partition}]: going on at {log_start} without {missing} offsets that retention deleted"
+        );
+        return Ok(*log_start);
+    }
+    Ok(committed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(committed: Option<i64>, metadata: &str, accept_hole: bool) -> Result<i64, String> {
+        let assigned = Assigned {
+            topic: Arc::from("market.ticks.v1"),
+            partition: 3,
+            committed,
+            metadata: metadata.to_owned(),
+            log_start: 100,
+            log_end: 200,
+        };
+        start_of(&assigned, "id", accept_hole).map_err(|fault| match fault {
+            Fault::Stop(error) => error.to_string(),
+            Fault::Outage(error) => panic!("an outage: {error}"),
+        })
+    }
+
+    #[test]
+    fn starts_at_the_commit_or_says_why_not() {
+        assert_eq!(start(None, "", false), Ok(100));
+        assert_eq!(start(Some(150), "id", false), Ok(150));
+        assert_eq!(start(Some(200), "id", false), Ok(200));
+        assert_eq!(start(Some(150), "", false), Ok(150), "a commit by Kafka's own tools is believed");
+        assert_eq!(start(Some(150), "another id", false), Ok(100));
+        assert_eq!(start(Some(201), "id", false), Ok(100));
+        assert_eq!(start(Some(40), "another id", false), Ok(100), "another topic's offset is no hole");
+    }
+
+    #[test]
+    fn a_hole_stops_until_it_is_accepted() {
+        let message = start(Some(40), "id", false).expect_err("a hole");
+        for part in ["market.ticks.v1[3]", "60 offsets", "from 40 to 99", "--accept-hole"] {
+            assert!(message.contains(part), "{part} in {message}");
+        }
+        assert_eq!(start(Some(40), "id", true), Ok(100));
+    }
+}
