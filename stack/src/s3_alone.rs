@@ -27,7 +27,8 @@ pub struct S3Args {
 }
 
 pub async fn run(args: S3Args, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let server = Server::serve(&args.data, &args.bucket, args.listen, &args.access_key_id, &args.secret_access_key)?;
+    let server = Server::serve(&args.data, &args.bucket, args.listen, &args.access_key_id, &args.secret_access_key)
+        .map_err(|err| pipeline::misconfigured(format!("stack s3: {err:#} (--listen, --data)")))?;
     let endpoint_url = &server.access().endpoint_url;
     tracing::info!(endpoint_url, bucket = args.bucket, "the S3 API is served at {endpoint_url}");
     shutdown.cancelled().await;

@@ -2,4 +2,5 @@
 
 mod outages;
 mod s3;
+mod s3_alone;
 mod teardown;

@@ -4,7 +4,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use stack::S3Access;
 
-fn client(access: &S3Access) -> Client {
+pub fn client(access: &S3Access) -> Client {
     let credentials = Credentials::new(&access.access_key_id, &access.secret_access_key, None, None, "stack");
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -22,7 +22,7 @@ async fn shared() -> (Client, String) {
     (client(access), access.bucket.clone())
 }
 
-fn status<E>(err: &SdkError<E>) -> Option<u16> {
+pub fn status<E>(err: &SdkError<E>) -> Option<u16> {
     err.raw_response().map(|response| response.status().as_u16())
 }
 
