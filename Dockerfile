@@ -12,8 +12,8 @@ ARG DEBIAN=bookworm
 # ---- the page: JavaScript packages as the lock file pins them -----------------------------------------------------
 FROM node:22-${DEBIAN}-slim AS web
 WORKDIR /src/dashboard/web
-COPY dashboard/web/package.json dashboard/web/package-lock.json ./
-RUN --mount=type=cache,target=/root/.npm npm ci --ignore-scripts --no-audit --no-fund
+COPY dashboard/web/package.json dashboard/web/package-lock.json dashboard/web/.npmrc ./
+RUN --mount=type=cache,target=/root/.npm npm ci --ignore-scripts --omit=dev
 
 # ---- the binaries ---------------------------------------------------------------------------------------------------
 FROM rust:${RUST_VERSION}-${DEBIAN} AS build
