@@ -6,6 +6,7 @@ use clap::Parser;
 use jiff::SignedDuration;
 use pipeline::admin::AdminArgs;
 use pipeline::kafka::KafkaArgs;
+use pipeline::registry::RegistryArgs;
 use pipeline::telemetry::LogArgs;
 use pipeline::topics;
 
@@ -40,13 +41,16 @@ pub struct Config {
     #[command(flatten)]
     pub kafka: KafkaArgs,
     #[command(flatten)]
+    pub registry: RegistryArgs,
+    #[command(flatten)]
     pub admin: AdminArgs,
     #[command(flatten)]
     pub log: LogArgs,
 }
 
 fn parse_look_back(text: &str) -> Result<SignedDuration, String> {
-    let look_back: SignedDuration = text.parse().map_err(|_| "expected a duration such as 90s, 15m or 1h".to_owned())?;
+    let look_back: SignedDuration =
+        text.parse().map_err(|_| "expected a duration such as 90s, 15m or 1h".to_owned())?;
     if look_back < SignedDuration::from_secs(1) || look_back > SignedDuration::from_hours(7 * 24) {
         return Err("expected between 1s and 168h".to_owned());
     }

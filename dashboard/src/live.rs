@@ -182,7 +182,7 @@ impl Live {
     pub fn take_changes(&mut self) -> Changes {
         let mut rows = Vec::with_capacity(self.changed.len());
         for (symbol, source) in std::mem::take(&mut self.changed) {
-            if let Some(row) = self.find(&symbol, &source).and_then(Series::row) {
+            if let Some(row) = self.find(&symbol, &source).map(Series::row) {
                 rows.push(ChangedRow { symbol, source, row });
             }
         }
@@ -194,10 +194,8 @@ impl Live {
     pub fn snapshot(&mut self, wanted: impl Fn(&str) -> bool) -> Snapshot {
         let mut rows = Vec::new();
         for (symbol, sources) in self.symbols.iter_mut().filter(|(symbol, _)| wanted(symbol)) {
-            for series in sources {
-                if let Some(row) = series.row() {
-                    rows.push(ChangedRow { symbol: symbol.clone(), source: series.source.clone(), row });
-                }
+            for series in sources.iter_mut().filter(|series| !series.is_empty()) {
+                rows.push(ChangedRow { symbol: symbol.clone(), source: series.source.clone(), row: series.row() });
             }
         }
         rows.sort_by(|a, b| (&a.symbol, &a.source).cmp(&(&b.symbol, &b.source)));

@@ -7,7 +7,7 @@ use pipeline::events::{Gap, GapReason, SourceHealth};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::protocol::{Json, MAX_NAME_CHARS, json};
+use crate::protocol::{Json, MAX_NAME_CHARS};
 
 const MAX_SOURCES: usize = 64;
 const MAX_OPEN_GAPS: usize = 1000;
@@ -52,7 +52,7 @@ impl Outages {
         }
         let whole_source =
             gap.symbols.len() > MAX_GAP_SYMBOLS || gap.symbols.iter().any(|symbol| symbol.len() > MAX_NAME_CHARS);
-        let row = json(&GapRow {
+        let row = Json::of(&GapRow {
             id: gap.id,
             source: &gap.source,
             symbols: if whole_source { &[] } else { &gap.symbols },
@@ -78,11 +78,12 @@ impl Outages {
 
     pub fn put_health(&mut self, health: &SourceHealth) {
         let known = self.sources.get(&health.source).map(|(at, _)| *at);
-        let name_fits = health.source.chars().count() <= MAX_NAME_CHARS && health.state.chars().count() <= MAX_NAME_CHARS;
+        let name_fits =
+            health.source.chars().count() <= MAX_NAME_CHARS && health.state.chars().count() <= MAX_NAME_CHARS;
         if known.is_none() && (self.sources.len() >= MAX_SOURCES || !name_fits) {
             self.refused += 1;
         } else if name_fits && known.is_none_or(|at| health.at > at) {
-            let row = json(&SourceRow {
+            let row = Json::of(&SourceRow {
                 source: &health.source,
                 state: &health.state,
                 at_us: health.at,
@@ -134,12 +135,20 @@ mod tests {
         for i in 0..5000_u32 {
             outages.put_gap(&gap(u128::from(i), None));
             let source = format!("source-{i}");
-            outages.put_health(&SourceHealth { source, at: 1, last_answer_at: None, state: "OK".to_owned(), budget_left: None });
+            outages.put_health(&SourceHealth {
+                source,
+                at: 1,
+                last_answer_at: None,
+                state: "OK".to_owned(),
+                budget_left: None,
+            });
         }
         assert_eq!((outages.open_gaps().len(), outages.sources().len()), (MAX_OPEN_GAPS, MAX_SOURCES));
         assert_eq!(outages.refused, 4000 + 4936);
         let many = Gap { symbols: vec!["A-B".to_owned(); 5000], ..gap(1, None) };
-        assert!(outages.put_gap(&many).is_some_and(|row| row.get().contains("\"symbols\":[]") && row.get().len() < 500));
+        assert!(
+            outages.put_gap(&many).is_some_and(|row| row.get().contains("\"symbols\":[]") && row.get().len() < 500)
+        );
     }
 
     #[test]

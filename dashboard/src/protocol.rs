@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// The largest message a client may send.
@@ -15,11 +15,25 @@ pub const MAX_SYMBOLS: usize = 512;
 pub const MAX_NAME_CHARS: usize = 64;
 
 /// One thing to show, serialised once and shared by every connection that shows it.
-pub type Json = Arc<RawValue>;
+#[derive(Clone, Debug)]
+pub struct Json(Arc<RawValue>);
 
-/// Serialises a value that is known to be serialisable.
-pub fn json(value: &impl Serialize) -> Json {
-    serde_json::value::to_raw_value(value).expect("plain structs of text and numbers").into()
+impl Json {
+    /// Serialises a value that is known to be serialisable.
+    pub fn of(value: &impl Serialize) -> Self {
+        Self(serde_json::value::to_raw_value(value).expect("plain structs of text and numbers").into())
+    }
+
+    #[cfg(test)]
+    pub fn get(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,21 +92,70 @@ pub enum SnapshotReason {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerMessage<'a> {
-    Subscribed { id: Option<i64>, channel: Channel, symbols: &'a [String] },
-    Unsubscribed { id: Option<i64>, channel: Channel, symbols: &'a [String] },
+    Subscribed {
+        id: Option<i64>,
+        channel: Channel,
+        symbols: &'a [String],
+    },
+    Unsubscribed {
+        id: Option<i64>,
+        channel: Channel,
+        symbols: &'a [String],
+    },
     #[serde(rename = "snapshot")]
-    TicksSnapshot { channel: Channel, reason: SnapshotReason, ticks: &'a [Json] },
+    TicksSnapshot {
+        channel: Channel,
+        reason: SnapshotReason,
+        ticks: &'a [Json],
+    },
     #[serde(rename = "snapshot")]
-    GapsSnapshot { channel: Channel, reason: SnapshotReason, gaps: &'a [Json] },
-    Update { channel: Channel, ticks: &'a [Json] },
-    Gap { channel: Channel, gap: &'a Json },
-    Heartbeat { now_us: i64, feed: &'a FeedState, sources: &'a [Json] },
-    Pong { id: Option<i64> },
-    Error { id: Option<i64>, code: ErrorCode, message: &'a str },
-    Shutdown { message: &'static str },
+    GapsSnapshot {
+        channel: Channel,
+        reason: SnapshotReason,
+        gaps: &'a [Json],
+    },
+    Update {
+        channel: Channel,
+        ticks: &'a [Json],
+    },
+    Gap {
+        channel: Channel,
+        gap: &'a Json,
+    },
+    Heartbeat {
+        now_us: i64,
+        feed: &'a FeedState,
+        sources: &'a [Json],
+    },
+    Pong {
+        id: Option<i64>,
+    },
+    Error {
+        id: Option<i64>,
+        code: ErrorCode,
+        message: &'a str,
+    },
+    Shutdown {
+        message: &'static str,
+    },
 }
 
 impl ServerMessage<'_> {
+    /// The `type` as it stands in the JSON, for counting.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Subscribed { .. } => "subscribed",
+            Self::Unsubscribed { .. } => "unsubscribed",
+            Self::TicksSnapshot { .. } | Self::GapsSnapshot { .. } => "snapshot",
+            Self::Update { .. } => "update",
+            Self::Gap { .. } => "gap",
+            Self::Heartbeat { .. } => "heartbeat",
+            Self::Pong { .. } => "pong",
+            Self::Error { .. } => "error",
+            Self::Shutdown { .. } => "shutdown",
+        }
+    }
+
     /// The message without its number: what one connection says and what many share.
     pub fn body(&self) -> String {
         serde_json::to_string(self).expect("plain structs of text and numbers")
@@ -113,7 +176,9 @@ pub enum FeedState {
     CatchingUp,
     Live,
     /// Prices may be old until it resumes, which it does by itself.
-    Outage { reason: String },
+    Outage {
+        reason: String,
+    },
 }
 
 #[cfg(test)]
@@ -129,7 +194,10 @@ mod tests {
         let all = Subscription { id: Some(1), channel: Channel::Ticks, symbols: vec![] };
         check(r#"{"type":"subscribe","id":1,"channel":"ticks"}"#, ClientMessage::Subscribe(all));
         let one = Subscription { id: None, channel: Channel::Gaps, symbols: vec!["BTC-USD".to_owned()] };
-        check(r#"{"type":"unsubscribe","channel":"gaps","symbols":["BTC-USD"],"x":1}"#, ClientMessage::Unsubscribe(one));
+        check(
+            r#"{"type":"unsubscribe","channel":"gaps","symbols":["BTC-USD"],"x":1}"#,
+            ClientMessage::Unsubscribe(one),
+        );
         check(r#"{"type":"ping","id":7}"#, ClientMessage::Ping { id: Some(7) });
         check(r#"{"type":"resume","cursor":"0:12"}"#, ClientMessage::Unknown);
         assert!(serde_json::from_str::<ClientMessage>(r#"{"type":"subscribe","channel":"weather"}"#).is_err());
@@ -137,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_numbered_body_is_one_object() {
-        let tick = json(&serde_json::json!({"price": "0.000000000000000001"}));
+        let tick = Json::of(&serde_json::json!({"price": "0.000000000000000001"}));
         let body = ServerMessage::Update { channel: Channel::Ticks, ticks: &[tick] }.body();
         assert_eq!(
             numbered(3, &body),

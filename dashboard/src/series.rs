@@ -10,7 +10,7 @@ use pipeline::events::{EventTimeOrigin, Kind, PriceTick};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::protocol::{Json, json};
+use crate::protocol::Json;
 
 /// Points of one series; the step between them is the look-back divided by this.
 pub const MAX_POINTS: i64 = 1200;
@@ -61,19 +61,20 @@ struct Row<'a> {
     symbol: &'a str,
     source: &'a str,
     kind: Option<Kind>,
-    price: Decimal38,
+    /// Null when every tick was taken back: the page forgets the row.
+    price: Option<Decimal38>,
     bid: Option<Decimal38>,
     ask: Option<Decimal38>,
     volume_24h: Option<Decimal38>,
     change_pct: Option<String>,
     /// `24h` as the source gives it, or `look_back`: against the first price that the chart holds.
     change_basis: Option<&'static str>,
-    event_time_us: i64,
+    event_time_us: Option<i64>,
     event_time_origin: Option<EventTimeOrigin>,
     received_at_us: Option<i64>,
-    broker_time_us: i64,
-    event_id: Uuid,
-    revision: i32,
+    broker_time_us: Option<i64>,
+    event_id: Option<Uuid>,
+    revision: Option<i32>,
 }
 
 #[derive(Debug)]
@@ -189,30 +190,37 @@ impl Series {
         changed
     }
 
-    /// The row for the page; `None` when every tick was taken back.
-    pub fn row(&mut self) -> Option<Json> {
-        if self.row.is_none() {
-            let latest = self.latest.as_ref()?;
-            let (change_pct, change_basis) = self.change(latest);
-            self.row = Some(json(&Row {
-                symbol: &self.symbol,
-                source: &self.source,
-                kind: latest.kind,
-                price: latest.price,
-                bid: latest.bid,
-                ask: latest.ask,
-                volume_24h: latest.volume_24h,
-                change_pct,
-                change_basis,
-                event_time_us: latest.event_time,
-                event_time_origin: latest.event_time_origin,
-                received_at_us: latest.received_at,
-                broker_time_us: latest.broker_time,
-                event_id: latest.event_id,
-                revision: latest.revision,
-            }));
+    /// Whether every tick was taken back.
+    pub fn is_empty(&self) -> bool {
+        self.latest.is_none()
+    }
+
+    /// The row for the page, serialised once after each change.
+    pub fn row(&mut self) -> Json {
+        if let Some(row) = &self.row {
+            return row.clone();
         }
-        self.row.clone()
+        let latest = self.latest.as_ref();
+        let (change_pct, change_basis) = latest.map_or((None, None), |latest| self.change(latest));
+        let row = Json::of(&Row {
+            symbol: &self.symbol,
+            source: &self.source,
+            kind: latest.and_then(|latest| latest.kind),
+            price: latest.map(|latest| latest.price),
+            bid: latest.and_then(|latest| latest.bid),
+            ask: latest.and_then(|latest| latest.ask),
+            volume_24h: latest.and_then(|latest| latest.volume_24h),
+            change_pct,
+            change_basis,
+            event_time_us: latest.map(|latest| latest.event_time),
+            event_time_origin: latest.and_then(|latest| latest.event_time_origin),
+            received_at_us: latest.and_then(|latest| latest.received_at),
+            broker_time_us: latest.map(|latest| latest.broker_time),
+            event_id: latest.map(|latest| latest.event_id),
+            revision: latest.map(|latest| latest.revision),
+        });
+        self.row = Some(row.clone());
+        row
     }
 
     fn change(&self, latest: &Latest) -> (Option<String>, Option<&'static str>) {
@@ -273,7 +281,7 @@ pub mod tests {
     }
 
     fn row(series: &mut Series) -> serde_json::Value {
-        serde_json::from_str(series.row().expect("a row").get()).expect("JSON")
+        serde_json::from_str(series.row().get()).expect("JSON")
     }
 
     fn hour() -> Span {
@@ -299,10 +307,16 @@ pub mod tests {
         series.put(&tick("BTC-USD", "1", "200", NOW - 60_000_000), NOW, hour());
         assert_eq!(row(&mut series)["change_pct"], serde_json::Value::Null);
         series.put(&tick("BTC-USD", "2", "201", NOW), NOW, hour());
-        assert_eq!((&row(&mut series)["change_pct"], &row(&mut series)["change_basis"]), (&"0.5000".into(), &"look_back".into()));
+        assert_eq!(
+            (&row(&mut series)["change_pct"], &row(&mut series)["change_basis"]),
+            (&"0.5000".into(), &"look_back".into())
+        );
         let given = PriceTick { change_24h_pct: "-1.25".parse().ok(), ..tick("BTC-USD", "3", "202", NOW + 1) };
         series.put(&given, NOW, hour());
-        assert_eq!((&row(&mut series)["change_pct"], &row(&mut series)["change_basis"]), (&"-1.25".into(), &"24h".into()));
+        assert_eq!(
+            (&row(&mut series)["change_pct"], &row(&mut series)["change_basis"]),
+            (&"-1.25".into(), &"24h".into())
+        );
     }
 
     #[test]
@@ -332,6 +346,6 @@ pub mod tests {
         assert!(series.remove(tick("BTC-USD", "2", "0", NOW).event_id));
         assert_eq!(row(&mut series)["price"], "10");
         assert!(series.remove(tick("BTC-USD", "1", "0", NOW).event_id));
-        assert!(series.row().is_none());
+        assert!(series.is_empty() && row(&mut series)["price"].is_null());
     }
 }

@@ -1,0 +1,48 @@
+//! The page, inside the binary: what `web/page` holds and the one library that it draws the chart with. Nothing is fetched
+//! from anywhere else, so it works without the internet.
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use rust_embed::{EmbeddedFile, RustEmbed};
+
+use crate::http::ApiError;
+
+#[derive(RustEmbed)]
+#[folder = "$CARGO_MANIFEST_DIR/web/page"]
+struct Page;
+
+#[derive(RustEmbed)]
+#[folder = "$CARGO_MANIFEST_DIR/web/node_modules/lightweight-charts/dist"]
+#[include = "lightweight-charts.standalone.production.mjs"]
+struct ChartLibrary;
+
+/// Where the page finds the chart library.
+const LIBRARY_PATH: &str = "vendor/lightweight-charts.mjs";
+
+pub async fn serve(uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
+    let path = match uri.path().trim_start_matches('/') {
+        "" => "index.html",
+        path => path,
+    };
+    let file = if path == LIBRARY_PATH {
+        ChartLibrary::get("lightweight-charts.standalone.production.mjs")
+    } else {
+        Page::get(path)
+    };
+    file.map(|file| respond(file, &headers)).ok_or_else(|| ApiError::NotFound("no such page".to_owned()))
+}
+
+fn respond(file: EmbeddedFile, headers: &HeaderMap) -> Response {
+    let hash: String = file.metadata.sha256_hash()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let etag = format!("\"{hash}\"");
+    // A new binary may bring a new page under the same name, so a browser asks each time and mostly hears "not modified".
+    let cached = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
+    if cached {
+        return (StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response();
+    }
+    let headers =
+        [(CONTENT_TYPE, file.metadata.mimetype().to_owned()), (CACHE_CONTROL, "no-cache".to_owned()), (ETAG, etag)];
+    (headers, Body::from(file.data.into_owned())).into_response()
+}

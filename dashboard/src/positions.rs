@@ -1,0 +1,194 @@
+//! Where the page reads: every partition of its topics, assigned without a group, from a look-back by broker time. Nothing
+//! is committed; a restart looks back again. Partitions that are added and topics that are made anew are noticed by asking.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use pipeline::codec::RecordType;
+use pipeline::kafka::KafkaArgs;
+use pipeline::topic_id::{TopicIdError, TopicIds};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use crate::clock::now_us;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One topic and how far back it is read.
+#[derive(Clone, Debug)]
+pub struct ReadTopic {
+    pub name: Arc<str>,
+    pub record: RecordType,
+    pub look_back_ms: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    next: i64,
+    /// The log's end when reading began: up to there it is the look-back.
+    live_from: i64,
+}
+
+pub struct Positions {
+    pub consumer: Arc<BaseConsumer>,
+    topics: Vec<ReadTopic>,
+    ids: TopicIds,
+    known_ids: Vec<Option<Uuid>>,
+    /// By topic (its place in `topics`) and partition.
+    positions: BTreeMap<(usize, i32), Position>,
+}
+
+impl Positions {
+    /// # Errors
+    /// When the client's settings are refused.
+    pub fn new(kafka: &KafkaArgs, topics: Vec<ReadTopic>) -> anyhow::Result<Self> {
+        let consumer: BaseConsumer = kafka.consumer(None).create().context("Kafka client settings")?;
+        let known_ids = vec![None; topics.len()];
+        Ok(Self {
+            consumer: consumer.into(),
+            topics,
+            ids: TopicIds::new(kafka)?,
+            known_ids,
+            positions: BTreeMap::new(),
+        })
+    }
+
+    pub fn topic_index(&self, name: &str) -> Option<usize> {
+        self.topics.iter().position(|topic| &*topic.name == name)
+    }
+
+    pub fn topics(&self) -> &[ReadTopic] {
+        &self.topics
+    }
+
+    /// Moves past a record.
+    pub fn advance(&mut self, topic: usize, partition: i32, offset: i64) {
+        if let Some(position) = self.positions.get_mut(&(topic, partition)) {
+            position.next = offset + 1;
+        }
+    }
+
+    /// Whether everything that was there when reading began has been read.
+    pub fn caught_up(&self) -> bool {
+        self.positions.values().all(|position| position.next >= position.live_from)
+    }
+
+    /// Nothing more comes: what is left of the look-back are offsets that are never delivered.
+    pub fn set_caught_up(&mut self) {
+        for position in self.positions.values_mut() {
+            position.live_from = position.live_from.min(position.next);
+        }
+    }
+
+    /// Asks the cluster what there is: begins to read partitions that are new, and topics that were made anew from their
+    /// look-back.
+    ///
+    /// # Errors
+    /// When a broker does not answer, a topic is missing or a partition has no leader.
+    pub fn refresh(&mut self, runtime: &Handle) -> anyhow::Result<()> {
+        let mut found = Vec::new();
+        for index in 0..self.topics.len() {
+            let name = self.topics[index].name.clone();
+            let id = match runtime.block_on(self.ids.topic_id(&name, 0)) {
+                Ok(id) => id,
+                Err(TopicIdError::UnknownTopic(name)) => {
+                    anyhow::bail!("topic {name} does not exist; make it with `tickstream topics apply`")
+                }
+                Err(error @ TopicIdError::Outage { .. }) => return Err(error.into()),
+            };
+            if self.known_ids[index].replace(id).is_some_and(|known| known != id) {
+                tracing::warn!(topic = &*name, "topic {name} was made anew; reading it from its look-back");
+                self.positions.retain(|(topic, _), _| *topic != index);
+            }
+            found.extend(self.partitions(index)?.into_iter().map(|partition| (index, partition)));
+        }
+        found.retain(|key| !self.positions.contains_key(key));
+        if found.is_empty() {
+            return Ok(());
+        }
+        self.look_back(&found)?;
+        self.assign()
+    }
+
+    fn partitions(&self, topic: usize) -> anyhow::Result<Vec<i32>> {
+        let name = &*self.topics[topic].name;
+        let metadata = self.consumer.fetch_metadata(Some(name), TIMEOUT).context("no broker answers")?;
+        let topic = metadata.topics().first().with_context(|| format!("no broker tells of topic {name}"))?;
+        anyhow::ensure!(!topic.partitions().is_empty(), "topic {name} has no partitions");
+        topic
+            .partitions()
+            .iter()
+            .map(|partition| {
+                anyhow::ensure!(partition.leader() >= 0, "topic {name} partition {} has no leader", partition.id());
+                Ok(partition.id())
+            })
+            .collect()
+    }
+
+    /// Partitions whose next offset is no longer, or not yet, in the log start again from their look-back.
+    ///
+    /// # Errors
+    /// When a broker does not answer.
+    pub fn reset_out_of_range(&mut self) -> anyhow::Result<()> {
+        let mut outside = Vec::new();
+        for (key, position) in &self.positions {
+            let (start, end) = self.consumer.fetch_watermarks(&self.topics[key.0].name, key.1, TIMEOUT)?;
+            if position.next < start || position.next > end {
+                outside.push(*key);
+            }
+        }
+        for (topic, partition) in &outside {
+            let topic = &*self.topics[*topic].name;
+            tracing::warn!(
+                topic,
+                partition,
+                "topic {topic} partition {partition}: where it was read is not in the log"
+            );
+        }
+        self.look_back(&outside)?;
+        self.assign()
+    }
+
+    /// Sets the positions of `partitions` to the first record within the look-back, or to the log's end.
+    fn look_back(&mut self, partitions: &[(usize, i32)]) -> anyhow::Result<()> {
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let now_ms = now_us() / 1000;
+        let mut times = TopicPartitionList::new();
+        for (topic, partition) in partitions {
+            let topic = &self.topics[*topic];
+            let from_ms = (now_ms - topic.look_back_ms).max(0);
+            times.add_partition_offset(&topic.name, *partition, Offset::Offset(from_ms))?;
+        }
+        let starts = self.consumer.offsets_for_times(times, TIMEOUT).context("asking for offsets by time")?;
+        let mut found = Vec::new();
+        for key @ (topic, partition) in partitions {
+            let name = &*self.topics[*topic].name;
+            let start = starts.find_partition(name, *partition).context("an answer without the partition")?;
+            start.error()?;
+            let (_, end) = self.consumer.fetch_watermarks(name, *partition, TIMEOUT)?;
+            let next = match start.offset() {
+                Offset::Offset(offset) => offset,
+                // No record is that young.
+                _ => end,
+            };
+            found.push((*key, Position { next, live_from: end }));
+        }
+        self.positions.extend(found);
+        Ok(())
+    }
+
+    fn assign(&self) -> anyhow::Result<()> {
+        let mut assignment = TopicPartitionList::new();
+        for ((topic, partition), position) in &self.positions {
+            let topic = &*self.topics[*topic].name;
+            assignment.add_partition_offset(topic, *partition, Offset::Offset(position.next))?;
+        }
+        self.consumer.assign(&assignment).context("assigning partitions")
+    }
+}
