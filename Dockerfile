@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # One file, one target a service:  docker build --target producer -t tickstream/producer:0.1.0 .
 # Targets: producer, consumer-lake, consumer-db, dashboard, cli, s3 (the object store of the local stack).
 #
