@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use pipeline::{Gap, GapReason, event_id};
+use pipeline::events::{Gap, GapReason, event_id};
 
 use crate::outbox::Outbox;
 

@@ -1,1 +1,13 @@
-fn main() {}
+use std::process::ExitCode;
+
+use producer::config::{Cli, Command};
+
+fn main() -> ExitCode {
+    let Cli { log, command } = Cli::read();
+    pipeline::main("producer", &log, |shutdown| async move {
+        match command {
+            Command::Run(config) => producer::run(*config, shutdown).await,
+            Command::Normalize(args) => producer::normalize::normalize(&args),
+        }
+    })
+}

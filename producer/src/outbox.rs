@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use pipeline::codec::Encoder;
-use pipeline::{Gap, PriceTick, SourceHealth, topics};
+use pipeline::events::{Gap, PriceTick, SourceHealth};
+use pipeline::topics;
 use tokio::sync::mpsc;
 
 /// Batches between the sources and the publisher. A source waits when it is full; the publisher never stops taking.

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use pipeline::{Decimal38, DecimalError};
+use pipeline::decimal::{Decimal38, DecimalError};
 
 use crate::json::{Field, Object, Value};
 use crate::problem::{Problem, excerpt};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pipeline::SourceHealth;
+use pipeline::events::SourceHealth;
 use pipeline::admin::Health;
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +52,6 @@ impl Status {
         if self.shared.state.swap(OK, Ordering::Relaxed) != OK {
             self.health.set(self.source, Ok(()));
         }
-        self.health.beat();
     }
 
     pub fn failing(&self, reason: &str) {

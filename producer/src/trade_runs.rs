@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use crate::sources::Parsed;
+
 /// Trades `first..=last` of a product that did not come, between two moments of the source's clock (micros UTC).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
@@ -33,6 +35,19 @@ struct Run {
 }
 
 impl TradeRuns {
+    /// All that one payload says of trades.
+    pub fn follow(&mut self, parsed: &Parsed) -> Vec<Missing> {
+        let mut missing = Vec::new();
+        for tick in &parsed.ticks {
+            let Some(trade_id) = tick.trade_id.as_ref().and_then(|id| id.parse().ok()) else { continue };
+            missing.extend(self.trade(&tick.source_symbol, trade_id, tick.event_time));
+        }
+        if let Some(latest) = &parsed.latest_trade {
+            missing.extend(self.heartbeat(&latest.source_symbol, latest.trade_id, latest.at));
+        }
+        missing
+    }
+
     /// A trade came. Repeats and older trades change nothing.
     pub fn trade(&mut self, source_symbol: &str, trade_id: i64, at: i64) -> Option<Missing> {
         let Some(run) = self.0.get_mut(source_symbol) else {

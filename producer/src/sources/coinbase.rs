@@ -11,7 +11,7 @@
 //! - Errors come as messages on a healthy socket: `{"type":"error","message","reason"}`.
 //! - Advanced Trade frames (`channel`, `events`) are another feed with other rules: refused by name.
 
-use pipeline::{EventTimeOrigin, Kind, PriceTick, event_id};
+use pipeline::events::{EventTimeOrigin, Kind, PriceTick, event_id};
 use serde_json::json;
 
 use super::{LatestTrade, Parsed, Refusal, payload_id};

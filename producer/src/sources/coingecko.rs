@@ -13,7 +13,7 @@
 
 use std::borrow::Cow;
 
-use pipeline::{EventTimeOrigin, Kind, PriceTick, event_id};
+use pipeline::events::{EventTimeOrigin, Kind, PriceTick, event_id};
 
 use super::{Parsed, Refusal, payload_id};
 use crate::json::{Document, Field, Object, Value};

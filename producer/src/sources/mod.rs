@@ -2,7 +2,7 @@
 //! problems; it does no I/O, keeps no state and reads no clock. Must never happen here: a panic, a retry loop, or a good
 //! row that is lost because its neighbour was bad.
 
-use pipeline::PriceTick;
+use pipeline::events::PriceTick;
 use uuid::Uuid;
 
 use crate::problem::Problem;
@@ -61,5 +61,5 @@ pub fn payload_id(source: &str, received_at: i64, bytes: &[u8]) -> Uuid {
     name.push(0);
     name.extend_from_slice(&received_at.to_be_bytes());
     name.extend_from_slice(bytes);
-    Uuid::new_v5(&pipeline::EVENT_NAMESPACE, &name)
+    Uuid::new_v5(&pipeline::events::EVENT_NAMESPACE, &name)
 }

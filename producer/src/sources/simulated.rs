@@ -4,7 +4,8 @@
 //! (prices are whole numbers of ticks, never floats).
 
 use fastrand::Rng;
-use pipeline::{Decimal38, EventTimeOrigin, Kind, PriceTick, event_id};
+use pipeline::decimal::Decimal38;
+use pipeline::events::{EventTimeOrigin, Kind, PriceTick, event_id};
 use uuid::Uuid;
 
 use super::payload_id;

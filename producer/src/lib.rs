@@ -1,0 +1,146 @@
+//! The producer: reads price sources and publishes every price once, in order, with each gap told. Sources are data (a
+//! request and a pure parser); one driver polls, one listens, one generates; one publisher has the way to the broker.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use pipeline::admin::{self, Health};
+use pipeline::codec::Encoder;
+use pipeline::misconfigured;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::Broker;
+use crate::config::{Config, SourceName};
+use crate::outbox::Outbox;
+use crate::publish::Publisher;
+use crate::sources::{coinbase, coingecko, simulated};
+use crate::spill::Spill;
+use crate::status::Status;
+
+pub mod backoff;
+pub mod broker;
+pub mod config;
+pub mod gap_ledger;
+pub mod generate;
+pub mod json;
+pub mod normalize;
+pub mod outbox;
+pub mod poll;
+pub mod problem;
+pub mod publish;
+pub mod row;
+pub mod socket;
+pub mod sources;
+pub mod spill;
+pub mod status;
+pub mod trade_runs;
+pub mod unchanged;
+
+/// Reads the sources and publishes until `shutdown`, or until every source has ended by itself.
+///
+/// # Errors
+/// [`pipeline::Misconfigured`] for a mistake that the user can mend; anything else when the publisher fails.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let health = Health::new();
+    admin::serve(config.admin.admin_addr, health.clone(), None, shutdown.clone()).await?;
+    let encoder = Arc::new(Encoder::new(config.registry.framing()?).await?);
+    let spill = open_spill(&config)?;
+    let kafka = config.kafka.clone();
+    let broker = tokio::task::spawn_blocking(move || Broker::connect(&kafka)).await.context("connecting panicked")??;
+    let (outbox, batches) = Outbox::new(encoder.clone());
+    let publisher = Publisher::new(broker, spill, encoder, health.clone())
+        .start(batches, Handle::current())
+        .context("cannot start the publisher's thread")?;
+
+    let sources = shutdown.child_token();
+    let started = start_sources(&config, &outbox, &health, &sources);
+    // The publisher ends when the last sender is gone.
+    drop(outbox);
+    let ended = match started {
+        Ok(mut drivers) => end_of(&mut drivers, &sources).await,
+        Err(error) => Err(error),
+    };
+    let published = tokio::task::spawn_blocking(move || publisher.join()).await.context("joining panicked")?;
+    published.map_err(|_| anyhow::anyhow!("the publisher panicked"))??;
+    ended
+}
+
+fn open_spill(config: &Config) -> anyhow::Result<Spill> {
+    let dir = &config.spill_dir;
+    let (spill, recovered) = Spill::open(dir, config.spill_bytes).map_err(|error| {
+        misconfigured(format!(
+            "cannot use the folder {}, set by --spill-dir (PRODUCER_SPILL_DIR): {error}; name a folder that this producer \
+             alone can write",
+            dir.display()
+        ))
+    })?;
+    if recovered.records > 0 || recovered.torn_bytes > 0 {
+        tracing::info!(
+            records = recovered.records,
+            torn_bytes = recovered.torn_bytes,
+            "an earlier run left records on disk; they are published first"
+        );
+    }
+    Ok(spill)
+}
+
+/// Starts a task a source, and the one that tells of their health.
+fn start_sources(
+    config: &Config,
+    outbox: &Outbox,
+    health: &Health,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
+    let mut names = config.sources.clone();
+    names.dedup();
+    let mut polled = None;
+    let mut socketed = None;
+    // All of the configuration is read before anything starts.
+    for name in &names {
+        match name {
+            SourceName::Simulated => {}
+            SourceName::Coingecko => polled = Some(config.coingecko.polled()?),
+            SourceName::Coinbase => socketed = Some(config.coinbase.socketed()?),
+        }
+    }
+    let mut drivers = JoinSet::new();
+    let mut statuses = Vec::new();
+    let mut status = |source| {
+        let status = Status::new(source, health.clone());
+        statuses.push(status.clone());
+        status
+    };
+    if let Some(polled) = polled {
+        drivers.spawn(poll::poll(polled, outbox.clone(), status(coingecko::SOURCE), shutdown.clone()));
+    }
+    if let Some(socketed) = socketed {
+        drivers.spawn(socket::listen(socketed, outbox.clone(), status(coinbase::SOURCE), shutdown.clone()));
+    }
+    if names.contains(&SourceName::Simulated) {
+        let args = &config.simulated;
+        let run = Timestamp::now().as_microsecond();
+        let market = simulated::Market::new(args.simulated_seed, &args.simulated_symbols, run);
+        let status = status(simulated::SOURCE);
+        drivers.spawn(generate::generate(market, args.simulated_rate, args.simulated_trades, outbox.clone(), status, shutdown.clone()));
+    }
+    // Health is told as long as any source lives, so it is not one of the drivers that are waited for.
+    tokio::spawn(status::publish_health(statuses, outbox.clone(), shutdown.clone()));
+    Ok(drivers)
+}
+
+/// Waits for every source; the first that fails stops the others.
+async fn end_of(drivers: &mut JoinSet<anyhow::Result<()>>, sources: &CancellationToken) -> anyhow::Result<()> {
+    let mut ended = Ok(());
+    while let Some(driver) = drivers.join_next().await {
+        let result = driver.context("a source panicked").and_then(|result| result);
+        if result.is_err() {
+            sources.cancel();
+            ended = ended.and(result);
+        }
+    }
+    sources.cancel();
+    ended
+}
