@@ -28,8 +28,7 @@ pub struct SchemaText {
     pub json: &'static str,
 }
 
-const PRICE_TICK: &[SchemaText] =
-    &[SchemaText { version: 1, json: include_str!("../../schemas/price_tick-v1.avsc") }];
+const PRICE_TICK: &[SchemaText] = &[SchemaText { version: 1, json: include_str!("../../schemas/price_tick-v1.avsc") }];
 const GAP: &[SchemaText] = &[SchemaText { version: 1, json: include_str!("../../schemas/gap-v1.avsc") }];
 const SOURCE_HEALTH: &[SchemaText] =
     &[SchemaText { version: 1, json: include_str!("../../schemas/source_health-v1.avsc") }];
@@ -163,6 +162,9 @@ async fn header(framing: &Framing, record: RecordType) -> anyhow::Result<Vec<u8>
         }
     })
 }
+
+#[cfg(test)]
+pub(crate) use tests::encoder as encoder_for_tests;
 
 #[cfg(test)]
 mod tests;

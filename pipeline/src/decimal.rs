@@ -84,7 +84,8 @@ impl Decimal38 {
             return Err(DecimalError::TooPrecise { fraction_digits: u32::try_from(-lowest).unwrap_or(u32::MAX) });
         }
         // At most 38 digits are left, so neither step can overflow.
-        let significant = digits().skip(first).take(last - first + 1).fold(0, |n: i128, &d| n * 10 + i128::from(d - b'0'));
+        let significant =
+            digits().skip(first).take(last - first + 1).fold(0, |n: i128, &d| n * 10 + i128::from(d - b'0'));
         let unscaled = significant * 10_i128.pow((lowest + SCALE as i64) as u32);
         Ok(Self(if negative { -unscaled } else { unscaled }))
     }
@@ -230,7 +231,9 @@ mod tests {
         assert_eq!(refused("100000000000000000000"), TooManyDigits);
         assert_eq!(refused("1e20"), TooManyDigits);
         assert_eq!(refused("-1e9999999999999"), TooManyDigits);
-        for text in ["", "-", ".", "e5", "1e", "1e+", "1.2.3", "1,5", " 1", "1 ", "NaN", "inf", "0x10", "1_000", "--1", "١"] {
+        for text in
+            ["", "-", ".", "e5", "1e", "1e+", "1.2.3", "1,5", " 1", "1 ", "NaN", "inf", "0x10", "1_000", "--1", "١"]
+        {
             assert_eq!(refused(text), NotANumber, "{text:?}");
         }
     }

@@ -153,7 +153,8 @@ impl Decoder {
             return pieces.pop().unwrap_or_else(|| (RecordBatch::new_empty(self.schema.clone()), Vec::new()));
         }
         let batches = pieces.iter().map(|(batch, _)| batch);
-        let batch = concat_batches(&self.schema, batches).expect("the pieces are of one schema and smaller than the input");
+        let batch =
+            concat_batches(&self.schema, batches).expect("the pieces are of one schema and smaller than the input");
         let rows: Vec<u32> = pieces.into_iter().flat_map(|(_, rows)| rows).collect();
         if rows.is_sorted() {
             return (batch, rows);
@@ -188,7 +189,10 @@ fn header(value: &[u8]) -> Result<Header, String> {
 
 impl std::fmt::Debug for Decoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Decoder").field("record", &self.record).field("registry", &self.registry).finish_non_exhaustive()
+        f.debug_struct("Decoder")
+            .field("record", &self.record)
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
     }
 }
 

@@ -249,7 +249,12 @@ mod tests {
     #[test]
     fn no_two_quadruples_share_an_id() {
         let one = event_id("a", "b", "c", "d");
-        for other in [event_id("a", "b", "cd", ""), event_id("ab", "", "c", "d"), event_id("a", "b,1:c", "", "d"), event_id("b", "a", "c", "d")] {
+        for other in [
+            event_id("a", "b", "cd", ""),
+            event_id("ab", "", "c", "d"),
+            event_id("a", "b,1:c", "", "d"),
+            event_id("b", "a", "c", "d"),
+        ] {
             assert_ne!(one, other);
         }
     }

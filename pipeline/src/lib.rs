@@ -3,6 +3,8 @@
 //! sink and no service, and must never import one.
 
 pub mod admin;
+#[cfg(test)]
+mod arbitrary;
 pub mod codec;
 pub mod consume;
 pub mod dead_letter;

@@ -89,7 +89,9 @@ impl Registry {
     /// # Errors
     /// [`Misconfigured`](crate::Misconfigured) when `url` is no http(s) URL.
     pub fn new(url: &str) -> anyhow::Result<Self> {
-        let wrong = || misconfigured("SCHEMA_REGISTRY_URL is not an http:// or https:// address, such as http://localhost:8081");
+        let wrong = || {
+            misconfigured("SCHEMA_REGISTRY_URL is not an http:// or https:// address, such as http://localhost:8081")
+        };
         let mut base = Url::parse(url.trim()).map_err(|_| wrong())?;
         if !matches!(base.scheme(), "http" | "https") {
             return Err(wrong());
@@ -121,14 +123,16 @@ impl Registry {
             .header("content-type", "application/vnd.schemaregistry.v1+json")
             .body(serde_json::json!({ "schema": schema }).to_string());
         let response = request.send().await.map_err(|error| {
-            misconfigured(format!("the schema registry {self} cannot be reached ({}); SCHEMA_REGISTRY_URL says where it is", plain(error)))
+            misconfigured(format!(
+                "the schema registry {self} cannot be reached ({}); SCHEMA_REGISTRY_URL says where it is",
+                plain(error)
+            ))
         })?;
         let status = response.status();
         if status.is_success() {
-            let registered: Registered = response
-                .json()
-                .await
-                .map_err(|_| misconfigured(format!("{self} does not answer like a schema registry; check SCHEMA_REGISTRY_URL")))?;
+            let registered: Registered = response.json().await.map_err(|_| {
+                misconfigured(format!("{self} does not answer like a schema registry; check SCHEMA_REGISTRY_URL"))
+            })?;
             return Ok(registered.id);
         }
         let refusal: Refusal = response.json().await.unwrap_or_default();
@@ -138,7 +142,9 @@ impl Registry {
                  another program's schema is registered under that subject",
                 refusal.message
             ),
-            _ => format!("the schema registry {self} answered {status} to the schema of {subject}: {}", refusal.message),
+            _ => {
+                format!("the schema registry {self} answered {status} to the schema of {subject}: {}", refusal.message)
+            }
         }))
     }
 

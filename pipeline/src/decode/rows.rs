@@ -4,8 +4,8 @@
 use std::str::FromStr;
 
 use arrow::array::{
-    Array, AsArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Int32Array, Int64Array, ListArray, RecordBatch,
-    StringArray, TimestampMicrosecondArray,
+    Array, AsArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Int32Array, Int64Array, ListArray,
+    RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use uuid::Uuid;

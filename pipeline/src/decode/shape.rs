@@ -232,7 +232,9 @@ impl Compiler {
 
     fn object(&mut self, object: &Map<String, Value>, depth: usize) -> Parsed<Shape> {
         let Some(Value::String(kind)) = object.get("type") else {
-            return object.get("type").map_or_else(|| Err("no type".to_owned()), |nested| self.shape(nested, depth + 1));
+            return object
+                .get("type")
+                .map_or_else(|| Err("no type".to_owned()), |nested| self.shape(nested, depth + 1));
         };
         let part = |name: &str| object.get(name).ok_or_else(|| format!("{kind} without {name}"));
         let shape = match kind.as_str() {
@@ -252,7 +254,8 @@ impl Compiler {
                 Shape::Enum(symbols(object).into_iter().map(|symbol| (symbol.clone(), known(&symbol))).collect())
             }
             "fixed" => {
-                let size = part("size")?.as_u64().and_then(|size| usize::try_from(size).ok()).ok_or("fixed without size")?;
+                let size =
+                    part("size")?.as_u64().and_then(|size| usize::try_from(size).ok()).ok_or("fixed without size")?;
                 decimal(object, Some(size))?.unwrap_or(Shape::Fixed(size))
             }
             "array" => Shape::Array(Box::new(self.shape(part("items")?, depth + 1)?)),

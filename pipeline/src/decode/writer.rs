@@ -80,7 +80,7 @@ impl Writer {
     }
 
     /// Decodes records that passed the walk; any that still fails costs the ones before it a second decoding, no more.
-    fn decode_whole(
+    pub(super) fn decode_whole(
         &mut self,
         values: &BinaryArray,
         mut rows: &[u32],
