@@ -34,7 +34,8 @@ impl DatabaseArgs {
         match tokio::time::timeout(TIMEOUT, options.connect()).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(sqlx::Error::Database(error))) => Err(misconfigured(format!(
-                "the database at {place}, set by --database-url (DATABASE_URL), refuses: {error}"
+                "the database at {place}, set by --database-url (DATABASE_URL), refuses: {}",
+                error.message()
             ))),
             Ok(Err(error)) => Err(misconfigured(format!(
                 "no database answers at {place}, set by --database-url (DATABASE_URL): {error}"
@@ -48,13 +49,15 @@ impl DatabaseArgs {
 
 /// A table that is not there or may not be read is a matter of set-up; anything else is a failure.
 pub fn explain(error: sqlx::Error) -> anyhow::Error {
-    let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
+    let refusal = error.as_database_error();
+    let code = refusal.and_then(|refusal| refusal.code());
+    let message = refusal.map_or("", |refusal| refusal.message());
     match code.as_deref() {
         Some("42P01" | "42703") => misconfigured(format!(
-            "the database named by --database-url (DATABASE_URL) has not the tables of this version ({error}): start consumer-db once, it makes them"
+            "the database named by --database-url (DATABASE_URL) has not the tables of this version ({message}): start consumer-db once, it makes them"
         )),
         Some("42501") => misconfigured(format!(
-            "the user in --database-url (DATABASE_URL) may not read what is asked ({error})"
+            "the user in --database-url (DATABASE_URL) may not read what is asked ({message})"
         )),
         _ => anyhow::Error::from(error).context("reading the database"),
     }

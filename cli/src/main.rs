@@ -1,8 +1,9 @@
-//! The `tickstream` command: makes the topics and shows the
+//! The `tickstream` command: makes the topics, proves that topic, lake and database hold the same records, and shows the
 //! latest prices. Answers go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed or a
 //! difference was found, 2 a mistake of the user's. Must never happen here: an answer that is printed though half of it
 //! could not be had.
 
+mod audit;
 mod database;
 mod kafka;
 mod latest;
@@ -16,7 +17,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use pipeline::telemetry::LogArgs;
 use tokio_util::sync::CancellationToken;
 
-/// Topics and latest prices of a tickstream installation.
+/// Topics, audit and latest prices of a tickstream installation.
 #[derive(Parser, Debug)]
 #[command(name = "tickstream", version)]
 struct Cli {
@@ -31,6 +32,8 @@ enum Command {
     /// Create, mend and list the declared topics.
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
+    /// Prove that topic, lake and database hold the same records; name every difference.
+    Audit(audit::AuditArgs),
     /// Show the latest price of each symbol and source.
     Latest(latest::LatestArgs),
 }
@@ -49,6 +52,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<()
     let work = async {
         match command {
             Command::Topics(command) => topics::run(command).await,
+            Command::Audit(args) => audit::run(args).await,
             Command::Latest(args) => latest::run(args).await,
         }
     };

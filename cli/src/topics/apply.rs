@@ -39,7 +39,7 @@ pub async fn run(args: ApplyArgs) -> anyhow::Result<()> {
                 let made = args.dry_run || admin.create(&topic, replication).await?;
                 let count = partitions(&topic);
                 if made {
-                    format!("{would}created: {count} partitions, replication {replication}")
+                    format!("{would}created: {count} partition{}, replication {replication}", if count == 1 { "" } else { "s" })
                 } else {
                     "unchanged: somebody else has just created it".to_owned()
                 }

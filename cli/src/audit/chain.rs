@@ -1,0 +1,129 @@
+//! The shape of one raw chain: where it breaks, and what it does not reach. Pure: links go in, plain lines come out. A
+//! chain is whole when its first link begins at the origin and each next one where the one before says.
+
+use pipeline::lake::{Link, LinkKind};
+use uuid::Uuid;
+
+/// What stands in the lake of one partition, in key order.
+#[derive(Clone, Debug, Default)]
+pub struct Chain {
+    /// Fixed by the chain's first writer; `None` when the partition was never written.
+    pub origin: Option<i64>,
+    /// Objects before the first walked one.
+    pub not_walked: usize,
+    /// The walked objects.
+    pub links: Vec<Link>,
+    /// What is wrong with single objects.
+    pub bad_objects: Vec<String>,
+}
+
+impl Chain {
+    /// Where the next object will begin: everything below is in the lake.
+    pub fn tail(&self) -> Option<i64> {
+        self.links.last().map_or(self.origin, |last| Some(last.next_offset))
+    }
+
+    /// Every break of the chain. `missing` says how many records the topic holds before link `i` that no link covers.
+    pub fn breaks(&self, topic_id: Uuid, missing: impl Fn(usize) -> u64) -> Vec<String> {
+        let mut lines = self.bad_objects.clone();
+        let mut expected = if self.not_walked == 0 { self.origin } else { self.links.first().map(|link| link.start) };
+        let mut closed_at = None;
+        for (index, link) in self.links.iter().enumerate() {
+            if let Some(expected) = expected.filter(|expected| *expected < link.start) {
+                let last = link.start - 1;
+                lines.push(format!(
+                    "a hole in the lake: no raw object covers offsets {expected} to {last}, {} records of the topic are not there",
+                    missing(index)
+                ));
+            }
+            if let Some(expected) = expected.filter(|expected| *expected > link.start) {
+                lines.push(format!(
+                    "an overlap in the lake: the raw object at {} begins before offset {expected}, where the one before it ends",
+                    link.start
+                ));
+            }
+            if let Some(end) = closed_at {
+                lines.push(format!("the lake's chain was closed at offset {end}, and a raw object at {} follows", link.start));
+            }
+            if link.topic_id != topic_id {
+                lines.push(format!("the raw object at {} is of another topic, id {}", link.start, link.topic_id));
+            }
+            if link.kind == LinkKind::End {
+                closed_at = Some(link.start);
+            }
+            expected = Some(link.next_offset.max(expected.unwrap_or(link.next_offset)));
+        }
+        lines
+    }
+
+    /// Where the chain and the log do not meet.
+    pub fn ends(&self, log_start: i64, log_end: i64, beyond: u64) -> Vec<String> {
+        let mut lines = Vec::new();
+        let Some(tail) = self.tail() else {
+            if beyond > 0 {
+                lines.push(format!("{beyond} records are not in the lake yet: it holds nothing of this partition"));
+            }
+            return lines;
+        };
+        if tail < log_start {
+            let last = log_start - 1;
+            lines.push(format!("lost: offsets {tail} to {last} were removed from the topic before the lake had them"));
+        }
+        if beyond > 0 {
+            lines.push(format!("{beyond} records from offset {tail} on are not in the lake yet"));
+        }
+        if tail > log_end {
+            lines.push(format!("the lake reaches offset {tail}, but the log ends at {log_end}: the log was cut back or replaced"));
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline::lake::LinkRows;
+
+    use super::*;
+
+    const TOPIC: Uuid = Uuid::from_u128(1);
+
+    fn link(start: i64, next_offset: i64) -> Link {
+        let rows = Some(LinkRows { first: start, last: next_offset - 1, count: 1, first_time_ms: 0 });
+        let kind = if start == next_offset { LinkKind::End } else { LinkKind::Data };
+        Link { kind, topic_id: TOPIC, start, next_offset, rows: rows.filter(|_| kind == LinkKind::Data) }
+    }
+
+    fn check(origin: i64, links: &[(i64, i64)], expected: &[&str]) {
+        let links = links.iter().map(|(start, next)| link(*start, *next)).collect();
+        let chain = Chain { origin: Some(origin), links, ..Chain::default() };
+        let lines = chain.breaks(TOPIC, |_| 7);
+        assert_eq!(lines.len(), expected.len(), "{lines:?}");
+        for (line, expected) in lines.iter().zip(expected) {
+            assert!(line.contains(expected), "{line:?} does not say {expected:?}");
+        }
+    }
+
+    #[test]
+    fn every_break_is_named() {
+        check(0, &[], &[]);
+        check(5, &[(5, 9), (9, 12)], &[]);
+        check(0, &[(5, 9)], &["no raw object covers offsets 0 to 4, 7 records"]);
+        check(5, &[(5, 9), (11, 12)], &["offsets 9 to 10"]);
+        check(5, &[(5, 9), (7, 8), (9, 10)], &["at 7 begins before offset 9"]);
+        check(0, &[(0, 4), (4, 4)], &[]);
+        check(0, &[(0, 4), (4, 4), (4, 6)], &["closed at offset 4"]);
+        let other = Chain { origin: Some(0), links: vec![Link { topic_id: Uuid::nil(), ..link(0, 1) }], ..Chain::default() };
+        assert!(other.breaks(TOPIC, |_| 0)[0].contains("another topic"));
+    }
+
+    #[test]
+    fn both_ends_are_compared() {
+        let chain = Chain { origin: Some(0), links: vec![link(0, 10)], ..Chain::default() };
+        assert!(chain.ends(0, 10, 0).is_empty() && chain.ends(10, 10, 0).is_empty() && chain.ends(0, 12, 0).is_empty());
+        assert!(chain.ends(12, 20, 3)[0].starts_with("lost: offsets 10 to 11"));
+        assert_eq!(chain.ends(0, 20, 3), ["3 records from offset 10 on are not in the lake yet"]);
+        assert!(chain.ends(0, 8, 0)[0].contains("cut back"));
+        assert!(Chain::default().ends(0, 8, 0).is_empty(), "nothing delivered, nothing to have");
+        assert!(Chain::default().ends(0, 8, 2)[0].contains("nothing of this partition"));
+    }
+}

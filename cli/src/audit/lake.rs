@@ -1,0 +1,167 @@
+//! The lake as it stands in the store: LIST names the objects, HEAD tells what each says of itself. An object is opened only
+//! where its metadata is gone, or where the topic's start falls inside it.
+
+use anyhow::{Context, anyhow};
+use arrow::array::Int64Array;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use pipeline::lake::{
+    Epoch, Link, Origin, bronze_key, epoch_key, origin_key, parse_raw_key, partition_prefix, raw_key,
+};
+use pipeline::store::Store;
+
+use super::chain::Chain;
+
+/// HEADs under way at once.
+const AT_ONCE: usize = 16;
+/// In a bronze object's metadata: how many rows it has.
+const BRONZE_ROWS: &str = "tickstream-rows";
+
+/// The newest epoch of a topic in the lake.
+#[derive(Clone, Debug)]
+pub struct NewestEpoch {
+    pub number: u32,
+    pub bound_to: Epoch,
+}
+
+/// One partition of one epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    pub topic: &'a str,
+    pub epoch: u32,
+    pub partition: i32,
+}
+
+impl Place<'_> {
+    fn key(&self, start: i64) -> String {
+        raw_key(self.topic, self.epoch, self.partition, start)
+    }
+}
+
+pub async fn newest_epoch(store: &Store, topic: &str) -> anyhow::Result<Option<NewestEpoch>> {
+    let (mut number, mut newest) = (0, None);
+    while let Some(object) = store.get(&epoch_key(topic, number)).await? {
+        let bound_to = serde_json::from_slice(&object.bytes).with_context(|| format!("{} is no epoch", epoch_key(topic, number)))?;
+        newest = Some(NewestEpoch { number, bound_to });
+        number += 1;
+    }
+    Ok(newest)
+}
+
+/// The chain from the object that covers `from` on, or from its origin; without the objects that begin at or after `until`:
+/// they came while the audit ran.
+pub async fn chain(store: &Store, place: Place<'_>, from: Option<i64>, until: i64) -> anyhow::Result<Chain> {
+    let origin_key = origin_key(place.topic, place.epoch, place.partition);
+    let Some(origin) = store.get(&origin_key).await? else { return Ok(Chain::default()) };
+    let origin: Origin = serde_json::from_slice(&origin.bytes).with_context(|| format!("{origin_key} is no origin"))?;
+
+    let mut chain = Chain { origin: Some(origin.offset), ..Chain::default() };
+    let mut starts = Vec::new();
+    let prefix = partition_prefix(place.topic, place.epoch, place.partition);
+    let mut after: Option<String> = None;
+    loop {
+        let listed = store.list(&prefix, after.as_deref()).await?;
+        let Some(last) = listed.last() else { break };
+        after = Some(last.key.clone());
+        for object in listed {
+            match parse_raw_key(&object.key) {
+                Some((_, _, _, start)) if start < until => starts.push(start),
+                Some(_) => {}
+                None if object.key == origin_key => {}
+                None => chain.bad_objects.push(format!("{} does not belong to the chain", object.key)),
+            }
+        }
+    }
+    if let Some(from) = from {
+        chain.not_walked = starts.partition_point(|start| *start <= from).saturating_sub(1);
+    }
+    let walked = starts.split_off(chain.not_walked);
+    let links: Vec<Result<Link, String>> =
+        stream::iter(walked).map(|start| link(store, place, start)).buffered(AT_ONCE).try_collect().await?;
+    for link in links {
+        match link {
+            Ok(link) => chain.links.push(link),
+            Err(line) => chain.bad_objects.push(line),
+        }
+    }
+    Ok(chain)
+}
+
+/// What the raw object at `start` says of itself, or what is wrong with it.
+async fn link(store: &Store, place: Place<'_>, start: i64) -> anyhow::Result<Result<Link, String>> {
+    let key = place.key(start);
+    let Some(head) = store.head(&key).await? else { return Ok(Err(format!("{key} is listed and gone"))) };
+    let link = match Link::from_pairs(&head.metadata) {
+        Some(link) => Some(link),
+        // A copy made by a tool may have lost its metadata; the footer says the same.
+        None => store.get(&key).await?.and_then(|object| link_in_footer(object.bytes)),
+    };
+    Ok(match link {
+        None => Err(format!("{key} does not say what it holds, neither in its metadata nor in its footer")),
+        Some(link) if link.start != start => Err(format!("{key} says that it begins at offset {}", link.start)),
+        Some(link) => Ok(link),
+    })
+}
+
+fn link_in_footer(bytes: Bytes) -> Option<Link> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).ok()?;
+    let pairs = reader.metadata().file_metadata().key_value_metadata()?.iter();
+    Link::from_pairs(&pairs.filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?))).collect())
+}
+
+/// How many records of each link are at or above `log_start`. Only the link that `log_start` falls into is opened.
+pub async fn counts_from(store: &Store, place: Place<'_>, links: &[Link], log_start: i64) -> anyhow::Result<Vec<u64>> {
+    let mut counts = Vec::with_capacity(links.len());
+    for link in links {
+        counts.push(match link.rows {
+            None => 0,
+            Some(rows) if rows.first >= log_start => rows.count,
+            Some(rows) if rows.last < log_start => 0,
+            Some(_) => {
+                let key = place.key(link.start);
+                let object = store.get(&key).await?.ok_or_else(|| anyhow!("{key} was there and is gone"))?;
+                rows_from(object.bytes, log_start).with_context(|| format!("{key} cannot be read"))?
+            }
+        });
+    }
+    Ok(counts)
+}
+
+fn rows_from(bytes: Bytes, log_start: i64) -> anyhow::Result<u64> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+    let offsets = ProjectionMask::columns(builder.parquet_schema(), ["offset"]);
+    let mut count = 0;
+    for batch in builder.with_projection(offsets).build()? {
+        let batch = batch?;
+        let offsets = batch.column_by_name("offset").and_then(|column| column.as_any().downcast_ref::<Int64Array>());
+        let offsets = offsets.context("it has no column of offsets")?;
+        count += offsets.values().iter().filter(|offset| **offset >= log_start).count() as u64;
+    }
+    Ok(count)
+}
+
+/// The bronze of one raw object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bronze {
+    /// The object holds no record, so it has none.
+    None,
+    Rows(u64),
+    /// The key where it should be.
+    Missing(String),
+    /// Its metadata does not say how many rows it has.
+    Silent(String),
+}
+
+/// The bronze of each link, in order.
+pub async fn bronze(store: &Store, place: Place<'_>, table: &str, links: &[Link]) -> anyhow::Result<Vec<Bronze>> {
+    let one = async |link: &Link| {
+        let Some(rows) = link.rows else { return Ok(Bronze::None) };
+        let key = bronze_key(table, rows.first_time_ms, place.topic, place.epoch, place.partition, link.start);
+        let Some(head) = store.head(&key).await? else { return Ok(Bronze::Missing(key)) };
+        let rows = head.metadata.get(BRONZE_ROWS).and_then(|rows| rows.parse().ok());
+        anyhow::Ok(rows.map_or(Bronze::Silent(key), Bronze::Rows))
+    };
+    stream::iter(links).map(one).buffered(AT_ONCE).try_collect().await
+}

@@ -1,0 +1,209 @@
+//! What an audit found, as JSON for programs and as text for people. `None` (JSON null) means "not looked at", never zero.
+
+use serde::Serialize;
+
+use crate::output::{Align, table};
+
+/// The answer of `tickstream audit -o json`:
+///
+/// ```json
+/// {
+///   "equal": true,
+///   "not_audited": [],
+///   "differences": ["market.ticks.v1[0]: 12 records from offset 88 on are not in the lake yet"],
+///   "totals": {"delivered": 9, "lake_records": 9, "lake_objects": 2, "bronze_rows": 8, "dead_letters": 1,
+///              "distinct_event_ids": 8, "postgres_rows": 8, "differences": 0},
+///   "topics": [{"topic": "market.ticks.v1", "delivered": 9, "lake_records": 9, "lake_objects": 2, "bronze_rows": 8,
+///               "dead_letters_lake": 1}],
+///   "partitions": [{"topic": "market.ticks.v1", "partition": 0, "log_start": 0, "log_end": 10, "delivered": 9,
+///                   "lake_records": 9, "lake_records_older": 0, "lake_objects": 2, "bronze_rows": 8,
+///                   "dead_letters_lake": 1, "differences": []}],
+///   "database": {"topic": "market.ticks.v1", "decoded": 8, "undecodable": 1, "dead_letters_db": 1,
+///                "distinct_event_ids": 8, "postgres_rows": 8, "rows_older": 0, "rows_newer": 0, "differences": []}
+/// }
+/// ```
+///
+/// Exit codes: 0 equal; 1 at least one difference; 2 a part could not be audited (`not_audited` says which and why), or a
+/// mistake in the arguments, and then nothing is printed. Totals cover all audited topics, dead-letter topics included
+/// (those have no bronze). Fields of a part that was not looked at are null.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// No difference, and nothing left out but by `--only` or `--topic`.
+    pub equal: bool,
+    /// Parts that were asked for and could not be reached, with the reason.
+    pub not_audited: Vec<String>,
+    /// Every difference, one plain line each.
+    pub differences: Vec<String>,
+    pub totals: Totals,
+    pub topics: Vec<TopicReport>,
+    pub partitions: Vec<PartitionReport>,
+    /// The comparison of market.ticks.v1 with the table `ticks`.
+    pub database: Option<DatabaseReport>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub struct Totals {
+    pub delivered: u64,
+    pub lake_records: Option<u64>,
+    pub lake_objects: Option<u64>,
+    pub bronze_rows: Option<u64>,
+    /// Records of the audited topics that are a dead letter of either consumer, each counted once.
+    pub dead_letters: u64,
+    pub distinct_event_ids: Option<u64>,
+    pub postgres_rows: Option<u64>,
+    pub differences: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub struct TopicReport {
+    pub topic: String,
+    pub delivered: u64,
+    pub lake_records: Option<u64>,
+    pub lake_objects: Option<u64>,
+    pub bronze_rows: Option<u64>,
+    pub dead_letters_lake: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct PartitionReport {
+    pub topic: String,
+    pub partition: i32,
+    /// First offset that the topic still holds.
+    pub log_start: i64,
+    /// Read up to here, exclusive: the last stable offset when the audit began, or the end of the lake object across it.
+    pub log_end: i64,
+    /// Records that a read-committed consumer is given in that range: no transaction markers, nothing aborted.
+    pub delivered: u64,
+    /// Records in the lake's chain within that range.
+    pub lake_records: Option<u64>,
+    /// Records in the walked part of the chain that the topic no longer holds.
+    pub lake_records_older: Option<u64>,
+    /// Raw objects walked.
+    pub lake_objects: Option<u64>,
+    /// Rows in the bronze objects of the walked raw objects; null for a topic without bronze.
+    pub bronze_rows: Option<u64>,
+    /// Distinct records in the range that are dead letters of the lake's group.
+    pub dead_letters_lake: u64,
+    pub differences: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct DatabaseReport {
+    pub topic: String,
+    /// Records that decode, repetitions and revisions counted each.
+    pub decoded: u64,
+    pub undecodable: u64,
+    /// Distinct records in the range that are dead letters of the database's group.
+    pub dead_letters_db: u64,
+    /// Distinct event ids of decoded records that are not dead letters: the rows that there should be.
+    pub distinct_event_ids: u64,
+    /// Rows of events that the topic holds, and rows that claim to come from the range and do not.
+    pub postgres_rows: u64,
+    /// Rows of events that the topic no longer holds.
+    pub rows_older: u64,
+    /// Rows of records beyond `log_end`.
+    pub rows_newer: u64,
+    pub differences: Vec<String>,
+}
+
+impl Report {
+    /// Keeps a part that could be reached, notes one that could not.
+    pub fn part<T>(&mut self, name: &str, result: anyhow::Result<T>) -> Option<T> {
+        result.map_err(|error| self.not_audited.push(format!("{name}: {error:#}"))).ok()
+    }
+
+    /// Adds up. Call once, last.
+    pub fn finish(mut self) -> Self {
+        let totals = &mut self.totals;
+        totals.delivered = self.topics.iter().map(|topic| topic.delivered).sum();
+        totals.lake_records = sum(self.topics.iter().map(|topic| topic.lake_records));
+        totals.lake_objects = sum(self.topics.iter().map(|topic| topic.lake_objects));
+        totals.bronze_rows = sum(self.topics.iter().map(|topic| topic.bronze_rows));
+        totals.distinct_event_ids = self.database.as_ref().map(|database| database.distinct_event_ids);
+        totals.postgres_rows = self.database.as_ref().map(|database| database.postgres_rows);
+        totals.differences = self.differences.len();
+        self.equal = self.differences.is_empty() && self.not_audited.is_empty();
+        self
+    }
+
+    pub fn as_text(&self) -> String {
+        let mut text = self.partition_table();
+        if let Some(database) = &self.database {
+            text.push_str(&format!(
+                "\n{}: {} decoded, {} undecodable, {} dead letters of the database, {} distinct events; {} rows in Postgres",
+                database.topic,
+                database.decoded,
+                database.undecodable,
+                database.dead_letters_db,
+                database.distinct_event_ids,
+                database.postgres_rows
+            ));
+            if database.rows_older + database.rows_newer > 0 {
+                text.push_str(&format!(" ({} older than the topic, {} newer)", database.rows_older, database.rows_newer));
+            }
+            text.push('\n');
+        }
+        let older: u64 = self.partitions.iter().filter_map(|partition| partition.lake_records_older).sum();
+        if older > 0 {
+            text.push_str(&format!("The lake holds {older} records besides that the topics no longer hold.\n"));
+        }
+        for part in &self.not_audited {
+            text.push_str(&format!("NOT AUDITED  {part}\n"));
+        }
+        for line in &self.differences {
+            text.push_str(&format!("DIFFERENCE  {line}\n"));
+        }
+        if self.equal {
+            text.push_str(&format!("EQUAL  {}\n", self.what_is_equal()));
+        }
+        text
+    }
+
+    fn what_is_equal(&self) -> String {
+        let totals = &self.totals;
+        let mut parts = vec![format!("{} records in the topics", totals.delivered)];
+        if let Some(records) = totals.lake_records {
+            parts.push(format!("{records} in the lake"));
+        }
+        if let (Some(ids), Some(rows)) = (totals.distinct_event_ids, totals.postgres_rows) {
+            parts.push(format!("{ids} distinct events = {rows} rows in Postgres"));
+        }
+        parts.join(" = ")
+    }
+
+    fn partition_table(&self) -> String {
+        let cell = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        let row = |partition: &PartitionReport| {
+            vec![
+                partition.topic.clone(),
+                partition.partition.to_string(),
+                partition.log_start.to_string(),
+                partition.log_end.to_string(),
+                partition.delivered.to_string(),
+                cell(partition.lake_records),
+                cell(partition.lake_objects),
+                cell(partition.bronze_rows),
+                partition.dead_letters_lake.to_string(),
+                if partition.differences.is_empty() { "ok".to_owned() } else { "DIFFERS".to_owned() },
+            ]
+        };
+        let columns = [
+            ("TOPIC", Align::Left),
+            ("PARTITION", Align::Right),
+            ("START", Align::Right),
+            ("END", Align::Right),
+            ("DELIVERED", Align::Right),
+            ("LAKE", Align::Right),
+            ("OBJECTS", Align::Right),
+            ("BRONZE", Align::Right),
+            ("DEAD", Align::Right),
+            ("", Align::Left),
+        ];
+        table(&columns, &self.partitions.iter().map(row).collect::<Vec<_>>())
+    }
+}
+
+/// The sum of what was looked at; `None` when nothing was.
+pub fn sum(numbers: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+    numbers.flatten().reduce(|a, b| a + b)
+}
