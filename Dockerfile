@@ -17,7 +17,7 @@ RUN --mount=type=cache,target=/root/.npm npm ci --ignore-scripts --omit=dev
 # ---- the binaries ---------------------------------------------------------------------------------------------------
 FROM rust:${RUST_VERSION}-${DEBIAN} AS build
 RUN apt-get update \
- && apt-get install -y --no-install-recommends clang libssl-dev pkg-config zlib1g-dev \
+ && apt-get install -y --no-install-recommends libssl-dev pkg-config zlib1g-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 # Whole, tests included: cargo reads every member's manifest, and --locked refuses a narrowed workspace.
@@ -41,6 +41,7 @@ LABEL org.opencontainers.image.title="tickstream" \
       org.opencontainers.image.description="Market prices, once and in order, in a lake, in Postgres and on a live page" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.licenses="Apache-2.0"
+COPY LICENSE /usr/share/doc/tickstream/LICENSE
 ENV LOG_FORMAT=json ADMIN_ADDR=0.0.0.0:9100
 # A number, so that Kubernetes can see that it is not root.
 USER 10001:10001
