@@ -22,6 +22,7 @@ use anyhow::Context;
 
 pub use data_folder::DataFolder;
 pub use kafka::Kafka;
+pub use port::free as free_ports;
 pub use postgres::Postgres;
 pub use process::{Process, tail};
 pub use shell::{shell_variables, without_password};

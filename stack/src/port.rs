@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 
 /// `N` different free ports: all are held until the last is found.
-pub(crate) fn free<const N: usize>() -> std::io::Result<[u16; N]> {
+pub fn free<const N: usize>() -> std::io::Result<[u16; N]> {
     let mut ports = [0; N];
     let mut held = Vec::with_capacity(N);
     for port in &mut ports {

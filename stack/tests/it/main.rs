@@ -1,5 +1,8 @@
 //! The local stack against real clients: the AWS SDK, librdkafka, sqlx.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "tests say what they counted")]
+
 mod outages;
 mod s3;
 mod s3_alone;

@@ -1,0 +1,82 @@
+# All there is to do here, by name: `make help`. The set-up that a goal needs is done on the way (scripts/setup.sh).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# What npm itself writes last: it stands for the page's installed dependencies.
+PAGE := dashboard/web/node_modules/.package-lock.json
+STEP := scripts/step.sh
+
+# make demo
+FOR ?=
+LIVE ?=
+RATE ?=
+SEED ?=
+DATA_DIR ?=
+DEMO_ARGS := $(if $(FOR),--for $(FOR)) $(if $(filter-out 0 no false,$(LIVE)),--live) $(if $(RATE),--rate $(RATE)) \
+	$(if $(SEED),--seed $(SEED)) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
+
+# make bench: PROFILE=dev measures what the demo and the tests run, without another long build.
+PROFILE ?= release
+TICKS ?=
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  make %-9s %s\n' "$$name" "$$what"; done
+	@echo
+	@echo '  make demo takes FOR=60s (end after so long and audit), LIVE=1 (the real exchanges), RATE=1000 (simulated'
+	@echo '  trades a second), SEED=7, DATA_DIR=folder (keep the data). CARGO_TARGET_DIR is respected everywhere.'
+
+.PHONY: setup
+setup: ## Install what is missing on this machine for demo and test (Debian, Ubuntu; elsewhere say what)
+	@scripts/setup.sh all
+
+.PHONY: setup-demo
+setup-demo:
+	@scripts/setup.sh demo
+
+# The dashboard embeds the page, so cargo needs it whatever is built.
+$(PAGE): dashboard/web/package.json dashboard/web/package-lock.json
+	@echo "installing the page's dependencies with npm"
+	@npm ci --prefix dashboard/web --no-audit --no-fund
+	@touch $@
+
+.PHONY: build
+build: setup-demo $(PAGE) ## Build every program
+	@cargo build --workspace --bins --locked
+
+.PHONY: demo
+demo: build ## Run everything on this machine, with a live page; Ctrl-C stops all of it
+	@exec $(TARGET)/debug/stack demo $(DEMO_ARGS)
+
+.PHONY: lint
+lint: setup $(PAGE) ## Formatting, clippy and rustdoc without warnings, licences, the page's types
+	@$(STEP) formatting cargo fmt --all --check
+	@$(STEP) clippy cargo clippy --workspace --all-targets --locked -- -D warnings
+	@RUSTDOCFLAGS='-D warnings' $(STEP) rustdoc cargo doc --workspace --no-deps --locked
+	@$(STEP) licences scripts/licences.sh
+	@$(STEP) 'page types' npm run --silent --prefix dashboard/web check
+
+.PHONY: test
+test: lint ## All checks and tests: lint, unit, integration, end-to-end, browser, deployment files
+	@$(STEP) build cargo build --workspace --all-targets --locked
+	@$(STEP) 'page tests' npm test --silent --prefix dashboard/web
+	@$(STEP) 'deployment files' tests/deploy/run.sh
+	@$(STEP) 'tests' cargo test --workspace --locked
+
+.PHONY: verify
+verify: test ## make test, then the fault and load tests whole (they run short in make test)
+	@TICKSTREAM_VERIFY=1 $(STEP) 'whole fault and load tests' cargo test --workspace --locked -- --include-ignored
+
+.PHONY: bench
+bench: setup-demo $(PAGE) ## Measure over a million ticks: what this machine can do, and what the services do with it
+	@cargo build --profile $(PROFILE) --workspace --bins --locked
+	@exec $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/bench $(if $(TICKS),--ticks $(TICKS))
+
+.PHONY: clean
+clean: ## Remove what was built and what the demo wrote; the caches of cargo, Maven and Kafka's jars stay
+	@cargo clean
+	@rm -rf .demo dashboard/web/node_modules

@@ -1,0 +1,61 @@
+//! Whether a consumer group has settled all that a topic holds, asked of the broker itself: the demo counts only after
+//! that.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many offsets `topic` holds now.
+pub fn records(servers: &str, topic: &str) -> anyhow::Result<u64> {
+    let client = client(servers, "tickstream-demo")?;
+    let mut records = 0;
+    for partition in partitions(&client, topic)? {
+        let (start, end) = client.fetch_watermarks(topic, partition, PATIENCE)?;
+        records += u64::try_from(end - start).unwrap_or(0);
+    }
+    Ok(records)
+}
+
+/// How many offsets of `topics` the group has not committed yet. A topic without any commit of the group counts only
+/// when it is `required`: the group may not read it.
+pub fn behind(servers: &str, group: &str, required: &str, topics: &[&str]) -> anyhow::Result<i64> {
+    let client = client(servers, group)?;
+    let mut behind = 0;
+    for topic in topics {
+        let partitions = partitions(&client, topic)?;
+        let mut asked = TopicPartitionList::new();
+        for partition in &partitions {
+            asked.add_partition(topic, *partition);
+        }
+        let committed = client.committed_offsets(asked, PATIENCE)?;
+        for partition in partitions {
+            let (start, end) = client.fetch_watermarks(topic, partition, PATIENCE)?;
+            let settled = committed.find_partition(topic, partition).map(|found| found.offset());
+            behind += match settled {
+                Some(Offset::Offset(settled)) => (end - settled).max(0),
+                _ if topic == &required => end - start,
+                _ => 0,
+            };
+        }
+    }
+    Ok(behind)
+}
+
+fn client(servers: &str, group: &str) -> anyhow::Result<BaseConsumer> {
+    ClientConfig::new()
+        .set("bootstrap.servers", servers)
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .create()
+        .context("cannot make a Kafka client")
+}
+
+fn partitions(client: &BaseConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
+    let metadata = client.fetch_metadata(Some(topic), PATIENCE)?;
+    let found = metadata.topics().iter().filter(|found| found.name() == topic);
+    Ok(found.flat_map(|found| found.partitions().iter().map(|partition| partition.id())).collect())
+}
