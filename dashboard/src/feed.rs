@@ -134,7 +134,7 @@ impl Feed {
 
 fn classify(polled: Option<Result<BorrowedMessage<'_>, KafkaError>>) -> Polled<'_> {
     match polled {
-        None | Some(Err(KafkaError::PartitionEOF(_))) => Polled::Nothing,
+        None => Polled::Nothing,
         Some(Ok(message)) => Polled::Record(message),
         Some(Err(KafkaError::MessageConsumption(
             RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,

@@ -94,8 +94,10 @@ impl Live {
         }
         if tick.revision > 0 || tick.retracted {
             self.remember_correction(tick);
-            let before = tick.previous_symbol.as_deref().unwrap_or(&tick.symbol);
-            self.remove(before, &tick.source, tick.event_id);
+            // Also under the symbol that it keeps: the revision before may not have been the one that moved it.
+            for symbol in tick.previous_symbol.iter().chain([&tick.symbol]) {
+                self.remove(symbol, &tick.source, tick.event_id);
+            }
         }
         if tick.retracted {
             return;

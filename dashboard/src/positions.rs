@@ -9,8 +9,10 @@ use anyhow::Context;
 use pipeline::codec::RecordType;
 use pipeline::kafka::KafkaArgs;
 use pipeline::topic_id::{TopicIdError, TopicIds};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -33,8 +35,26 @@ struct Position {
     live_from: i64,
 }
 
+/// The client's context: what goes wrong is seen by the loop, told once in readiness and on the page, and mends itself, so
+/// in the log it is no error.
+pub struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", "{facility}: {message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", "{error}: {reason}");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+pub type Consumer = BaseConsumer<Quiet>;
+
 pub struct Positions {
-    pub consumer: Arc<BaseConsumer>,
+    pub consumer: Arc<Consumer>,
     topics: Vec<ReadTopic>,
     ids: TopicIds,
     known_ids: Vec<Option<Uuid>>,
@@ -46,7 +66,10 @@ impl Positions {
     /// # Errors
     /// When the client's settings are refused.
     pub fn new(kafka: &KafkaArgs, topics: Vec<ReadTopic>) -> anyhow::Result<Self> {
-        let consumer: BaseConsumer = kafka.consumer(None).create().context("Kafka client settings")?;
+        // How far reading has come is known from the log's end; an event for each end reached would be noise.
+        let mut settings = kafka.consumer(None);
+        settings.set("enable.partition.eof", "false");
+        let consumer: Consumer = settings.create_with_context(Quiet).context("Kafka client settings")?;
         let known_ids = vec![None; topics.len()];
         Ok(Self {
             consumer: consumer.into(),

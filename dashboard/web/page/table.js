@@ -96,9 +96,11 @@ class TableRow {
   element = document.createElement('tr');
   #button = document.createElement('button');
   #price = document.createElement('td');
+  #digits = document.createElement('span');
   #change = document.createElement('td');
   #age = document.createElement('td');
   #state = document.createElement('td');
+  #word = document.createElement('span');
   #units = 0n;
 
   /**
@@ -121,6 +123,8 @@ class TableRow {
     this.#change.className = 'change';
     this.#age.className = 'age';
     this.#state.className = 'state';
+    this.#price.append(this.#digits);
+    this.#state.append(this.#word);
     this.element.append(symbol, this.#price, this.#change, this.#age, this.#state);
     this.element.addEventListener('click', onSelect);
   }
@@ -131,7 +135,7 @@ class TableRow {
     const price = row.price ?? '';
     if (price !== before) {
       this.element.dataset['price'] = price;
-      this.#price.textContent = groupDigits(price);
+      this.#digits.textContent = groupDigits(price);
       const units = unscaled(price);
       if (before !== undefined) this.#flash(units > this.#units ? 'rose' : 'fell');
       this.#units = units;
@@ -163,7 +167,7 @@ class TableRow {
   showAge(ageSeconds, freshness) {
     this.#age.textContent = formatAge(ageSeconds);
     this.element.dataset['freshness'] = freshness.state;
-    this.#state.textContent = freshness.state;
+    this.#word.textContent = freshness.state;
     this.#state.title = freshness.why;
   }
 
