@@ -99,7 +99,7 @@ begin
             using errcode = 'object_not_in_prerequisite_state',
                   hint = 'It was detached: rename, drop or attach it.';
     end if;
-    execute format('create table %I (like ticks including defaults)', partition_name);
+    execute format('create table %I (like ticks including defaults including constraints)', partition_name);
     execute format('alter table ticks attach partition %I for values from (%L) to (%L)',
                    partition_name, day_starts, day_ends);
     return true;

@@ -77,7 +77,7 @@ mod tests {
             assert_eq!(Timestamptz(micros).is_held(), held, "{micros}");
         }
         assert_eq!(Timestamptz(*HELD.start()).to_string(), "0001-01-01T00:00:00Z");
-        assert_eq!(Timestamptz(*HELD.end()).to_string(), "9999-12-31T23:59:59.999999Z");
+        assert!(Timestamptz(*HELD.end()).is_held() && !Timestamptz(HELD.end() + 1).is_held());
         assert_eq!(Timestamptz(POSTGRES_EPOCH_MICROS + 1).to_wire(), 1);
     }
 }

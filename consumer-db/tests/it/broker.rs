@@ -1,0 +1,54 @@
+//! The real topics on a stack's broker, and a way to write to them.
+
+use std::time::Duration;
+
+use pipeline::kafka::KafkaArgs;
+use pipeline::topics;
+use rdkafka::Message;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Headers;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+
+pub async fn create_topics(kafka: &KafkaArgs) {
+    let admin: AdminClient<DefaultClientContext> = kafka.admin().create().expect("admin client");
+    let dead_letters = topics::dlq(topics::TICKS);
+    let settings = |topic| NewTopic::new(topic, 2, TopicReplication::Fixed(1)).set("message.timestamp.type", "LogAppendTime");
+    let new = [settings(topics::TICKS), settings(&dead_letters)];
+    let results = admin.create_topics(&new, &AdminOptions::new()).await.expect("create topics");
+    results.into_iter().for_each(|result| drop(result.expect("created")));
+}
+
+/// Sends `values` over both partitions and waits for the broker.
+pub fn send(kafka: &KafkaArgs, values: &[Vec<u8>]) {
+    let producer: BaseProducer = kafka.producer().create().expect("producer");
+    for (i, value) in values.iter().enumerate() {
+        producer.send(BaseRecord::<(), _>::to(topics::TICKS).partition(i as i32 % 2).payload(value)).expect("queued");
+    }
+    producer.flush(Duration::from_secs(10)).expect("flushed");
+}
+
+/// Value and reason of each dead letter.
+pub fn dead_letters(kafka: &KafkaArgs) -> Vec<(Vec<u8>, String)> {
+    let consumer: BaseConsumer = kafka.consumer(None).create().expect("consumer");
+    let topic = topics::dlq(topics::TICKS);
+    let mut list = TopicPartitionList::new();
+    let mut expected = 0;
+    for partition in 0..2 {
+        list.add_partition_offset(&topic, partition, Offset::Beginning).expect("an offset");
+        let (_, end) = consumer.fetch_watermarks(&topic, partition, Duration::from_secs(10)).expect("watermarks");
+        expected += end;
+    }
+    consumer.assign(&list).expect("assigned");
+    let mut letters = Vec::new();
+    while (letters.len() as i64) < expected {
+        let Some(Ok(message)) = consumer.poll(Duration::from_secs(10)) else { continue };
+        let headers = message.headers().expect("a dead letter has headers");
+        let reason = headers.iter().find(|header| header.key.ends_with("reason")).and_then(|header| header.value);
+        let reason = String::from_utf8(reason.expect("a reason").to_vec()).expect("text");
+        letters.push((message.payload().expect("a value").to_vec(), reason));
+    }
+    letters
+}

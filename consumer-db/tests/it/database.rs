@@ -1,0 +1,134 @@
+//! A database for each test, a sink on it, and what its tables hold.
+
+use std::collections::BTreeMap;
+
+use clap::Parser;
+use consumer_db::{Database, DbSink, Writer};
+use pipeline::codec::RecordType;
+use pipeline::consume::{DeadLetter, Fault, PartitionBatch, Sink};
+use pipeline::decode::Decoder;
+use pipeline::kafka::KafkaArgs;
+use pipeline::topic_id::TopicIds;
+use secrecy::SecretString;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use uuid::Uuid;
+
+pub const OLDEST_EVENT_DAYS: u32 = 400;
+
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    kafka: KafkaArgs,
+}
+
+pub fn kafka(stack: &stack::Stack) -> KafkaArgs {
+    Args::parse_from(["test", "--kafka-bootstrap-servers", &stack.kafka_bootstrap_servers]).kafka
+}
+
+pub struct TestDatabase {
+    pub url: String,
+    pub name: String,
+    pub kafka: KafkaArgs,
+    server: String,
+}
+
+impl TestDatabase {
+    /// An empty database on the shared server.
+    pub async fn empty() -> Self {
+        Self::on(stack::shared().await).await
+    }
+
+    pub async fn on(stack: &stack::Stack) -> Self {
+        let server = stack.database_url.clone();
+        let name = format!("t{}", Uuid::new_v4().simple());
+        execute(&server, &format!("create database {name}")).await;
+        let (address, _) = server.rsplit_once('/').expect("a URL with a database");
+        Self { url: format!("{address}/{name}"), name, kafka: kafka(stack), server }
+    }
+
+    /// One with the schema.
+    pub async fn new() -> Self {
+        let database = Self::empty().await;
+        database.database().migrate().await.expect("migrated");
+        database
+    }
+
+    pub fn database(&self) -> Database {
+        Database::new(&SecretString::from(self.url.as_str())).expect("a good URL")
+    }
+
+    pub fn sink(&self) -> DbSink {
+        self.sink_through(self.database())
+    }
+
+    pub fn sink_through(&self, database: Database) -> DbSink {
+        let topic_ids = TopicIds::new(&self.kafka).expect("client settings");
+        let decoder = Decoder::new(RecordType::PriceTick, None);
+        DbSink::new(Writer::new(database), decoder, topic_ids, false, OLDEST_EVENT_DAYS)
+    }
+
+    pub async fn connect(&self) -> PgConnection {
+        PgConnection::connect(&self.url).await.expect("connected")
+    }
+
+    pub async fn execute(&self, statement: &str) {
+        execute(&self.url, statement).await;
+    }
+
+    /// On the server's own database, which stays reachable when this one is closed.
+    pub async fn execute_on_server(&self, statement: &str) {
+        execute(&self.server, statement).await;
+    }
+
+    /// The first column of each row, as text.
+    pub async fn column(&self, query: &str) -> Vec<String> {
+        let mut connection = self.connect().await;
+        let rows = sqlx::query(AssertSqlSafe(query.to_owned())).fetch_all(&mut connection).await.expect(query);
+        rows.iter().map(|row| row.try_get::<Option<String>, _>(0).expect("text").unwrap_or("null".to_owned())).collect()
+    }
+
+    pub async fn value(&self, query: &str) -> String {
+        self.column(query).await.join("\n")
+    }
+
+    /// Everything that a replay must not change, in key order.
+    pub async fn dump(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for query in [
+            "select (to_jsonb(ticks) - 'inserted_at')::text from ticks order by event_time, event_id",
+            "select (to_jsonb(latest_prices) - 'updated_at')::text from latest_prices order by symbol, source",
+            "select to_jsonb(moved_ticks)::text from moved_ticks order by event_time, event_id",
+            "select inhrelid::regclass::text from pg_inherits where inhparent = 'ticks'::regclass order by 1",
+        ] {
+            lines.extend(self.column(query).await);
+        }
+        lines
+    }
+}
+
+async fn execute(url: &str, statement: &str) {
+    let mut connection = PgConnection::connect(url).await.expect("connected");
+    sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut connection).await.expect(statement);
+}
+
+/// Writes, and gives the dead letters by (partition, offset).
+pub async fn write(sink: &mut DbSink, batches: &[PartitionBatch]) -> BTreeMap<(i32, i64), String> {
+    try_write(sink, batches).await.unwrap_or_else(|error| panic!("an outage: {error:#}"))
+}
+
+pub async fn try_write(
+    sink: &mut DbSink,
+    batches: &[PartitionBatch],
+) -> anyhow::Result<BTreeMap<(i32, i64), String>> {
+    match sink.write(batches).await {
+        Ok((written, letters)) => {
+            assert_eq!(written.len(), batches.len());
+            for (written, batch) in written.iter().zip(batches) {
+                assert_eq!((written.partition, written.commit), (batch.partition, batch.next_offset));
+            }
+            Ok(letters.into_iter().map(|DeadLetter { partition, offset, reason, .. }| ((partition, offset), reason)).collect())
+        }
+        Err(Fault::Outage(error)) => Err(error),
+        Err(Fault::Stop(error)) => panic!("stopped: {error:#}"),
+    }
+}

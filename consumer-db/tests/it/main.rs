@@ -1,0 +1,10 @@
+//! The Postgres consumer against a real server (and, where it says so, a real broker). Each test has a database of its own.
+
+mod broker;
+mod database;
+mod log;
+mod faults;
+mod replay;
+mod rules;
+mod service;
+mod unfit;
