@@ -164,7 +164,7 @@ async fn header(framing: &Framing, record: RecordType) -> anyhow::Result<Vec<u8>
 }
 
 #[cfg(test)]
-pub(crate) use tests::encoder as encoder_for_tests;
+pub(crate) use tests::{cpu_seconds, encoder as encoder_for_tests};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
-//! The Avro binary encoding of the newest schemas, written out field by field: many times the speed of a generic writer,
-//! and it cannot fail. The order of the lines is the order of the fields in `schemas/*.avsc`; a property test compares
-//! every byte with what apache-avro makes of the same event and the schema file, so the two cannot drift apart.
+//! The Avro binary encoding of the newest schemas, written out field by field: it cannot fail, and it is more than ten
+//! times as fast as apache-avro's fastest writer (the test `encoding_rates` measures both). The order of the lines is the
+//! order of the fields in `schemas/*.avsc`; a property test compares every byte with what apache-avro makes of the same
+//! event and the schema file, so the two cannot drift apart.
 
 use uuid::Uuid;
 

@@ -139,6 +139,11 @@ fn bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], String> {
 }
 
 fn long(rest: &mut &[u8]) -> Result<i64, String> {
+    // Lengths, branches and symbols are nearly always one byte.
+    if let [byte @ ..0x80, after @ ..] = *rest {
+        *rest = after;
+        return Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1));
+    }
     let mut value = 0_u64;
     for (place, &byte) in rest.iter().enumerate() {
         if place == 9 && byte > 1 {
