@@ -73,6 +73,16 @@ impl TopicIds {
             .await
             .unwrap_or_else(|error| Err(TopicIdError::Outage { topic: topic.to_owned(), cause: error.into() }))
     }
+
+    /// The offsets at which the log of `topic` begins and ends now; the end is the high watermark.
+    ///
+    /// # Errors
+    /// When the partition's leader does not answer in time.
+    pub async fn log_range(&self, topic: &str, partition: i32) -> anyhow::Result<(i64, i64)> {
+        let (inner, name) = (self.0.clone(), topic.to_owned());
+        let asked = tokio::task::spawn_blocking(move || inner.client.inner().fetch_watermarks(&name, partition, TIMEOUT));
+        asked.await?.with_context(|| format!("cannot ask where the log of {topic}[{partition}] begins and ends"))
+    }
 }
 
 impl Inner {

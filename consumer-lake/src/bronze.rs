@@ -1,0 +1,184 @@
+//! Decoded records to a bronze Parquet object: the columns of the newest schema, and where each record stood. Invariant: a
+//! function of one raw object and the decoder's version, nothing else. A record that does not decode is left out, and the
+//! footer names it with its reason, so that rows and names together are every record of the raw object, once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use bytes::Bytes;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::EnabledStatistics;
+use parquet::schema::types::ColumnPath;
+use pipeline::decode::Decoded;
+use pipeline::records::Records;
+
+use crate::raw::{ascending, properties, read, write};
+use crate::world::{Bronze, Letter};
+
+/// To be raised whenever the same raw bytes give other columns or other rows: bronze objects of a lower version are then
+/// made again as they are met.
+pub const VERSION: u32 = 1;
+
+const VERSION_KEY: &str = "tickstream-decoder-version";
+/// `[[offset, "reason"], …]`, absent when every record decodes.
+const BAD_KEY: &str = "tickstream-bad";
+/// A reason quotes what it does not understand; a footer is read whole.
+const MAX_REASON: usize = 300;
+
+/// Whole numbers that mostly grow from row to row.
+const ASCENDING: &[&str] = &[
+    "kafka_offset", "broker_time", "event_time", "received_at", "sequence", "at", "started_at", "ended_at", "last_answer_at",
+];
+/// Values that hardly repeat: a dictionary of them would be built and thrown away.
+const DISTINCT: &[&str] = &[
+    "event_id", "trade_id", "id", "price", "quantity", "bid", "ask", "volume_24h", "quote_volume_24h", "market_cap",
+];
+/// Columns whose least and greatest value help nobody.
+const UNORDERED: &[&str] = &["event_id", "payload_id", "trade_id", "id", "detail"];
+
+/// The bronze object of `records`, which decoded to `decoded`.
+///
+/// # Errors
+/// When Parquet refuses the columns: a bug.
+pub fn encode(partition: i32, records: &Records, decoded: Decoded) -> anyhow::Result<Bronze> {
+    let bad: Vec<Letter> = decoded
+        .bad
+        .iter()
+        .map(|(row, reason)| (records.offsets().value(*row as usize), shortened(reason)))
+        .collect();
+    let rows = decoded.rows.len();
+    let batch = with_coordinates(partition, records, &decoded)?;
+
+    let mut footer = vec![KeyValue::new(VERSION_KEY.to_owned(), VERSION.to_string())];
+    if !bad.is_empty() {
+        footer.push(KeyValue::new(BAD_KEY.to_owned(), serde_json::to_string(&bad)?));
+    }
+    let schema = batch.schema();
+    let has = |column: &&&str| schema.field_with_name(column).is_ok();
+    let whole: Vec<&str> = ASCENDING.iter().filter(has).copied().collect();
+    let mut properties = ascending(properties(footer), &whole);
+    for column in DISTINCT.iter().filter(has) {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
+    }
+    for column in UNORDERED.iter().filter(has) {
+        properties = properties.set_column_statistics_enabled(ColumnPath::from(*column), EnabledStatistics::None);
+    }
+    Ok(Bronze { bytes: write(&batch, properties.build())?, rows, bad })
+}
+
+/// The records that a bronze object leaves out.
+///
+/// # Errors
+/// When the bytes are not a bronze object.
+pub fn bad(bronze: Bytes) -> anyhow::Result<Vec<Letter>> {
+    let (footer, _): (HashMap<String, String>, _) = read(bronze)?;
+    let Some(text) = footer.get(BAD_KEY) else { return Ok(Vec::new()) };
+    serde_json::from_str(text).context("the footer's list of bad records is not one")
+}
+
+/// The decoded columns, then kafka_partition, kafka_offset and broker_time (micros UTC).
+fn with_coordinates(partition: i32, records: &Records, decoded: &Decoded) -> anyhow::Result<RecordBatch> {
+    let (offsets, times) = (records.offsets().values(), records.timestamps_ms().values());
+    let rows = || decoded.rows.iter().map(|row| *row as usize);
+    let offsets: Int64Array = rows().map(|row| offsets[row]).collect();
+    let times: TimestampMicrosecondArray = rows().map(|row| times[row].saturating_mul(1000)).collect::<Vec<i64>>().into();
+    let partitions = Int32Array::from(vec![partition; decoded.rows.len()]);
+    let added: [(&str, ArrayRef); 3] = [
+        ("kafka_partition", Arc::new(partitions)),
+        ("kafka_offset", Arc::new(offsets)),
+        ("broker_time", Arc::new(times.with_timezone("+00:00"))),
+    ];
+    let schema = decoded.batch.schema();
+    // Without the Avro names and texts that the decoder leaves on its fields.
+    let plain = schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(HashMap::new()));
+    let mut fields: Vec<Field> = plain.collect();
+    let mut columns = decoded.batch.columns().to_vec();
+    for (name, column) in added {
+        fields.push(Field::new(name, DataType::clone(column.data_type()), false));
+        columns.push(column);
+    }
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+fn shortened(reason: &str) -> String {
+    reason.chars().take(MAX_REASON).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+    use arrow::datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType};
+    use pipeline::codec::{Encoder, Framing, RecordType};
+    use pipeline::decode::Decoder;
+    use pipeline::events::{EventTimeOrigin, Kind, PriceTick};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::raw::tests::records;
+
+    fn tick(price: &str) -> PriceTick {
+        PriceTick {
+            event_id: Uuid::from_u128(1),
+            revision: 0,
+            source: "simulated".to_owned(),
+            symbol: "BTC-USD".to_owned(),
+            base: "BTC".to_owned(),
+            quote: "USD".to_owned(),
+            kind: Kind::Trade,
+            price: price.parse().expect("a decimal"),
+            quantity: None,
+            bid: None,
+            ask: None,
+            volume_24h: None,
+            quote_volume_24h: None,
+            market_cap: None,
+            change_24h_pct: None,
+            event_time: 1_700_000_000_000_000,
+            event_time_origin: EventTimeOrigin::Source,
+            received_at: 1_700_000_000_000_001,
+            sequence: Some(3),
+            trade_id: Some("t".to_owned()),
+            source_symbol: "BTCUSD".to_owned(),
+            payload_id: Uuid::from_u128(2),
+            previous_event_time: None,
+            previous_symbol: None,
+            retracted: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_and_named_records_are_all_records_and_the_bytes_repeat() {
+        let encoder = Encoder::new(Framing::SingleObject).await.expect("no registry");
+        let (one, two) = (encoder.tick(&tick("67187.3358936566")), encoder.tick(&tick("-0.000000000000000001")));
+        let records = records(&[Some(&one), Some(b"garbage"), Some(&two), None]);
+        let make = async || {
+            let decoded = Decoder::new(RecordType::PriceTick, None).decode(records.values()).await.expect("no registry");
+            encode(7, &records, decoded).expect("encoded")
+        };
+        let bronze = make().await;
+        assert_eq!(bronze.bytes, make().await.bytes, "the same input gives the same object");
+        assert_eq!(bronze.rows, 2);
+        assert_eq!(bronze.bad.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [11, 14]);
+        assert_eq!(bad(bronze.bytes.clone()).expect("a footer"), bronze.bad);
+
+        let (_, batch) = read(bronze.bytes).expect("parquet");
+        let prices = batch.column_by_name("price").expect("price").as_primitive::<Decimal128Type>();
+        assert_eq!((prices.value(0), prices.value(1)), (67_187_335_893_656_600_000_000, -1));
+        let offsets = batch.column_by_name("kafka_offset").expect("offset").as_primitive::<Int64Type>();
+        assert_eq!(offsets.values(), &[10, 13]);
+        let times = batch.column_by_name("broker_time").expect("time").as_primitive::<TimestampMicrosecondType>();
+        assert_eq!(times.value(1), 1_700_000_000_002_000);
+    }
+
+    #[tokio::test]
+    async fn nothing_decodes_to_an_object_without_rows() {
+        let records = records(&[Some(b"a"), Some(b"b")]);
+        let decoded = Decoder::new(RecordType::Gap, None).decode(records.values()).await.expect("no registry");
+        let bronze = encode(0, &records, decoded).expect("encoded");
+        assert_eq!((bronze.rows, bronze.bad.len()), (0, 2));
+        assert_eq!(bad(bronze.bytes).expect("a footer").len(), 2);
+    }
+}

@@ -1,0 +1,162 @@
+//! Where a writer starts: the epoch it may write in, the chain's origin, the object that covers the committed offset, and
+//! from there the tail. Invariant: the chain's tail is the truth and the commit a hint, so the worst that a wrong commit can
+//! do is a longer walk. Must never happen here: a chain begun above the log's start, or a topic id that was asked before the
+//! log's start was read.
+
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use bytes::Bytes;
+use pipeline::consume::Fault;
+use pipeline::lake::{Epoch, LinkKind, Origin, epoch_key, origin_key};
+
+use super::Chain;
+use crate::world::{Place, World};
+
+/// What a writer is told of the partition that it has been given.
+#[derive(Clone, Debug)]
+pub struct Given {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub table: Option<&'static str>,
+    /// The committed offset and the metadata that was committed with it.
+    pub committed: Option<(i64, String)>,
+    pub log_start: i64,
+    pub log_end: i64,
+}
+
+impl<W: World> Chain<W> {
+    /// Finds the tail, with every bronze below it confirmed.
+    pub async fn open(world: Arc<W>, given: &Given) -> Result<Self, Fault> {
+        let place = bind(&*world, given).await?;
+        let mut chain = Self { world, place, proven: 0, last: None };
+        let origin = chain.origin().await?;
+        let hint = committed_offset(given, chain.place.epoch).filter(|offset| *offset > origin);
+        let from = match hint {
+            Some(offset) => chain.covering(origin, offset).await?,
+            None => origin,
+        };
+        chain.proven = chain.walk(from).await?;
+        chain.check_log(given).await?;
+        Ok(chain)
+    }
+
+    /// The first offset of the chain: the log's start, whatever is committed.
+    async fn origin(&self) -> Result<i64, Fault> {
+        let Place { topic, partition, epoch, .. } = &self.place;
+        let key = origin_key(topic, *epoch, *partition);
+        let bytes = match self.world.get(&key).await.map_err(Fault::Outage)? {
+            Some(object) => object.bytes,
+            None => {
+                // Read between two askings of the topic id: a start that was read before the first may be that of a topic
+                // which has been re-created since.
+                let (offset, _) = self.world.log_range(topic, *partition).await.map_err(Fault::Outage)?;
+                self.check_topic_id().await?;
+                Self::create(&self.world, &key, json(&Origin { offset })).await?
+            }
+        };
+        Ok(parse::<Origin>(&key, &bytes)?.offset)
+    }
+
+    /// Where to begin the walk: the start of the object that covers `offset`, or the end of the last one below it.
+    async fn covering(&self, origin: i64, offset: i64) -> Result<i64, Fault> {
+        // A hole may be longer than the window: then everything below is listed.
+        for from in [(offset - self.world.span()).max(origin), origin] {
+            if let Some(start) = self.last_start(from, offset).await? {
+                let link = self.read_link(start).await?;
+                return Ok(if offset < link.next_offset || link.kind == LinkKind::End { start } else { link.next_offset });
+            }
+        }
+        Ok(origin)
+    }
+
+    /// The last object that begins in `from..=to`.
+    async fn last_start(&self, from: i64, to: i64) -> Result<Option<i64>, Fault> {
+        let (mut next, mut found) = (from, None);
+        loop {
+            let starts = self.starts_from(next).await?;
+            let Some(last) = starts.last().copied() else { return Ok(found) };
+            found = starts.into_iter().take_while(|start| *start <= to).last().or(found);
+            if last > to {
+                return Ok(found);
+            }
+            next = last + 1;
+        }
+    }
+
+    /// The tail must lie within the log.
+    async fn check_log(&self, given: &Given) -> Result<(), Fault> {
+        let (tail, name) = (self.proven, self.name());
+        let Place { topic, partition, .. } = &self.place;
+        if tail < given.log_start {
+            return Err(Fault::Stop(anyhow!(
+                "retention removed offsets {tail} to {} of {name} before they were written to the lake; \
+                 `tickstream lake accept-hole {topic} {partition}` records that they are lost and lets the lake go on",
+                given.log_start - 1,
+            )));
+        }
+        // Another writer may have gone on since the log's end was read: only a fresh look tells.
+        if tail > given.log_end && tail > self.world.log_range(topic, *partition).await.map_err(Fault::Outage)?.1 {
+            return Err(Fault::Stop(anyhow!(
+                "the lake has {name} up to offset {tail}, but the log ends at {}: the log was cut back or replaced; \
+                 nothing was written; find out why before going on",
+                given.log_end,
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The epoch that may be written: the newest, if it is bound to this cluster and this topic.
+async fn bind<W: World>(world: &W, given: &Given) -> Result<Place, Fault> {
+    let (topic, partition) = (&given.topic, given.partition);
+    let cluster_id = world.cluster_id().await.map_err(Fault::Outage)?;
+    let topic_id = world.topic_id(topic, partition).await.map_err(Fault::Outage)?;
+    let topic_id = topic_id.ok_or_else(|| Fault::Stop(anyhow!("topic {topic} no longer exists")))?;
+    let here = Epoch { cluster_id, topic_id };
+
+    let (mut epoch, mut newest) = (0, None);
+    while let Some(object) = world.get(&epoch_key(topic, epoch)).await.map_err(Fault::Outage)? {
+        newest = Some((epoch, object.bytes));
+        epoch += 1;
+    }
+    let (epoch, bytes) = match newest {
+        Some(found) => found,
+        None => (0, Chain::<W>::create(world, &epoch_key(topic, 0), json(&here)).await?),
+    };
+    let bound: Epoch = parse(&epoch_key(topic, epoch), &bytes)?;
+    if bound != here {
+        return Err(recreated(topic, epoch, &name_of(&bound), &name_of(&here)));
+    }
+    Ok(Place { topic: topic.clone(), partition, epoch, topic_id, table: given.table })
+}
+
+fn json(value: &impl serde::Serialize) -> Bytes {
+    Bytes::from(serde_json::to_vec(value).expect("plain fields always serialize"))
+}
+
+fn parse<T: serde::de::DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(bytes).with_context(|| format!("{key} is not what it should be")).map_err(Fault::Stop)
+}
+
+fn name_of(epoch: &Epoch) -> String {
+    format!("topic id {} in cluster {}", epoch.topic_id, epoch.cluster_id)
+}
+
+pub(super) fn recreated(topic: &str, epoch: u32, bound: &str, now: &str) -> Fault {
+    Fault::Stop(anyhow!(
+        "topic {topic} is not the one in the lake: epoch {epoch:04} was written from {bound}, and the broker has {now}; \
+         the topic was recreated, or this is another cluster; nothing of it was written; \
+         `tickstream lake new-epoch {topic}` closes the old epoch and begins a new one"
+    ))
+}
+
+pub(super) fn commit_metadata(epoch: u32) -> String {
+    format!("epoch={epoch:04}")
+}
+
+/// The committed offset, unless it speaks of another epoch. A commit that names no epoch was made by a tool, and is believed.
+fn committed_offset(given: &Given, epoch: u32) -> Option<i64> {
+    let (offset, metadata) = given.committed.as_ref()?;
+    (!metadata.starts_with("epoch=") || *metadata == commit_metadata(epoch)).then_some(*offset)
+}
