@@ -1,7 +1,5 @@
 //! Stops early, with the command that mends it, when the page's one dependency is not installed: the binary embeds it.
 
-#![expect(clippy::print_stdout, reason = "it is how a build script talks to cargo")]
-
 fn main() {
     let chart_library = "web/node_modules/lightweight-charts/dist/lightweight-charts.standalone.production.mjs";
     println!("cargo:rerun-if-changed={chart_library}");
