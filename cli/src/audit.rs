@@ -90,7 +90,7 @@ pub async fn run(args: AuditArgs) -> anyhow::Result<()> {
     let connection = match args.only {
         Some(Part::Lake) => None,
         None | Some(Part::Db) if !ticks_asked => None,
-        None | Some(Part::Db) => report.part("database", args.database.connect().await),
+        None | Some(Part::Db) => report.part("database", database::connect(&args.database).await),
     };
 
     let mut auditor = Auditor {

@@ -8,11 +8,19 @@ use super::events::{Events, Gathering, Seen};
 use super::letters::{Coordinates, Letters};
 use super::log::Stretch;
 use super::report::DatabaseReport;
-use crate::database::explain;
+use crate::database::{DatabaseArgs, explain};
 
 const TICK_PLACES: &str = include_str!("../sql/tick_places.sql");
+const HAS_TICKS: &str = include_str!("../sql/has_ticks.sql");
 /// Differences of one kind that are named one by one; the others are only counted.
 const NAMED: usize = 10;
+
+/// Connects, and sees that there is something to compare with.
+pub async fn connect(args: &DatabaseArgs) -> anyhow::Result<PgConnection> {
+    let mut connection = args.connect().await?;
+    sqlx::query(HAS_TICKS).execute(&mut connection).await.map_err(explain)?;
+    Ok(connection)
+}
 
 /// What was read of the topic.
 pub struct Ticks {

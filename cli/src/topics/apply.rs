@@ -125,7 +125,11 @@ impl Admin {
                     let new = NewPartitions::new(&topic.name, *to);
                     let answers = self.0.create_partitions([&new], &options()).await;
                     for answer in answers.with_context(|| format!("adding partitions to {}", topic.name))? {
-                        answer.map_err(|(name, code)| anyhow!("adding partitions to {name}: {code}"))?;
+                        match answer {
+                            // Somebody else has just added them; whether there are enough is seen at the end.
+                            Ok(_) | Err((_, RDKafkaErrorCode::InvalidPartitions)) => {}
+                            Err((name, code)) => return Err(anyhow!("adding partitions to {name}: {code}")),
+                        }
                     }
                 }
                 Change::Setting { name, to, .. } => {

@@ -1,0 +1,105 @@
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use stack::Stack;
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::{Answer, tickstream};
+
+const DLQ: &str = "market.health.v1.dlq";
+/// Held by whoever changes topics.
+static CHANGING: Mutex<()> = Mutex::const_new(());
+
+fn admin(stack: &Stack) -> AdminClient<DefaultClientContext> {
+    rdkafka::ClientConfig::new().set("bootstrap.servers", &stack.kafka_bootstrap_servers).create().expect("admin client")
+}
+
+/// The first `topics apply` of this broker, which has found market.ticks.v1 with two partitions and its defaults.
+pub async fn applied(stack: &Stack) -> &'static Answer {
+    static APPLIED: OnceCell<Answer> = OnceCell::const_new();
+    APPLIED
+        .get_or_init(|| async {
+            let half_made = NewTopic::new("market.ticks.v1", 2, TopicReplication::Fixed(1));
+            let made = admin(stack).create_topics([&half_made], &AdminOptions::new()).await.expect("create");
+            assert!(made.iter().all(Result::is_ok), "{made:?}");
+            let first = tickstream(stack, &["topics", "apply"]).await;
+            assert_eq!(first.code, 0, "{}", first.stderr);
+            first
+        })
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apply_creates_grows_and_mends_and_then_changes_nothing() {
+    let stack = stack::shared().await;
+    let first = applied(stack).await;
+    let lines: Vec<&str> = first.stdout.lines().collect();
+    assert_eq!(
+        lines[0],
+        "market.ticks.v1: changed: partitions 2 -> 4, message.timestamp.type CreateTime -> LogAppendTime"
+    );
+    assert_eq!(lines[1], "market.ticks.v1.dlq: created: 1 partition, replication 1");
+    assert_eq!(lines.len(), 6);
+
+    let _changing = CHANGING.lock().await;
+    let again = tickstream(stack, &["topics", "apply"]).await;
+    assert!(again.stdout.lines().count() == 6 && again.stdout.lines().all(|line| line.ends_with(": unchanged")), "{}", again.stdout);
+
+    // Somebody compacts a topic, and sets something that is not ours to judge.
+    let admin = admin(stack);
+    let compact = AlterConfig::new(ResourceSpecifier::Topic(DLQ))
+        .set("cleanup.policy", "compact")
+        .set("message.timestamp.type", "LogAppendTime")
+        .set("max.message.bytes", "20000000")
+        .set("retention.ms", "2592000000")
+        .set("segment.bytes", "1234567");
+    admin.alter_configs([&compact], &AdminOptions::new()).await.expect("alter")[0].as_ref().expect("altered");
+    let planned = tickstream(stack, &["topics", "apply", "--dry-run"]).await;
+    let expected = format!("{DLQ}: would be changed: cleanup.policy compact -> delete");
+    assert!(planned.stdout.lines().any(|line| line == expected), "{}", planned.stdout);
+    let mended = tickstream(stack, &["topics", "apply"]).await;
+    let expected = format!("{DLQ}: changed: cleanup.policy compact -> delete");
+    assert!(mended.stdout.lines().any(|line| line == expected), "{}", mended.stdout);
+    let described = admin.describe_configs([&ResourceSpecifier::Topic(DLQ)], &AdminOptions::new()).await.expect("describe");
+    let value = |name| described[0].as_ref().ok().and_then(|topic| topic.get(name)).and_then(|entry| entry.value.clone());
+    assert_eq!(value("cleanup.policy").as_deref(), Some("delete"));
+    assert_eq!(value("segment.bytes").as_deref(), Some("1234567"), "what others set stays");
+
+    // A replication that the cluster cannot have is the user's mistake, said in one line.
+    admin.delete_topics(&[DLQ], &AdminOptions::new()).await.expect("delete");
+    while tickstream(stack, &["topics", "list"]).await.code == 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let refused = tickstream(stack, &["topics", "apply", "--replication", "5"]).await;
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(refused.line().contains("5 replicas, set by --replication (TOPIC_REPLICATION)"), "{}", refused.stderr);
+    // Two at once, as when several deployments start: both end well, and the topic is there.
+    let (one, other) = tokio::join!(tickstream(stack, &["topics", "apply"]), tickstream(stack, &["topics", "apply"]));
+    assert_eq!((one.code, other.code), (0, 0), "{} {}", one.stderr, other.stderr);
+    assert_eq!(tickstream(stack, &["topics", "list"]).await.code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn list_shows_every_partition_with_its_topic_id() {
+    let stack = stack::shared().await;
+    applied(stack).await;
+    let _changing = CHANGING.lock().await;
+    let listed = tickstream(stack, &["topics", "list", "-o", "json"]).await.json();
+    let ticks = &listed[0];
+    assert_eq!((&ticks["topic"], ticks["partitions"].as_array().map(Vec::len)), (&"market.ticks.v1".into(), Some(4)));
+    let id: uuid::Uuid = ticks["topic_id"].as_str().expect("an id").parse().expect("a UUID");
+    assert!(!id.is_nil());
+    let table = tickstream(stack, &["topics", "list"]).await;
+    assert_eq!(table.stdout.lines().filter(|line| line.starts_with("market.ticks.v1 ") && line.contains(&id.to_string())).count(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_not_there_is_one_line() {
+    let stack = stack::shared().await;
+    for arguments in [["topics", "apply"], ["topics", "list"]] {
+        let answer = tickstream(stack, &[arguments[0], arguments[1], "--kafka-bootstrap-servers", "127.0.0.1:1"]).await;
+        assert_eq!(answer.code, 2);
+        assert!(answer.line().contains("no Kafka broker answers at 127.0.0.1:1, set by --kafka-bootstrap-servers"));
+    }
+}
