@@ -58,52 +58,55 @@ impl KafkaArgs {
     /// Clients that only ask: topics, offsets, ids.
     #[must_use]
     pub fn admin(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        for property in &self.kafka_properties {
-            config.set(&property.name, &property.value);
-        }
-        config
-            .set("bootstrap.servers", &self.kafka_bootstrap_servers)
-            .set("client.id", "tickstream")
-            .set("allow.auto.create.topics", "false")
-            .set("log_level", "4");
-        config
+        self.client(&[])
     }
 
     /// A consumer; without a group it can only be assigned. Commits are by hand, where to start is decided by code, and
     /// prefetching is bounded so that a service stays under 100 MB.
     #[must_use]
     pub fn consumer(&self, group: Option<&str>) -> ClientConfig {
-        let mut config = self.admin();
-        config
-            .set("group.id", group.unwrap_or("tickstream-unused"))
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
-            .set("partition.assignment.strategy", "range")
-            .set("session.timeout.ms", "10000")
-            .set("heartbeat.interval.ms", "2000")
-            .set("fetch.wait.max.ms", "100")
-            .set("fetch.queue.backoff.ms", "10")
-            .set("fetch.message.max.bytes", "4194304")
-            .set("queued.max.messages.kbytes", "16384")
-            .set("queued.min.messages", "50000")
-            .set("topic.metadata.refresh.interval.ms", "30000");
-        config
+        self.client(&[
+            ("group.id", group.unwrap_or("tickstream-unused")),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "error"),
+            ("isolation.level", "read_committed"),
+            ("enable.partition.eof", "true"),
+            ("partition.assignment.strategy", "range"),
+            ("session.timeout.ms", "10000"),
+            ("heartbeat.interval.ms", "2000"),
+            ("fetch.wait.max.ms", "100"),
+            ("fetch.queue.backoff.ms", "10"),
+            ("fetch.message.max.bytes", "4194304"),
+            ("queued.max.messages.kbytes", "16384"),
+            ("queued.min.messages", "50000"),
+            ("topic.metadata.refresh.interval.ms", "30000"),
+        ])
     }
 
     /// A producer that neither loses nor repeats what it was given while the process lives.
     #[must_use]
     pub fn producer(&self) -> ClientConfig {
-        let mut config = self.admin();
-        config
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("compression.type", "zstd")
-            .set("linger.ms", "5")
-            .set("batch.size", "524288");
+        self.client(&[
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("compression.type", "zstd"),
+            ("linger.ms", "5"),
+            ("batch.size", "524288"),
+        ])
+    }
+
+    /// Our settings, then the user's, who may change any but the [`FIXED`] ones.
+    fn client(&self, ours: &[(&str, &str)]) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("client.id", "tickstream").set("allow.auto.create.topics", "false").set("log_level", "4");
+        for (name, value) in ours {
+            config.set(*name, *value);
+        }
+        for property in &self.kafka_properties {
+            config.set(&property.name, &property.value);
+        }
+        config.set("bootstrap.servers", &self.kafka_bootstrap_servers);
         config
     }
 }
@@ -125,6 +128,8 @@ mod tests {
         assert_eq!(config.get("security.protocol"), Some("SASL_SSL"));
         assert_eq!(config.get("sasl.password"), Some("a=b"));
         assert_eq!(config.get("enable.idempotence"), Some("true"));
+        let consumer = args(&["session.timeout.ms=6000"]).consumer(Some("group"));
+        assert_eq!(consumer.get("session.timeout.ms"), Some("6000"));
     }
 
     #[test]

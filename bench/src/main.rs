@@ -1,0 +1,137 @@
+//! One run over the same ticks that prints, side by side, what the machine can do and what our services do with it.
+//! Rates vary with the machine and its neighbours; the shares are what to look at.
+
+mod limits;
+mod report;
+mod service;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Parser;
+use pipeline::codec::RecordType;
+use pipeline::decode::Decoder;
+use pipeline::kafka::KafkaArgs;
+use pipeline::topics;
+use report::Row;
+use service::Service;
+use stack::{Options, Stack};
+
+#[derive(Parser)]
+struct Args {
+    /// How many ticks go through.
+    #[arg(long, default_value_t = 1_000_000)]
+    ticks: usize,
+    #[command(flatten)]
+    log: pipeline::telemetry::LogArgs,
+}
+
+#[derive(Parser)]
+struct Kafka {
+    #[command(flatten)]
+    args: KafkaArgs,
+}
+
+fn main() -> std::process::ExitCode {
+    let args = Args::parse();
+    let log = args.log.clone();
+    pipeline::main("bench", &log, |_| run(args))
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let binaries = binaries()?;
+    let stack = Stack::start(Options::default()).await?;
+    let kafka = Kafka::parse_from(["bench", "--kafka-bootstrap-servers", &stack.kafka_bootstrap_servers]).args;
+    let applied = std::process::Command::new(binaries.join("tickstream"))
+        .args(["topics", "apply"])
+        .envs(stack.env())
+        .output()
+        .context("tickstream topics apply")?;
+    anyhow::ensure!(applied.status.success(), "topics apply: {}", String::from_utf8_lossy(&applied.stderr));
+    let partitions = topics::declared().into_iter().find(|topic| topic.name == topics::TICKS).context("declared")?.partitions;
+    let count = args.ticks;
+    let mut rows = Vec::new();
+
+    // Ours first: the producer fills the topic that everything after it reads.
+    let ticks = count.to_string();
+    let arguments = ["--sources", "simulated", "--simulated-rate", "0", "--simulated-count", &ticks];
+    let producer = Service::start(&stack, &binaries, "producer", &arguments)?;
+    let begun = producer.ready().await?;
+    let ended = producer.reaches("tickstream_producer_acknowledged_total", count).await?;
+    let (produced, used) = (rate(count, begun, ended), producer.used()?);
+    producer.stop()?;
+
+    let (consumed, records) = blocking({
+        let kafka = kafka.clone();
+        move || {
+            let (_, records) = limits::consume_only(&kafka, topics::TICKS, partitions, true)?;
+            let (rate, _) = limits::consume_only(&kafka, topics::TICKS, partitions, false)?;
+            Ok((rate, records))
+        }
+    })
+    .await?;
+    let values: Vec<Vec<u8>> = records.iter().flat_map(|records| records.values().iter().flatten().take(1000)).map(<[u8]>::to_vec).collect();
+    let produce_limit = blocking({
+        let kafka = kafka.clone();
+        move || limits::produce_only(&kafka, &topics::dlq(topics::HEALTH), 1, &values, count)
+    })
+    .await?;
+    rows.push(Row { what: "limit: produce only", rate: produce_limit, limit: None, used: None });
+    rows.push(Row { what: "producer (simulated)", rate: produced, limit: Some(("produce only", produce_limit)), used: Some(used) });
+    rows.push(Row { what: "limit: consume only", rate: consumed, limit: None, used: None });
+
+    let mut decoder = Decoder::new(RecordType::PriceTick, None);
+    let mut batches = Vec::new();
+    for records in &records {
+        batches.push(decoder.decode(records.values()).await?.batch);
+    }
+    drop(records);
+    let (written, bytes) = blocking(move || limits::parquet_write(&batches)).await?;
+    rows.push(Row { what: "limit: Parquet from memory", rate: written, limit: None, used: None });
+
+    let lake = Service::start(&stack, &binaries, "consumer-lake", &["--topics", topics::TICKS])?;
+    let begun = lake.ready().await?;
+    let ended = lake.reaches("tickstream_consumer_records_total", count).await?;
+    let used = lake.used()?;
+    lake.stop()?;
+    let lake = rate(count, begun, ended);
+    rows.push(Row { what: "consumer-lake, raw + bronze", rate: lake, limit: Some(("consume only", consumed)), used: Some(used) });
+
+    let db = Service::start(&stack, &binaries, "consumer-db", &[])?;
+    let begun = db.ready().await?;
+    let ended = db.reaches("tickstream_consumer_records_total", count).await?;
+    let used = db.used()?;
+    db.stop()?;
+    let (copied, inserted) = limits::postgres(&stack.database_url).await?;
+    rows.push(Row { what: "limit: COPY, no index", rate: copied, limit: None, used: None });
+    rows.push(Row { what: "limit: INSERT SELECT ON CONFLICT", rate: inserted, limit: None, used: None });
+    let db = rate(count, begun, ended);
+    rows.push(Row { what: "consumer-db", rate: db, limit: Some(("INSERT SELECT", inserted)), used: Some(used) });
+
+    #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
+    {
+        println!("{count} ticks, {partitions} partitions, {} cores, Parquet {bytes:.1} bytes a tick", cores());
+    }
+    report::print(&rows, &mut std::io::stdout().lock())?;
+    stack.stop().await
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// The binaries beside this one: built with the same profile.
+fn binaries() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    Ok(own.parent().context("this program stands in no folder")?.to_path_buf())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await?
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate")]
+fn rate(count: usize, begun: Instant, ended: Instant) -> f64 {
+    count as f64 / ended.duration_since(begun).max(Duration::from_millis(1)).as_secs_f64()
+}
