@@ -117,7 +117,9 @@ pub async fn run(args: AuditArgs) -> anyhow::Result<()> {
 fn conclude(report: &Report) -> anyhow::Result<()> {
     match (report.differences.len(), report.not_audited.first()) {
         (0, None) => Ok(()),
-        (0, Some(part)) => Err(misconfigured(format!("not audited: {part} (--only lake or --only db leaves the other part out)"))),
+        (0, Some(part)) => {
+            Err(misconfigured(format!("not audited: {part} (--only lake or --only db leaves the other part out)")))
+        }
         (1, _) => Err(anyhow!("1 difference")),
         (count, _) => Err(anyhow!("{count} differences")),
     }

@@ -56,9 +56,9 @@ pub fn explain(error: sqlx::Error) -> anyhow::Error {
         Some("42P01" | "42703") => misconfigured(format!(
             "the database named by --database-url (DATABASE_URL) has not the tables of this version ({message}): start consumer-db once, it makes them"
         )),
-        Some("42501") => misconfigured(format!(
-            "the user in --database-url (DATABASE_URL) may not read what is asked ({message})"
-        )),
+        Some("42501") => {
+            misconfigured(format!("the user in --database-url (DATABASE_URL) may not read what is asked ({message})"))
+        }
         _ => anyhow::Error::from(error).context("reading the database"),
     }
 }

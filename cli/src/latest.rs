@@ -47,11 +47,16 @@ pub async fn run(args: LatestArgs) -> anyhow::Result<()> {
     let filter = (!asked.is_empty()).then_some(&asked);
     let prices: Vec<LatestPrice> =
         sqlx::query_as(LATEST).bind(filter).fetch_all(&mut connection).await.map_err(explain)?;
-    let unknown: Vec<&str> =
-        asked.iter().filter(|symbol| !prices.iter().any(|price| price.symbol == **symbol)).map(String::as_str).collect();
+    let unknown: Vec<&str> = asked
+        .iter()
+        .filter(|symbol| !prices.iter().any(|price| price.symbol == **symbol))
+        .map(String::as_str)
+        .collect();
     if !unknown.is_empty() {
         let known: Vec<String> = sqlx::query_scalar(SYMBOLS).fetch_all(&mut connection).await.map_err(explain)?;
-        return Err(misconfigured(unknown.iter().map(|symbol| not_known(symbol, &known)).collect::<Vec<_>>().join("; ")));
+        return Err(misconfigured(
+            unknown.iter().map(|symbol| not_known(symbol, &known)).collect::<Vec<_>>().join("; "),
+        ));
     }
     match args.output {
         Format::Json => output::print_json(&prices),

@@ -43,7 +43,10 @@ impl Chain {
                 ));
             }
             if let Some(end) = closed_at {
-                lines.push(format!("the lake's chain was closed at offset {end}, and a raw object at {} follows", link.start));
+                lines.push(format!(
+                    "the lake's chain was closed at offset {end}, and a raw object at {} follows",
+                    link.start
+                ));
             }
             if link.topic_id != topic_id {
                 lines.push(format!("the raw object at {} is of another topic, id {}", link.start, link.topic_id));
@@ -73,7 +76,9 @@ impl Chain {
             lines.push(format!("{beyond} records from offset {tail} on are not in the lake yet"));
         }
         if tail > log_end {
-            lines.push(format!("the lake reaches offset {tail}, but the log ends at {log_end}: the log was cut back or replaced"));
+            lines.push(format!(
+                "the lake reaches offset {tail}, but the log ends at {log_end}: the log was cut back or replaced"
+            ));
         }
         lines
     }
@@ -112,7 +117,8 @@ mod tests {
         check(5, &[(5, 9), (7, 8), (9, 10)], &["at 7 begins before offset 9"]);
         check(0, &[(0, 4), (4, 4)], &[]);
         check(0, &[(0, 4), (4, 4), (4, 6)], &["closed at offset 4"]);
-        let other = Chain { origin: Some(0), links: vec![Link { topic_id: Uuid::nil(), ..link(0, 1) }], ..Chain::default() };
+        let other =
+            Chain { origin: Some(0), links: vec![Link { topic_id: Uuid::nil(), ..link(0, 1) }], ..Chain::default() };
         assert!(other.breaks(TOPIC, |_| 0)[0].contains("another topic"));
     }
 

@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn each_record_is_counted_once() {
-        let link = |start, next_offset| Link { kind: LinkKind::Data, topic_id: Uuid::nil(), start, next_offset, rows: None };
+        let link =
+            |start, next_offset| Link { kind: LinkKind::Data, topic_id: Uuid::nil(), start, next_offset, rows: None };
         let links = [link(2, 5), link(5, 6), link(8, 8), link(9, 12)];
         let mut coverage = Coverage::new(&links);
         for offset in [0, 1, 2, 4, 6, 7, 9, 10, 12, 13] {

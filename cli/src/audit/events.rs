@@ -19,7 +19,8 @@ const OFFSET_BITS: u32 = 48;
 impl Entry {
     fn new(id: Uuid, (partition, offset): Coordinates) -> Self {
         let (high, low) = id.as_u64_pair();
-        let place = (partition.cast_unsigned() as u64) << OFFSET_BITS | (offset.cast_unsigned() & ((1 << OFFSET_BITS) - 1));
+        let place =
+            (partition.cast_unsigned() as u64) << OFFSET_BITS | (offset.cast_unsigned() & ((1 << OFFSET_BITS) - 1));
         Self { high, low, place }
     }
 
@@ -27,7 +28,6 @@ impl Entry {
         Uuid::from_u64_pair(self.high, self.low)
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "packed by `new` from these types")]
     fn coordinates(&self) -> Coordinates {
         ((self.place >> OFFSET_BITS) as i32, (self.place & ((1 << OFFSET_BITS) - 1)) as i64)
     }
@@ -104,7 +104,9 @@ mod tests {
     fn ids_are_distinct_and_keep_their_first_place() {
         let id = Uuid::from_u128;
         let mut gathering = Gathering::default();
-        for (n, place) in [(9, (3, 1 << 40)), (7, (0, 5)), (9, (1, 2)), (u128::MAX, (i32::from(i16::MAX), 0)), (5, (0, 6))] {
+        for (n, place) in
+            [(9, (3, 1 << 40)), (7, (0, 5)), (9, (1, 2)), (u128::MAX, (i32::from(i16::MAX), 0)), (5, (0, 6))]
+        {
             gathering.push(id(n), place);
         }
         assert_eq!(gathering.len(), 5);

@@ -43,7 +43,8 @@ impl Place<'_> {
 pub async fn newest_epoch(store: &Store, topic: &str) -> anyhow::Result<Option<NewestEpoch>> {
     let (mut number, mut newest) = (0, None);
     while let Some(object) = store.get(&epoch_key(topic, number)).await? {
-        let bound_to = serde_json::from_slice(&object.bytes).with_context(|| format!("{} is no epoch", epoch_key(topic, number)))?;
+        let bound_to = serde_json::from_slice(&object.bytes)
+            .with_context(|| format!("{} is no epoch", epoch_key(topic, number)))?;
         newest = Some(NewestEpoch { number, bound_to });
         number += 1;
     }

@@ -92,6 +92,9 @@ mod tests {
         assert_eq!(letters.of("lake"), &BTreeSet::from([(2, 7), (2, 9)]));
         assert_eq!(letters.of("db"), &BTreeSet::from([(2, 8)]));
         assert_eq!((letters.of("other").len(), letters.unreadable), (0, 2));
-        assert_eq!((letters.count("lake", 2, 7, 9), letters.count("lake", 1, 0, 100), letters.count("lake", 2, 9, 3)), (1, 0, 0));
+        assert_eq!(
+            (letters.count("lake", 2, 7, 9), letters.count("lake", 1, 0, 100), letters.count("lake", 2, 9, 3)),
+            (1, 0, 0)
+        );
     }
 }

@@ -63,7 +63,8 @@ impl Open {
             return Ok(());
         }
         // The receiver goes away only with an error of its own, which is the one that is reported.
-        to.blocking_send((self.stretch.partition, self.buffer.finish())).map_err(|_| anyhow!("nobody takes the records"))
+        to.blocking_send((self.stretch.partition, self.buffer.finish()))
+            .map_err(|_| anyhow!("nobody takes the records"))
     }
 }
 
@@ -84,7 +85,9 @@ fn read_blocking(
             None => {}
             Some(Ok(message)) => {
                 last_heard = Instant::now();
-                let Some(open) = open.iter_mut().find(|open| open.stretch.partition == message.partition()) else { continue };
+                let Some(open) = open.iter_mut().find(|open| open.stretch.partition == message.partition()) else {
+                    continue;
+                };
                 if open.done {
                     continue;
                 }
@@ -118,7 +121,9 @@ fn read_blocking(
             }
             Some(Err(KafkaError::MessageConsumption(
                 RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::NoOffset,
-            ))) => bail!("the log of {topic} was cut while it was read (retention, or the topic was made anew): run the audit again"),
+            ))) => bail!(
+                "the log of {topic} was cut while it was read (retention, or the topic was made anew): run the audit again"
+            ),
             Some(Err(error)) => trouble = Some(error),
         }
         if last_heard.elapsed() > PATIENCE {

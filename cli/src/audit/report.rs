@@ -139,7 +139,10 @@ impl Report {
                 database.postgres_rows
             ));
             if database.rows_older + database.rows_newer > 0 {
-                text.push_str(&format!(" ({} older than the topic, {} newer)", database.rows_older, database.rows_newer));
+                text.push_str(&format!(
+                    " ({} older than the topic, {} newer)",
+                    database.rows_older, database.rows_newer
+                ));
             }
             text.push('\n');
         }
@@ -163,12 +166,12 @@ impl Report {
         let totals = &self.totals;
         let mut parts = vec![format!("{} records in the topics", totals.delivered)];
         if let Some(records) = totals.lake_records {
-            parts.push(format!("{records} in the lake"));
+            parts[0].push_str(&format!(" = {records} in the lake"));
         }
         if let (Some(ids), Some(rows)) = (totals.distinct_event_ids, totals.postgres_rows) {
             parts.push(format!("{ids} distinct events = {rows} rows in Postgres"));
         }
-        parts.join(" = ")
+        parts.join("; ")
     }
 
     fn partition_table(&self) -> String {

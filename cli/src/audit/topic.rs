@@ -46,7 +46,8 @@ impl Auditor<'_> {
         let topic_id = self.topic_ids.topic_id(&topic.name, 0).await?;
         let epoch = self.epoch(&topic.name, topic_id).await?;
         let mut partitions = Vec::new();
-        for partition in self.metadata.topics.get(&topic.name).map(|found| found.partitions.clone()).unwrap_or_default() {
+        for partition in self.metadata.topics.get(&topic.name).map(|found| found.partitions.clone()).unwrap_or_default()
+        {
             partitions.push(self.open(&topic.name, epoch, partition).await?);
         }
         let stretches: Vec<Stretch> = partitions.iter().map(|partition| partition.stretch).collect();
@@ -72,7 +73,9 @@ impl Auditor<'_> {
         self.count_letters(&letters, &stretches);
         if letters.unreadable > 0 {
             let dlq = topics::dlq(&topic.name);
-            self.report.differences.push(format!("{dlq}: {} records do not say whose dead letters they are", letters.unreadable));
+            self.report
+                .differences
+                .push(format!("{dlq}: {} records do not say whose dead letters they are", letters.unreadable));
         }
         if let (Some(connection), Some(ticks)) = (&mut self.connection, ticks) {
             let group = &self.args.db_group;
@@ -179,7 +182,9 @@ impl Auditor<'_> {
         let lake = letters.of(&self.args.lake_group);
         let either = lake.union(letters.of(&self.args.db_group));
         let in_range = |place: &&(i32, i64)| {
-            stretches.iter().any(|stretch| stretch.partition == place.0 && (stretch.start..stretch.end).contains(&place.1))
+            stretches
+                .iter()
+                .any(|stretch| stretch.partition == place.0 && (stretch.start..stretch.end).contains(&place.1))
         };
         self.report.totals.dead_letters += either.filter(in_range).count() as u64;
     }

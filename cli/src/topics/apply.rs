@@ -8,8 +8,8 @@ use anyhow::{Context, anyhow};
 use pipeline::misconfigured;
 use pipeline::topics::{Topic, declared};
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
-    TopicReplication,
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, OwnedResourceSpecifier,
+    ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
@@ -39,7 +39,10 @@ pub async fn run(args: ApplyArgs) -> anyhow::Result<()> {
                 let made = args.dry_run || admin.create(&topic, replication).await?;
                 let count = partitions(&topic);
                 if made {
-                    format!("{would}created: {count} partition{}, replication {replication}", if count == 1 { "" } else { "s" })
+                    format!(
+                        "{would}created: {count} partition{}, replication {replication}",
+                        if count == 1 { "" } else { "s" }
+                    )
                 } else {
                     "unchanged: somebody else has just created it".to_owned()
                 }
@@ -105,7 +108,8 @@ impl Admin {
         for (name, value) in &settings {
             new = new.set(name, value);
         }
-        let answers = self.0.create_topics([&new], &options()).await.with_context(|| format!("creating {}", topic.name))?;
+        let answers =
+            self.0.create_topics([&new], &options()).await.with_context(|| format!("creating {}", topic.name))?;
         for answer in answers {
             match answer {
                 Ok(_) => {}
@@ -162,9 +166,11 @@ fn refused(topic: &str, code: RDKafkaErrorCode, replication: i32) -> anyhow::Err
         RDKafkaErrorCode::InvalidReplicationFactor => misconfigured(format!(
             "topic {topic} cannot have {replication} replicas, set by --replication (TOPIC_REPLICATION): there are not so many brokers"
         )),
-        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => misconfigured(format!(
-            "topic {topic} may not be created by this user ({code}): give it the CREATE right, or create it by hand"
-        )),
+        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            misconfigured(format!(
+                "topic {topic} may not be created by this user ({code}): give it the CREATE right, or create it by hand"
+            ))
+        }
         other => anyhow!("creating {topic}: {other}"),
     }
 }
@@ -175,10 +181,17 @@ async fn wait_until_led(cluster: &Cluster) -> anyhow::Result<()> {
     loop {
         let metadata = cluster.metadata().await?;
         let waits = declared().into_iter().find(|topic| {
-            !metadata.topics.get(&topic.name).is_some_and(|found| found.led && found.partitions.len() >= partitions(topic))
+            !metadata
+                .topics
+                .get(&topic.name)
+                .is_some_and(|found| found.led && found.partitions.len() >= partitions(topic))
         });
         let Some(topic) = waits else { return Ok(()) };
-        anyhow::ensure!(tokio::time::Instant::now() < deadline, "{} has partitions without a leader after {TIMEOUT:?}", topic.name);
+        anyhow::ensure!(
+            tokio::time::Instant::now() < deadline,
+            "{} has partitions without a leader after {TIMEOUT:?}",
+            topic.name
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

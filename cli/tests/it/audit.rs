@@ -43,7 +43,8 @@ impl Audit {
         let answer = self.run(&[]).await;
         assert_eq!(answer.code, 1, "{}\n{}", answer.stdout, answer.stderr);
         let report = answer.json();
-        let lines: Vec<&str> = report["differences"].as_array().expect("lines").iter().filter_map(Value::as_str).collect();
+        let lines: Vec<&str> =
+            report["differences"].as_array().expect("lines").iter().filter_map(Value::as_str).collect();
         assert_eq!(lines.len(), expected.len(), "{lines:#?}");
         for (line, words) in lines.iter().zip(expected) {
             let missing: Vec<_> = words.iter().filter(|words| !line.contains(**words)).collect();
@@ -152,6 +153,14 @@ async fn every_difference_between_topic_lake_and_database_is_found_and_named() {
     let table = run(as_table).await;
     assert!(table.stdout.contains("EQUAL  12 records in the topics = 12 in the lake"), "{}", table.stdout);
 
+    // A lake that was written from an earlier topic of the same name.
+    let earlier = Uuid::from_u128(1);
+    Lake::new(stack, "cli-audit-earlier", ids.cluster_id().await.expect("a cluster id"), earlier).await;
+    let other = Audit { stack, database_url: audit.database_url.clone(), prefix: "cli-audit-earlier".to_owned() };
+    let anew = format!("epoch 0000 is of topic id {earlier}");
+    let nothing = "it holds nothing of this partition";
+    other.differs(&[&[&anew, "the topic was made anew"], &["9 records", nothing], &["3 records", nothing]]).await;
+
     // A raw object is gone: from the middle, from the end. One that lost its metadata still says in its footer what it is.
     let taken = lake.take(&middle).await;
     let hole = format!("no raw object covers offsets {second} to {}, 4 records", third - 1);
@@ -198,7 +207,8 @@ async fn every_difference_between_topic_lake_and_database_is_found_and_named() {
 
     // A record that does not decode and that nobody has set aside.
     let lonely = market.garbage(1).await;
-    let bad = format!("1 undecodable records are no dead letters of group consumer-db: partition 1 offset {}", lonely.offset);
+    let bad =
+        format!("1 undecodable records are no dead letters of group consumer-db: partition 1 offset {}", lonely.offset);
     audit.differs(&[&["1 records from offset", "not in the lake yet"], &[&bad]]).await;
     dead_letter(stack, "consumer-db", topic_id, &lonely).await;
     audit.differs(&[&["1 records from offset", "not in the lake yet"]]).await;
@@ -215,17 +225,24 @@ async fn every_difference_between_topic_lake_and_database_is_found_and_named() {
     let lake_only = audit.equal(&["--only", "lake"]).await;
     assert_eq!((&lake_only["database"], &lake_only["totals"]["lake_records"]), (&Value::Null, &13.into()));
     let database_only = audit.equal(&["--only", "db"]).await;
-    assert_eq!((&database_only["totals"]["lake_records"], &database_only["totals"]["postgres_rows"]), (&Value::Null, &10.into()));
+    assert_eq!(
+        (&database_only["totals"]["lake_records"], &database_only["totals"]["postgres_rows"]),
+        (&Value::Null, &10.into())
+    );
 
     // Retention takes the oldest records of the topic, mid-object: lake and database keep them, and are not wrong for it.
     cut(stack, 0, zero[1].offset).await;
     let report = audit.equal(&[]).await;
-    assert_eq!((&report["partitions"][0]["lake_records"], &report["partitions"][0]["lake_records_older"]), (&8.into(), &1.into()));
+    assert_eq!(
+        (&report["partitions"][0]["lake_records"], &report["partitions"][0]["lake_records_older"]),
+        (&8.into(), &1.into())
+    );
     assert_eq!(report["database"]["rows_older"], 1);
     // It takes what the lake never had: that is a loss.
     let unread = market.ticks(1, [10]).await;
     insert(&mut connection, market::id(10), 1, unread[0].offset).await;
     cut(stack, 1, unread[0].offset + 1).await;
-    let lost = format!("lost: offsets {0} to {0} were removed from the topic before the lake had them", unread[0].offset);
+    let lost =
+        format!("lost: offsets {0} to {0} were removed from the topic before the lake had them", unread[0].offset);
     audit.differs(&[&["market.ticks.v1[1]", &lost]]).await;
 }

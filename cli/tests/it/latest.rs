@@ -30,10 +30,7 @@ async fn prices_are_shown_to_the_last_digit() {
 
     let unknown = tickstream(stack, &["latest", "--database-url", &url, "BTC-USDT"]).await;
     assert_eq!((unknown.code, unknown.stdout.as_str()), (2, ""));
-    assert_eq!(
-        unknown.line(),
-        "tickstream: no price of BTC-USDT is known; the nearest names are BTC-USD, BTC-EUR"
-    );
+    assert_eq!(unknown.line(), "tickstream: no price of BTC-USDT is known; the nearest names are BTC-USD, BTC-EUR");
 
     // `tickstream latest | head -0`: a reader that went away is no error.
     let mut child = command(stack, &["latest", "--database-url", &url]).stdout(Stdio::piped()).spawn().expect("starts");

@@ -12,7 +12,10 @@ const DLQ: &str = "market.health.v1.dlq";
 static CHANGING: Mutex<()> = Mutex::const_new(());
 
 fn admin(stack: &Stack) -> AdminClient<DefaultClientContext> {
-    rdkafka::ClientConfig::new().set("bootstrap.servers", &stack.kafka_bootstrap_servers).create().expect("admin client")
+    rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", &stack.kafka_bootstrap_servers)
+        .create()
+        .expect("admin client")
 }
 
 /// The first `topics apply` of this broker, which has found market.ticks.v1 with two partitions and its defaults.
@@ -44,7 +47,11 @@ async fn apply_creates_grows_and_mends_and_then_changes_nothing() {
 
     let _changing = CHANGING.lock().await;
     let again = tickstream(stack, &["topics", "apply"]).await;
-    assert!(again.stdout.lines().count() == 6 && again.stdout.lines().all(|line| line.ends_with(": unchanged")), "{}", again.stdout);
+    assert!(
+        again.stdout.lines().count() == 6 && again.stdout.lines().all(|line| line.ends_with(": unchanged")),
+        "{}",
+        again.stdout
+    );
 
     // Somebody compacts a topic, and sets something that is not ours to judge.
     let admin = admin(stack);
@@ -61,8 +68,10 @@ async fn apply_creates_grows_and_mends_and_then_changes_nothing() {
     let mended = tickstream(stack, &["topics", "apply"]).await;
     let expected = format!("{DLQ}: changed: cleanup.policy compact -> delete");
     assert!(mended.stdout.lines().any(|line| line == expected), "{}", mended.stdout);
-    let described = admin.describe_configs([&ResourceSpecifier::Topic(DLQ)], &AdminOptions::new()).await.expect("describe");
-    let value = |name| described[0].as_ref().ok().and_then(|topic| topic.get(name)).and_then(|entry| entry.value.clone());
+    let described =
+        admin.describe_configs([&ResourceSpecifier::Topic(DLQ)], &AdminOptions::new()).await.expect("describe");
+    let value =
+        |name| described[0].as_ref().ok().and_then(|topic| topic.get(name)).and_then(|entry| entry.value.clone());
     assert_eq!(value("cleanup.policy").as_deref(), Some("delete"));
     assert_eq!(value("segment.bytes").as_deref(), Some("1234567"), "what others set stays");
 
@@ -91,7 +100,14 @@ async fn list_shows_every_partition_with_its_topic_id() {
     let id: uuid::Uuid = ticks["topic_id"].as_str().expect("an id").parse().expect("a UUID");
     assert!(!id.is_nil());
     let table = tickstream(stack, &["topics", "list"]).await;
-    assert_eq!(table.stdout.lines().filter(|line| line.starts_with("market.ticks.v1 ") && line.contains(&id.to_string())).count(), 4);
+    assert_eq!(
+        table
+            .stdout
+            .lines()
+            .filter(|line| line.starts_with("market.ticks.v1 ") && line.contains(&id.to_string()))
+            .count(),
+        4
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
