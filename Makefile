@@ -65,7 +65,8 @@ test: lint ## All checks and tests: lint, unit, integration, end-to-end, browser
 	@$(STEP) build cargo build --workspace --all-targets --locked
 	@$(STEP) 'page tests' npm test --silent --prefix dashboard/web
 	@$(STEP) 'deployment files' tests/deploy/run.sh
-	@$(STEP) 'tests' cargo test --workspace --locked
+	@$(STEP) tests cargo test --workspace --locked
+	@$(STEP) end-to-end tests/end_to_end/run.sh
 
 .PHONY: verify
 verify: test ## make test, then the fault and load tests whole (they run short in make test)

@@ -64,6 +64,7 @@ look() {
     if [ "$goal" != demo ]; then
         python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || need "Python 3 with venv" python3 python3-venv
         have_chromium || need "Chromium" chromium
+        have chromedriver || need "Chromium's driver" "chromium-driver|chromium-chromedriver"
         have_compose || need "docker compose (to check the compose file)" "docker-compose|docker-compose-v2|docker-compose-plugin"
     fi
 }

@@ -121,7 +121,8 @@ async fn run_on(args: &DemoArgs, stack: &Stack, shutdown: &CancellationToken) ->
 async fn follow(args: &DemoArgs, fleet: &Fleet, stack: &Stack, shutdown: &CancellationToken) -> anyhow::Result<Ended> {
     let ends_at = args.run_for.map(|duration| Instant::now() + duration);
     let mut line = StatusLine::new();
-    let mut every_second = tokio::time::interval(Duration::from_secs(1));
+    let second = Duration::from_secs(1);
+    let mut every_second = tokio::time::interval_at(tokio::time::Instant::now() + second, second);
     every_second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let ended = loop {
         if shutdown.run_until_cancelled(every_second.tick()).await.is_none() {

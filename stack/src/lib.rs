@@ -148,9 +148,12 @@ impl Stack {
         kafka.or_else(|| self.postgres.as_ref().and_then(|postgres| postgres.died()))
     }
 
-    /// Ends the servers in an orderly way, so that a kept data folder needs no recovery at the next start.
+    /// Ends the servers, in an orderly way where the data folder is kept: it needs no recovery at the next start.
     pub async fn stop(self) -> anyhow::Result<()> {
         tokio::task::spawn_blocking(move || {
+            if self.folder.is_temporary() {
+                return Ok(());
+            }
             let kafka = self.kafka.as_ref().map_or(Ok(()), Kafka::stop);
             let postgres = self.postgres.as_ref().map_or(Ok(()), Postgres::stop);
             kafka.and(postgres)

@@ -164,13 +164,44 @@ impl Drop for Process {
     }
 }
 
-/// The last `lines` lines of a text file; empty when it cannot be read.
+/// The last `lines` lines of a log file, its JSON lines as a person reads them; empty when it cannot be read.
 pub fn tail(path: &Path, lines: usize) -> String {
     let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
+    let last: Vec<String> = all[all.len().saturating_sub(lines)..].iter().map(|line| readable(line)).collect();
+    last.join("\n")
+}
+
+/// A JSON log line as `time LEVEL message name=value …`; any other line as it is.
+fn readable(line: &str) -> String {
+    let Ok(serde_json::Value::Object(fields)) = serde_json::from_str(line) else { return line.to_owned() };
+    let text = |name: &str| fields.get(name).and_then(|value| value.as_str()).unwrap_or_default();
+    let mut readable = format!("{} {} {}", text("timestamp"), text("level"), text("message"));
+    for (name, value) in &fields {
+        let told = ["timestamp", "level", "message", "target"].contains(&name.as_str()) || name.starts_with("log.");
+        if !told {
+            readable.push_str(&format!(" {name}={value}"));
+        }
+    }
+    readable
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readable;
+
+    #[test]
+    fn a_json_line_is_shown_as_a_sentence() {
+        let check = |line: &str, expected: &str| assert_eq!(readable(line), expected);
+        check(
+            r#"{"timestamp":"T","level":"ERROR","message":"no broker","topic":"t","target":"x","log.file":"y"}"#,
+            r#"T ERROR no broker topic="t""#,
+        );
+        check("thread 'main' panicked", "thread 'main' panicked");
+        check("[1]", "[1]");
+    }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "tests say what they counted")]
 
+mod demo;
 mod outages;
 mod s3;
 mod s3_alone;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Processes whose command line or working directory names `folder`, the watchdog's among them.
-fn processes_of(folder: &Path) -> Vec<String> {
+pub fn processes_of(folder: &Path) -> Vec<String> {
     let name = folder.to_str().unwrap();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
