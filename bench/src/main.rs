@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
-use pipeline::codec::RecordType;
-use pipeline::decode::Decoder;
+use pipeline::codec::{Encoder, Framing, RecordType};
+use pipeline::decode::{Decoder, Ticks};
+use pipeline::events::PriceTick;
 use pipeline::kafka::KafkaArgs;
 use pipeline::topics;
 use report::Row;
@@ -55,7 +56,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
 
     // Ours first: the producer fills the topic that everything after it reads.
     let ticks = count.to_string();
-    let arguments = ["--sources", "simulated", "--simulated-rate", "0", "--simulated-count", &ticks];
+    let arguments = ["--sources", "simulated", "--simulated-rate", "0", "--simulated-trades", &ticks];
     let producer = Service::start(&stack, &binaries, "producer", &arguments)?;
     let begun = producer.ready().await?;
     let ended = producer.reaches("tickstream_producer_acknowledged_total", count).await?;
@@ -83,10 +84,19 @@ async fn run(args: Args) -> anyhow::Result<()> {
 
     let mut decoder = Decoder::new(RecordType::PriceTick, None);
     let mut batches = Vec::new();
+    let begun = Instant::now();
     for records in &records {
         batches.push(decoder.decode(records.values()).await?.batch);
     }
+    rows.push(Row { what: "decode, one thread, in memory", rate: rate(count, begun, Instant::now()), limit: None, used: None });
     drop(records);
+    let encoder = Encoder::new(Framing::SingleObject).await?;
+    let ticks: Vec<PriceTick> = Ticks::new(&batches[0]).iter().collect();
+    let begun = Instant::now();
+    let bytes: usize = ticks.iter().map(|tick| encoder.tick(tick).len()).sum();
+    std::hint::black_box(bytes);
+    rows.push(Row { what: "encode, one thread, in memory", rate: rate(ticks.len(), begun, Instant::now()), limit: None, used: None });
+    drop(ticks);
     let (written, bytes) = blocking(move || limits::parquet_write(&batches)).await?;
     rows.push(Row { what: "limit: Parquet from memory", rate: written, limit: None, used: None });
 

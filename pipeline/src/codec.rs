@@ -3,11 +3,14 @@
 //! `00` and a schema registry's id. Every schema version that was ever written stays in `schemas/`; a file there is never
 //! changed once a record was written with it, since its fingerprint stands in those records.
 
-mod wire;
-
 use std::fmt;
+use std::sync::{Arc, LazyLock};
 
+use apache_avro::Schema;
+use apache_avro::writer::datum::GenericDatumWriter;
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm};
+
+use serde::Serialize;
 
 use crate::events::{Gap, PriceTick, SourceHealth};
 use crate::registry::Registry;
@@ -68,6 +71,13 @@ impl RecordType {
         *self.schemas().last().expect("every record type has a version 1")
     }
 
+    fn parsed(self) -> &'static Schema {
+        static PARSED: LazyLock<[Schema; 3]> = LazyLock::new(|| {
+            RecordType::ALL.map(|record| Schema::parse_str(record.newest().json).expect("compiled-in schemas are schemas"))
+        });
+        &PARSED[self as usize]
+    }
+
     /// The fingerprint of the newest schema.
     pub fn fingerprint(self) -> u64 {
         self.newest().fingerprint()
@@ -108,12 +118,20 @@ pub(crate) const SINGLE_OBJECT: [u8; 2] = [0xC3, 0x01];
 /// First byte of Confluent's wire format.
 pub(crate) const CONFLUENT: [u8; 1] = [0x00];
 
-/// Encodes events. Nothing in it changes, so one serves every thread.
-#[derive(Clone, Debug)]
-pub struct Encoder {
-    tick_header: Vec<u8>,
-    gap_header: Vec<u8>,
-    health_header: Vec<u8>,
+/// Encodes events. Nothing in it changes, so one serves every thread; a clone is the same encoder.
+#[derive(Clone)]
+pub struct Encoder(Arc<Writers>);
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder").finish_non_exhaustive()
+    }
+}
+
+struct Writers {
+    tick: RecordWriter,
+    gap: RecordWriter,
+    health: RecordWriter,
 }
 
 impl Encoder {
@@ -122,34 +140,48 @@ impl Encoder {
     /// # Errors
     /// [`Misconfigured`](crate::Misconfigured) when the registry cannot be reached or refuses a schema.
     pub async fn new(framing: Framing) -> anyhow::Result<Self> {
-        Ok(Self {
-            tick_header: header(&framing, RecordType::PriceTick).await?,
-            gap_header: header(&framing, RecordType::Gap).await?,
-            health_header: header(&framing, RecordType::SourceHealth).await?,
-        })
+        Ok(Self(Arc::new(Writers {
+            tick: RecordWriter::new(RecordType::PriceTick, header(&framing, RecordType::PriceTick).await?),
+            gap: RecordWriter::new(RecordType::Gap, header(&framing, RecordType::Gap).await?),
+            health: RecordWriter::new(RecordType::SourceHealth, header(&framing, RecordType::SourceHealth).await?),
+        })))
     }
 
     /// A record of market.ticks.v1.
     pub fn tick(&self, tick: &PriceTick) -> Vec<u8> {
-        framed(&self.tick_header, 256, |out| wire::tick(tick, out))
+        self.0.tick.record(tick)
     }
 
     /// A record of market.gaps.v1.
     pub fn gap(&self, gap: &Gap) -> Vec<u8> {
-        framed(&self.gap_header, 256, |out| wire::gap(gap, out))
+        self.0.gap.record(gap)
     }
 
     /// A record of market.health.v1.
     pub fn health(&self, health: &SourceHealth) -> Vec<u8> {
-        framed(&self.health_header, 64, |out| wire::health(health, out))
+        self.0.health.record(health)
     }
 }
 
-fn framed(header: &[u8], capacity: usize, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut out = Vec::with_capacity(capacity);
-    out.extend_from_slice(header);
-    body(&mut out);
-    out
+/// A framing and the newest schema's writer, prepared once: resolving a schema costs more than a record.
+struct RecordWriter {
+    header: Vec<u8>,
+    writer: GenericDatumWriter<'static>,
+}
+
+impl RecordWriter {
+    fn new(record: RecordType, header: Vec<u8>) -> Self {
+        // Not human readable: ids and decimals are bytes, as the schemas have them.
+        let writer = GenericDatumWriter::builder(record.parsed()).human_readable(false).build();
+        Self { header, writer: writer.expect("a compiled-in schema resolves by itself") }
+    }
+
+    fn record(&self, event: &impl Serialize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        out.extend_from_slice(&self.header);
+        self.writer.write_ser(&mut out, event).expect("an event's fields are its schema's, as the tests hold them to be");
+        out
+    }
 }
 
 async fn header(framing: &Framing, record: RecordType) -> anyhow::Result<Vec<u8>> {
@@ -164,7 +196,7 @@ async fn header(framing: &Framing, record: RecordType) -> anyhow::Result<Vec<u8>
 }
 
 #[cfg(test)]
-pub(crate) use tests::{cpu_seconds, encoder as encoder_for_tests};
+pub(crate) use tests::encoder as encoder_for_tests;
 
 #[cfg(test)]
 mod tests;

@@ -173,13 +173,20 @@ impl FromStr for Decimal38 {
     }
 }
 
-/// A string: a JSON number would pass through a float in most readers.
+/// In text formats a string (a JSON number would pass through a float in most readers); in binary ones Avro's decimal: the
+/// shortest big-endian two's complement of the unscaled value.
 impl Serialize for Decimal38 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            return serializer.collect_str(self);
+        }
+        // Leading bits that only repeat the sign.
+        let repeated = if self.0 < 0 { self.0.leading_ones() } else { self.0.leading_zeros() };
+        serializer.serialize_bytes(&self.0.to_be_bytes()[(repeated as usize - 1) / 8..])
     }
 }
 
+/// From the text form only: binary records are read in columns.
 impl<'de> Deserialize<'de> for Decimal38 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;

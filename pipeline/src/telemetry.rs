@@ -3,7 +3,7 @@
 //! shows a secret.
 
 use std::future::Future;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -79,7 +79,10 @@ fn start_logging(args: &LogArgs) -> anyhow::Result<()> {
     drop(rustls::crypto::ring::default_provider().install_default());
     let filter = EnvFilter::try_new(&args.log)
         .map_err(|error| misconfigured(format!("--log (RUST_LOG) {:?}: {error}; try info or producer=debug", args.log)))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match args.log_format {
         LogFormat::Human => builder.with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

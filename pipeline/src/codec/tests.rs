@@ -1,4 +1,4 @@
-//! The encoder against apache-avro: the same event through the schema file and a generic writer must be the same bytes.
+//! The encoder (serde) against apache-avro's generic values: the same event must be the same bytes, field by field.
 
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
@@ -11,11 +11,14 @@ use crate::arbitrary;
 use crate::decimal::Decimal38;
 
 pub(crate) fn encoder() -> Encoder {
-    Encoder {
-        tick_header: [&SINGLE_OBJECT[..], &RecordType::PriceTick.fingerprint().to_le_bytes()].concat(),
-        gap_header: [&SINGLE_OBJECT[..], &RecordType::Gap.fingerprint().to_le_bytes()].concat(),
-        health_header: [&SINGLE_OBJECT[..], &RecordType::SourceHealth.fingerprint().to_le_bytes()].concat(),
-    }
+    let single = |record: RecordType| {
+        RecordWriter::new(record, [&SINGLE_OBJECT[..], &record.fingerprint().to_le_bytes()].concat())
+    };
+    Encoder(Arc::new(Writers {
+        tick: single(RecordType::PriceTick),
+        gap: single(RecordType::Gap),
+        health: single(RecordType::SourceHealth),
+    }))
 }
 
 #[test]
@@ -167,113 +170,5 @@ fn optional(value: Option<Value>) -> Value {
     match value {
         None => Value::Union(0, Box::new(Value::Null)),
         Some(value) => Value::Union(1, Box::new(value)),
-    }
-}
-
-/// Seconds that this thread has run: a rate by it does not depend on what else the machine does.
-pub(crate) fn cpu_seconds() -> f64 {
-    let ran = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    ran.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
-}
-
-/// `cargo test -p pipeline --lib encoding_rates -- --ignored --nocapture`
-#[test]
-#[ignore = "measures, does not judge"]
-fn encoding_rates() {
-    let ticks: Vec<PriceTick> = (0..200_000).map(arbitrary::numbered_tick).collect();
-    let encoder = encoder();
-    let rate = |name: &str, mut encode: Box<dyn FnMut(&PriceTick) -> usize + '_>| {
-        let start = cpu_seconds();
-        let bytes: usize = ticks.iter().map(&mut encode).sum();
-        let per_second = ticks.len() as f64 / (cpu_seconds() - start);
-        eprintln!("{name}: {per_second:.0} ticks per CPU second, {} bytes each", bytes / ticks.len());
-    };
-    rate("this encoder", Box::new(|tick| encoder.tick(tick).len()));
-    let schema = Schema::parse_str(RecordType::PriceTick.newest().json).unwrap();
-    let prepared = GenericDatumWriter::builder(&schema).build().unwrap();
-    rate(
-        "apache-avro, prepared writer, values",
-        Box::new(|tick| prepared.write_value_to_vec(tick_value(tick)).unwrap().len()),
-    );
-    let unvalidated = GenericDatumWriter::builder(&schema).validate(false).build().unwrap();
-    rate("apache-avro, unvalidated", Box::new(|tick| unvalidated.write_value_to_vec(tick_value(tick)).unwrap().len()));
-    let serde = GenericDatumWriter::builder(&schema).human_readable(false).build().unwrap();
-    rate("apache-avro, serde", Box::new(|tick| serde.write_ser_to_vec(&SerdeTick::new(tick)).unwrap().len()));
-    let sample = &ticks[0];
-    assert_eq!(serde.write_ser_to_vec(&SerdeTick::new(sample)).unwrap(), encoder.tick(sample)[10..]);
-}
-
-/// A tick as apache-avro's serde path takes it.
-#[derive(serde::Serialize)]
-struct SerdeTick<'a> {
-    event_id: Raw,
-    revision: i32,
-    source: &'a str,
-    symbol: &'a str,
-    base: &'a str,
-    quote: &'a str,
-    kind: crate::events::Kind,
-    price: Raw,
-    quantity: Option<Raw>,
-    bid: Option<Raw>,
-    ask: Option<Raw>,
-    volume_24h: Option<Raw>,
-    quote_volume_24h: Option<Raw>,
-    market_cap: Option<Raw>,
-    change_24h_pct: Option<Raw>,
-    event_time: i64,
-    event_time_origin: crate::events::EventTimeOrigin,
-    received_at: i64,
-    sequence: Option<i64>,
-    trade_id: Option<&'a str>,
-    source_symbol: &'a str,
-    payload_id: Raw,
-    previous_event_time: Option<i64>,
-    previous_symbol: Option<&'a str>,
-    retracted: bool,
-}
-
-struct Raw([u8; 16], usize);
-
-impl serde::Serialize for Raw {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0[self.1..])
-    }
-}
-
-impl<'a> SerdeTick<'a> {
-    fn new(tick: &'a PriceTick) -> Self {
-        let raw = |value: Decimal38| {
-            let unscaled = value.unscaled();
-            let repeated = if unscaled < 0 { unscaled.leading_ones() } else { unscaled.leading_zeros() };
-            Raw(unscaled.to_be_bytes(), (repeated as usize - 1) / 8)
-        };
-        Self {
-            event_id: Raw(*tick.event_id.as_bytes(), 0),
-            revision: tick.revision,
-            source: &tick.source,
-            symbol: &tick.symbol,
-            base: &tick.base,
-            quote: &tick.quote,
-            kind: tick.kind,
-            price: raw(tick.price),
-            quantity: tick.quantity.map(raw),
-            bid: tick.bid.map(raw),
-            ask: tick.ask.map(raw),
-            volume_24h: tick.volume_24h.map(raw),
-            quote_volume_24h: tick.quote_volume_24h.map(raw),
-            market_cap: tick.market_cap.map(raw),
-            change_24h_pct: tick.change_24h_pct.map(raw),
-            event_time: tick.event_time,
-            event_time_origin: tick.event_time_origin,
-            received_at: tick.received_at,
-            sequence: tick.sequence,
-            trade_id: tick.trade_id.as_deref(),
-            source_symbol: &tick.source_symbol,
-            payload_id: Raw(*tick.payload_id.as_bytes(), 0),
-            previous_event_time: tick.previous_event_time,
-            previous_symbol: tick.previous_symbol.as_deref(),
-            retracted: tick.retracted,
-        }
     }
 }

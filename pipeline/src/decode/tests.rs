@@ -6,10 +6,9 @@ mod poison;
 
 use proptest::prelude::*;
 
-use super::shape::Shape;
 use super::*;
 use crate::arbitrary;
-use crate::codec::{cpu_seconds, encoder_for_tests};
+use crate::codec::encoder_for_tests;
 use crate::events::PriceTick;
 
 /// A registry id that decoders made by [`decoder`] know without asking: the newest schema.
@@ -189,49 +188,4 @@ fn a_writer_that_means_something_else_is_refused() {
     check(&changed(|schema| field(schema, "price")["type"] = "Undefined".into()), "price");
     check(RecordType::Gap.newest().json, "");
     check("{", "no JSON");
-}
-
-/// `cargo test -p pipeline --lib decoding_rates -- --ignored --nocapture`
-#[test]
-#[ignore = "measures, does not judge"]
-fn decoding_rates() {
-    let clean: Vec<_> = (0..200_000).map(|number| Some(encoded(number))).collect();
-    let mut poisoned = clean.clone();
-    for value in poisoned.iter_mut().step_by(33).flatten() {
-        value.truncate(value.len() - 3);
-    }
-    let mixed: Vec<_> = clean
-        .iter()
-        .flatten()
-        .enumerate()
-        .map(|(place, value)| Some(if place % 2 == 0 { value.clone() } else { confluent(value) }))
-        .collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    for (name, values) in [("clean", clean), ("3 % truncated", poisoned), ("two framings", mixed)] {
-        let batches: Vec<BinaryArray> =
-            values.chunks(20_000).map(|values| values.iter().map(|value| value.as_deref()).collect()).collect();
-        let mut decoder = decoder(RecordType::PriceTick);
-        for _ in 0..3 {
-            let start = cpu_seconds();
-            let (mut rows, mut bad) = (0, 0);
-            for batch in &batches {
-                let decoded = runtime.block_on(decoder.decode(batch)).unwrap();
-                rows += decoded.rows.len();
-                bad += decoded.bad.len();
-            }
-            let per_second = values.len() as f64 / (cpu_seconds() - start);
-            eprintln!("{name}: {per_second:.0} records per CPU second, {rows} rows, {bad} bad");
-        }
-    }
-    let shape = Shape::compile(
-        &serde_json::from_str(RecordType::PriceTick.newest().json).unwrap(),
-        &serde_json::from_str(RecordType::PriceTick.newest().json).unwrap(),
-    )
-    .unwrap();
-    let record = encoded(1);
-    let start = cpu_seconds();
-    for _ in 0..200_000 {
-        shape.check(std::hint::black_box(&record[10..])).unwrap();
-    }
-    eprintln!("the walk alone: {:.0} records per CPU second", 200_000.0 / (cpu_seconds() - start));
 }
