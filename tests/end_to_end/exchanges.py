@@ -67,6 +67,8 @@ class Exchanges:
             "COINGECKO_POLL_SECONDS": "1",
             "COINBASE_WS_URL": f"ws://127.0.0.1:{self.port}/coinbase",
             "COINBASE_PRODUCTS": ",".join(products),
+            # A busy machine may be late with a heartbeat; that a silent socket is left is tested with the producer.
+            "COINBASE_SILENCE_SECONDS": "30",
         }
 
     def close(self):

@@ -54,10 +54,11 @@ def ticks(environment, name="market.ticks.v1"):
 
 
 def bronze(world, table="ticks"):
-    """(source, symbol, price as text, event_time micros) of every row in bronze, read by DuckDB from the objects' files."""
+    """(source, symbol, price as text, event_time micros, event id) of every row in bronze, read by DuckDB from the objects'
+    files."""
     files = f"{world.data}/s3/*/bronze/{table}/**/*.parquet"
     return duckdb.sql(
-        f"select source, symbol, price::varchar, epoch_us(event_time) from read_parquet('{files}', hive_partitioning = false)"
+        f"select source, symbol, price::varchar, epoch_us(event_time), event_id::varchar from read_parquet('{files}', hive_partitioning = false)"
     ).fetchall()
 
 

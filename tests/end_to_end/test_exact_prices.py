@@ -92,15 +92,15 @@ def run(world, coingecko, coinbase, ids, currencies, products, screenshot=None):
     lake.stop()
     totals = world.audit()
 
-    in_topic = readers.ticks(world.environment)
+    # A socket that was opened again repeats its history: the topic and bronze may hold an event twice, under one id.
+    in_topic = list({t["event_id"]: t for t in readers.ticks(world.environment)}.values())
     assert Counter((t["source"], t["symbol"], exact(str(t["price"]))) for t in in_topic) == expected
-    assert len({t["event_id"] for t in in_topic}) == total
-    in_bronze = Counter((source, symbol, exact(price)) for source, symbol, price, _ in readers.bronze(world))
-    assert in_bronze == expected
+    events = {event_id: (source, symbol, exact(price)) for source, symbol, price, _, event_id in readers.bronze(world)}
+    assert Counter(events.values()) == expected
     rows = readers.postgres(world, "select source, symbol, price::text from ticks")
     assert Counter((source, symbol, exact(price)) for source, symbol, price in rows) == expected
     times = {(t["source"], t["symbol"], exact(str(t["price"])), int(t["event_time"].timestamp() * 1e6 + 0.5)) for t in in_topic}
-    assert {(s, y, exact(p), at) for s, y, p, at in readers.bronze(world)} == times
+    assert {(s, y, exact(p), at) for s, y, p, at, _ in readers.bronze(world)} == times
     assert readers.topic(world.environment, "market.ticks.v1.dlq") == []
     assert totals["dead_letters"] == 0 and totals["postgres_rows"] == total
     print(f"{total} ticks exact in the topic, bronze, Postgres and on the page")
