@@ -18,11 +18,18 @@ use rdkafka::{Offset, TopicPartitionList};
 use sqlx::{Connection, PgConnection};
 
 /// Sends `count` copies of ready-made values and waits until the broker has all: records a second.
-pub fn produce_only(kafka: &KafkaArgs, topic: &str, partitions: i32, values: &[Vec<u8>], count: usize) -> anyhow::Result<f64> {
+pub fn produce_only(
+    kafka: &KafkaArgs,
+    topic: &str,
+    partitions: i32,
+    values: &[Vec<u8>],
+    count: usize,
+) -> anyhow::Result<f64> {
     let producer: BaseProducer = kafka.producer().set("queue.buffering.max.messages", "1000000").create()?;
     let begun = Instant::now();
     for (i, partition) in (0..count).zip((0..partitions).cycle()) {
-        let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition).key(b"BTC-USD").payload(&values[i % values.len()]);
+        let mut record =
+            BaseRecord::<[u8], [u8]>::to(topic).partition(partition).key(b"BTC-USD").payload(&values[i % values.len()]);
         while let Err((error, back)) = producer.send(record) {
             anyhow::ensure!(error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), "produce: {error}");
             producer.poll(Duration::from_millis(1));
@@ -37,7 +44,12 @@ pub fn produce_only(kafka: &KafkaArgs, topic: &str, partitions: i32, values: &[V
 }
 
 /// Reads every partition from its start to its end and looks at nothing: records a second, and the records.
-pub fn consume_only(kafka: &KafkaArgs, topic: &str, partitions: i32, keep: bool) -> anyhow::Result<(f64, Vec<Records>)> {
+pub fn consume_only(
+    kafka: &KafkaArgs,
+    topic: &str,
+    partitions: i32,
+    keep: bool,
+) -> anyhow::Result<(f64, Vec<Records>)> {
     let consumer: BaseConsumer = kafka
         .consumer(None)
         // Limits are given every advantage: as much is fetched ahead as helps.

@@ -50,7 +50,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         .output()
         .context("tickstream topics apply")?;
     anyhow::ensure!(applied.status.success(), "topics apply: {}", String::from_utf8_lossy(&applied.stderr));
-    let partitions = topics::declared().into_iter().find(|topic| topic.name == topics::TICKS).context("declared")?.partitions;
+    let partitions =
+        topics::declared().into_iter().find(|topic| topic.name == topics::TICKS).context("declared")?.partitions;
     let count = args.ticks;
     let mut rows = Vec::new();
 
@@ -72,14 +73,20 @@ async fn run(args: Args) -> anyhow::Result<()> {
         }
     })
     .await?;
-    let values: Vec<Vec<u8>> = records.iter().flat_map(|records| records.values().iter().flatten().take(1000)).map(<[u8]>::to_vec).collect();
+    let values: Vec<Vec<u8>> =
+        records.iter().flat_map(|records| records.values().iter().flatten().take(1000)).map(<[u8]>::to_vec).collect();
     let produce_limit = blocking({
         let kafka = kafka.clone();
         move || limits::produce_only(&kafka, &topics::dlq(topics::HEALTH), 1, &values, count)
     })
     .await?;
     rows.push(Row { what: "limit: produce only", rate: produce_limit, limit: None, used: None });
-    rows.push(Row { what: "producer (simulated)", rate: produced, limit: Some(("produce only", produce_limit)), used: Some(used) });
+    rows.push(Row {
+        what: "producer (simulated)",
+        rate: produced,
+        limit: Some(("produce only", produce_limit)),
+        used: Some(used),
+    });
     rows.push(Row { what: "limit: consume only", rate: consumed, limit: None, used: None });
 
     let mut decoder = Decoder::new(RecordType::PriceTick, None);
@@ -88,14 +95,24 @@ async fn run(args: Args) -> anyhow::Result<()> {
     for records in &records {
         batches.push(decoder.decode(records.values()).await?.batch);
     }
-    rows.push(Row { what: "decode, one thread, in memory", rate: rate(count, begun, Instant::now()), limit: None, used: None });
+    rows.push(Row {
+        what: "decode, one thread, in memory",
+        rate: rate(count, begun, Instant::now()),
+        limit: None,
+        used: None,
+    });
     drop(records);
     let encoder = Encoder::new(Framing::SingleObject).await?;
     let ticks: Vec<PriceTick> = Ticks::new(&batches[0]).iter().collect();
     let begun = Instant::now();
     let bytes: usize = ticks.iter().map(|tick| encoder.tick(tick).len()).sum();
     std::hint::black_box(bytes);
-    rows.push(Row { what: "encode, one thread, in memory", rate: rate(ticks.len(), begun, Instant::now()), limit: None, used: None });
+    rows.push(Row {
+        what: "encode, one thread, in memory",
+        rate: rate(ticks.len(), begun, Instant::now()),
+        limit: None,
+        used: None,
+    });
     drop(ticks);
     let (written, bytes) = blocking(move || limits::parquet_write(&batches)).await?;
     rows.push(Row { what: "limit: Parquet from memory", rate: written, limit: None, used: None });
@@ -106,7 +123,12 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let used = lake.used()?;
     lake.stop()?;
     let lake = rate(count, begun, ended);
-    rows.push(Row { what: "consumer-lake, raw + bronze", rate: lake, limit: Some(("consume only", consumed)), used: Some(used) });
+    rows.push(Row {
+        what: "consumer-lake, raw + bronze",
+        rate: lake,
+        limit: Some(("consume only", consumed)),
+        used: Some(used),
+    });
 
     let db = Service::start(&stack, &binaries, "consumer-db", &[])?;
     let begun = db.ready().await?;

@@ -115,12 +115,17 @@ pub async fn serve(
 ) -> anyhow::Result<SocketAddr> {
     let handle = metrics();
     let listener = TcpListener::bind(addr).await.map_err(|error| {
-        misconfigured(format!("cannot listen on {addr}, set by --admin-addr (ADMIN_ADDR): {error}; choose a free address"))
+        misconfigured(format!(
+            "cannot listen on {addr}, set by --admin-addr (ADMIN_ADDR): {error}; choose a free address"
+        ))
     })?;
     let bound = listener.local_addr().context("the admin listener has no address")?;
     let live = health.clone();
     let routes = Router::new()
-        .route("/livez", get(move || async move { status(live.live().then_some(()).ok_or_else(|| "stuck".to_owned())) }))
+        .route(
+            "/livez",
+            get(move || async move { status(live.live().then_some(()).ok_or_else(|| "stuck".to_owned())) }),
+        )
         .route("/readyz", get(move || async move { status(health.ready()) }))
         .route("/metrics", get(move || async move { handle.render() }))
         .merge(extra.unwrap_or_default());

@@ -73,7 +73,8 @@ impl RecordType {
 
     fn parsed(self) -> &'static Schema {
         static PARSED: LazyLock<[Schema; 3]> = LazyLock::new(|| {
-            RecordType::ALL.map(|record| Schema::parse_str(record.newest().json).expect("compiled-in schemas are schemas"))
+            RecordType::ALL
+                .map(|record| Schema::parse_str(record.newest().json).expect("compiled-in schemas are schemas"))
         });
         &PARSED[self as usize]
     }
@@ -179,7 +180,9 @@ impl RecordWriter {
     fn record(&self, event: &impl Serialize) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
         out.extend_from_slice(&self.header);
-        self.writer.write_ser(&mut out, event).expect("an event's fields are its schema's, as the tests hold them to be");
+        self.writer
+            .write_ser(&mut out, event)
+            .expect("an event's fields are its schema's, as the tests hold them to be");
         out
     }
 }

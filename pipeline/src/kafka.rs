@@ -12,7 +12,13 @@ pub struct KafkaArgs {
     #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
     pub kafka_bootstrap_servers: String,
     /// librdkafka settings passed through, `name=value` separated by commas (SASL, TLS, client.rack, …).
-    #[arg(long = "kafka-property", env = "KAFKA_PROPERTIES", value_delimiter = ',', value_name = "NAME=VALUE", hide_env_values = true)]
+    #[arg(
+        long = "kafka-property",
+        env = "KAFKA_PROPERTIES",
+        value_delimiter = ',',
+        value_name = "NAME=VALUE",
+        hide_env_values = true
+    )]
     pub kafka_properties: Vec<KafkaProperty>,
 }
 

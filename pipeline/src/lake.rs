@@ -183,9 +183,9 @@ impl Link {
 
     fn sensible(&self) -> bool {
         let length = self.next_offset - self.start;
-        let inside = self.rows.is_none_or(|rows| {
-            self.start <= rows.first && rows.first <= rows.last && rows.last < self.next_offset
-        });
+        let inside = self
+            .rows
+            .is_none_or(|rows| self.start <= rows.first && rows.first <= rows.last && rows.last < self.next_offset);
         inside
             && match self.kind {
                 LinkKind::Data => length > 0 && length <= SPAN,
@@ -227,12 +227,19 @@ mod tests {
         let link = Link { kind: LinkKind::Data, topic_id: Uuid::from_u128(7), start: 4, next_offset: 9, rows };
         let pairs = |link: Link| link.pairs().into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<HashMap<_, _>>();
         let end = Link { kind: LinkKind::End, next_offset: 4, rows: None, ..link };
-        for good in [link, Link { rows: None, ..link }, Link { kind: LinkKind::Hole, rows: None, next_offset: i64::MAX, ..link }, end] {
+        for good in [
+            link,
+            Link { rows: None, ..link },
+            Link { kind: LinkKind::Hole, rows: None, next_offset: i64::MAX, ..link },
+            end,
+        ] {
             assert_eq!(Link::from_pairs(&pairs(good)), Some(good));
         }
         let outside = Link { next_offset: 8, ..link };
         let too_long = Link { next_offset: 4 + SPAN + 1, rows: None, ..link };
-        for bad in [outside, too_long, Link { next_offset: 4, rows: None, ..link }, Link { kind: LinkKind::Hole, ..link }] {
+        for bad in
+            [outside, too_long, Link { next_offset: 4, rows: None, ..link }, Link { kind: LinkKind::Hole, ..link }]
+        {
             assert_eq!(Link::from_pairs(&pairs(bad)), None, "{bad:?}");
         }
         let mut without = pairs(link);

@@ -5,8 +5,8 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BinaryBuilder, Int64Array, Int64Builder, ListArray, ListBuilder, RecordBatch, StringArray,
-    StringBuilder, StructArray, StructBuilder, TimestampMillisecondArray, TimestampMillisecondBuilder,
+    Array, ArrayRef, BinaryArray, BinaryBuilder, Int64Array, Int64Builder, ListArray, ListBuilder, RecordBatch,
+    StringArray, StringBuilder, StructArray, StructBuilder, TimestampMillisecondArray, TimestampMillisecondBuilder,
 };
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use rdkafka::message::{BorrowedHeaders, Headers};
@@ -170,7 +170,8 @@ impl RecordBuffer {
     #[must_use]
     pub fn new() -> Self {
         let item = Field::new("item", DataType::Struct(header_fields()), false);
-        let pair = StructBuilder::new(header_fields(), vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())]);
+        let pair =
+            StructBuilder::new(header_fields(), vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())]);
         Self {
             offsets: Int64Builder::new(),
             timestamps: TimestampMillisecondBuilder::new().with_timezone("UTC"),
@@ -265,7 +266,8 @@ mod tests {
     fn what_goes_in_comes_out() {
         let mut buffer = RecordBuffer::new();
         let headers = vec![("source".to_owned(), Some(b"coinbase".to_vec())), ("empty".to_owned(), None)];
-        buffer.push_owned(Record { offset: 7, timestamp_ms: 1_700_000_000_000, key: Some(b"k"), value: None }, &headers);
+        buffer
+            .push_owned(Record { offset: 7, timestamp_ms: 1_700_000_000_000, key: Some(b"k"), value: None }, &headers);
         buffer.push_owned(Record { offset: 9, timestamp_ms: 1, key: None, value: Some(b"\xc3\x01") }, &[]);
         assert_eq!((buffer.len(), buffer.last_offset()), (2, Some(9)));
         let records = buffer.finish();

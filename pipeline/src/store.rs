@@ -73,7 +73,9 @@ pub enum Condition<'a> {
 /// How the store answered a PUT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Put {
-    Done { etag: String },
+    Done {
+        etag: String,
+    },
     /// The condition did not hold (412, or 404 for If-Match): somebody was first.
     Exists,
     /// 409: another PUT of this key was under way. HEAD, then decide.
@@ -125,7 +127,9 @@ impl Store {
         let shared = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http)
             .region(Region::new(args.aws_region.clone()))
-            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build())
+            .timeout_config(
+                TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build(),
+            )
             .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(100)))
             .load()
             .await;
@@ -249,13 +253,14 @@ impl Store {
     /// # Errors
     /// [`crate::Misconfigured`] when it does not; a [`StoreError`] when it does not answer.
     pub async fn probe(&self) -> anyhow::Result<()> {
-        let put = async |condition: Condition<'_>| {
-            match self.put(PROBE_KEY, Bytes::from_static(b"{}"), HashMap::new(), condition).await {
-                Err(error) if error.failure == Failure::Unsupported => Err(misconfigured(format!(
-                    "the store does not take conditional writes ({error}): use one that honours If-None-Match and If-Match"
-                ))),
-                answer => Ok(answer?),
-            }
+        let put = async |condition: Condition<'_>| match self
+            .put(PROBE_KEY, Bytes::from_static(b"{}"), HashMap::new(), condition)
+            .await
+        {
+            Err(error) if error.failure == Failure::Unsupported => Err(misconfigured(format!(
+                "the store does not take conditional writes ({error}): use one that honours If-None-Match and If-Match"
+            ))),
+            answer => Ok(answer?),
         };
         let refuse = |header: &str| {
             let bucket = &self.bucket;
@@ -325,7 +330,9 @@ fn explain(error: &StoreError, args: &StoreArgs) -> String {
     let bucket = &args.s3_bucket;
     let place = args.s3_endpoint_url.as_deref().unwrap_or("AWS");
     match error.failure {
-        Failure::NoBucket => format!("bucket {bucket} does not exist at {place}: create it, or name another with --s3-bucket or S3_BUCKET"),
+        Failure::NoBucket => format!(
+            "bucket {bucket} does not exist at {place}: create it, or name another with --s3-bucket or S3_BUCKET"
+        ),
         Failure::Denied => format!(
             "bucket {bucket} at {place} cannot be opened ({}): check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy",
             error.reason

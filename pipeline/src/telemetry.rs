@@ -77,8 +77,9 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 fn start_logging(args: &LogArgs) -> anyhow::Result<()> {
     // Only one TLS provider is linked; a second call (tests) finds it installed.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let filter = EnvFilter::try_new(&args.log)
-        .map_err(|error| misconfigured(format!("--log (RUST_LOG) {:?}: {error}; try info or producer=debug", args.log)))?;
+    let filter = EnvFilter::try_new(&args.log).map_err(|error| {
+        misconfigured(format!("--log (RUST_LOG) {:?}: {error}; try info or producer=debug", args.log))
+    })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

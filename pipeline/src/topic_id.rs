@@ -80,7 +80,8 @@ impl TopicIds {
     /// When the partition's leader does not answer in time.
     pub async fn log_range(&self, topic: &str, partition: i32) -> anyhow::Result<(i64, i64)> {
         let (inner, name) = (self.0.clone(), topic.to_owned());
-        let asked = tokio::task::spawn_blocking(move || inner.client.inner().fetch_watermarks(&name, partition, TIMEOUT));
+        let asked =
+            tokio::task::spawn_blocking(move || inner.client.inner().fetch_watermarks(&name, partition, TIMEOUT));
         asked.await?.with_context(|| format!("cannot ask where the log of {topic}[{partition}] begins and ends"))
     }
 }
@@ -172,8 +173,11 @@ unsafe fn read_answer(event: *mut c::rd_kafka_event_t, topic: &str, partition: i
         }
         let result = c::rd_kafka_event_DescribeTopics_result(event);
         let mut count = 0;
-        let topics =
-            if result.is_null() { ptr::null_mut() } else { c::rd_kafka_DescribeTopics_result_topics(result, &raw mut count) };
+        let topics = if result.is_null() {
+            ptr::null_mut()
+        } else {
+            c::rd_kafka_DescribeTopics_result_topics(result, &raw mut count)
+        };
         if topics.is_null() || count == 0 {
             return Err(outage(anyhow!("an answer without a topic")));
         }

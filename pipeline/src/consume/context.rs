@@ -48,7 +48,9 @@ impl ClientContext for LoopContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         // The end of a partition is reported as an error, each time that reading comes to it.
-        if !matches!(error, KafkaError::PartitionEOF(_)) && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+        if !matches!(error, KafkaError::PartitionEOF(_))
+            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF)
+        {
             tracing::warn!(%error, "the Kafka client reports: {reason}");
         }
     }

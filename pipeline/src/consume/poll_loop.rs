@@ -62,12 +62,8 @@ impl<'c> PollLoop<'c> {
         answers: Receiver<Answer>,
         shutdown: CancellationToken,
     ) -> Self {
-        let limits = Limits {
-            rows: config.max_rows,
-            bytes: config.max_bytes,
-            age: config.max_age,
-            span: config.max_span,
-        };
+        let limits =
+            Limits { rows: config.max_rows, bytes: config.max_bytes, age: config.max_age, span: config.max_span };
         let now = Instant::now();
         health.set("assignment", Err("waiting for partitions".to_owned()));
         Self {
@@ -123,7 +119,7 @@ impl<'c> PollLoop<'c> {
 
     /// Asks the sink where to start, once the broker has said what is committed and what the log holds.
     fn ask_for_start(&mut self) {
-        if !self.start_at.is_some_and(|at| at <= Instant::now()) {
+        if self.start_at.is_none_or(|at| at > Instant::now()) {
             return;
         }
         match self.look_up_assigned() {
@@ -187,7 +183,9 @@ impl<'c> PollLoop<'c> {
         self.busy = false;
         let current = self.shared.generation();
         match answer {
-            Answer::Started { generation, assigned, starts } if generation == current => self.assign(&assigned, &starts)?,
+            Answer::Started { generation, assigned, starts } if generation == current => {
+                self.assign(&assigned, &starts)?
+            }
             Answer::Written { generation, written } if generation == current => self.take_written(&written)?,
             Answer::Started { .. } | Answer::Written { .. } | Answer::Outdated => {}
             Answer::IdleDone => {}
@@ -219,12 +217,18 @@ impl<'c> PollLoop<'c> {
     fn take_written(&mut self, written: &[Written]) -> anyhow::Result<()> {
         let mut commits = TopicPartitionList::new();
         for done in written {
-            let held = self.partitions.iter_mut().find(|held| held.partition == done.partition && held.topic == done.topic);
+            let held =
+                self.partitions.iter_mut().find(|held| held.partition == done.partition && held.topic == done.topic);
             let Some(held) = held else { continue };
             let elsewhere = held.written(done.commit, &done.metadata, done.resume_at);
             if elsewhere {
                 tracing::info!(topic = %done.topic, partition = done.partition, offset = done.resume_at, "going on elsewhere");
-                let seek = self.consumer.seek(&done.topic, done.partition, Offset::Offset(done.resume_at), Duration::from_secs(5));
+                let seek = self.consumer.seek(
+                    &done.topic,
+                    done.partition,
+                    Offset::Offset(done.resume_at),
+                    Duration::from_secs(5),
+                );
                 if let Err(error) = seek {
                     self.broker_trouble(format!("seek in {}: {error}", done.topic));
                     self.restart();
@@ -310,7 +314,8 @@ impl<'c> PollLoop<'c> {
         let positions = self.consumer.position().context("asking for positions")?;
         for element in positions.elements().iter().filter(|element| element.partition() == partition) {
             let Offset::Offset(position) = element.offset() else { continue };
-            let held = self.partitions.iter_mut().find(|held| held.partition == partition && *held.topic == *element.topic());
+            let held =
+                self.partitions.iter_mut().find(|held| held.partition == partition && *held.topic == *element.topic());
             if let Some(held) = held {
                 held.reached(position, &self.limits);
             }
@@ -355,10 +360,9 @@ impl<'c> PollLoop<'c> {
         }
         let due = self.partitions.iter().any(|held| held.is_due(&self.limits));
         for held in &mut self.partitions {
-            if everything || (due && self.config.together) || held.is_due(&self.limits) {
-                if !held.has_ready() {
-                    held.cut_now();
-                }
+            let its_turn = everything || (due && self.config.together) || held.is_due(&self.limits);
+            if its_turn && !held.has_ready() {
+                held.cut_now();
             }
         }
         let held: usize = self.partitions.iter().map(Partition::held_bytes).sum();

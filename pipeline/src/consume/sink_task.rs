@@ -24,8 +24,15 @@ pub(super) enum Command {
 }
 
 pub(super) enum Answer {
-    Started { generation: u64, assigned: Vec<Assigned>, starts: Vec<i64> },
-    Written { generation: u64, written: Vec<Written> },
+    Started {
+        generation: u64,
+        assigned: Vec<Assigned>,
+        starts: Vec<i64>,
+    },
+    Written {
+        generation: u64,
+        written: Vec<Written>,
+    },
     /// A rebalance came while the sink was tried again.
     Outdated,
     IdleDone,

@@ -50,7 +50,12 @@ impl PollLoop<'_> {
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             metrics::gauge!("tickstream_consumer_lag", &labels).set(lag as f64);
             if asks && !self.paused && end > held.next() {
-                stuck = Some(format!("no record of {}[{}] for {:?} though {lag} wait", held.topic, held.partition, self.last_record.elapsed()));
+                stuck = Some(format!(
+                    "no record of {}[{}] for {:?} though {lag} wait",
+                    held.topic,
+                    held.partition,
+                    self.last_record.elapsed()
+                ));
             }
         }
         if self.broker_trouble && !self.partitions.is_empty() {
