@@ -70,7 +70,8 @@ test: lint ## All checks and tests: lint, unit, integration, end-to-end, browser
 
 .PHONY: verify
 verify: test ## make test, then the fault and load tests whole (they run short in make test)
-	@TICKSTREAM_VERIFY=1 $(STEP) 'whole fault and load tests' cargo test --workspace --locked -- --include-ignored
+	@TICKSTREAM_VERIFY=1 $(STEP) 'whole load tests' cargo test --workspace --locked -- --include-ignored
+	@TICKSTREAM_VERIFY=1 $(STEP) 'whole fault tests' tests/end_to_end/run.sh
 
 .PHONY: bench
 bench: setup-demo $(PAGE) ## Measure over a million ticks: what this machine can do, and what the services do with it

@@ -2,7 +2,7 @@
 //! one data folder, up in seconds. The demo and every crate's tests start it through here, so both meet real servers.
 //! Where KAFKA_BOOTSTRAP_SERVERS, DATABASE_URL or S3_ENDPOINT_URL is set, that part is not started and the given one is used.
 //!
-//! Invariant: whatever is started ends with the process that started it, SIGKILL included (see [`watchdog`]).
+//! Invariant: whatever is started ends with the process that started it, SIGKILL included (see [`Watchdog`]).
 //! Nothing here may outlive its starter or listen on another address than 127.0.0.1.
 
 mod data_folder;
