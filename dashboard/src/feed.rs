@@ -63,6 +63,8 @@ impl Feed {
             self.health.beat();
             let until = Instant::now() + GATHER;
             let mut gathered = 0;
+            // Asked before: the batch that ends the look-back is still part of it.
+            let live = self.positions.caught_up();
             while gathered < BATCH_RECORDS && Instant::now() < until && buffers.iter().all(|b| b.bytes() < BATCH_BYTES)
             {
                 match classify(consumer.poll(POLL)) {
@@ -86,7 +88,7 @@ impl Feed {
             }
             if gathered > 0 {
                 last_record = Instant::now();
-                self.take_in(&mut buffers);
+                self.take_in(&mut buffers, live);
             } else if outage.is_none() && last_record.elapsed() > SILENCE {
                 self.positions.set_caught_up();
             }
@@ -107,10 +109,9 @@ impl Feed {
         buffers[topic].push(record, None);
     }
 
-    fn take_in(&mut self, buffers: &mut [RecordBuffer]) {
+    fn take_in(&mut self, buffers: &mut [RecordBuffer], live: bool) {
         for (topic, buffer) in buffers.iter_mut().enumerate().filter(|(_, buffer)| !buffer.is_empty()) {
             let records = buffer.finish();
-            let live = self.positions.caught_up();
             while let Err(reason) = self.runtime.block_on(self.intake.take_in(topic, &records, &self.hub, live)) {
                 self.tell(Some(&reason));
                 self.health.beat();

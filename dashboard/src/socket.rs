@@ -21,7 +21,7 @@ use crate::protocol::{
 };
 
 /// A client that takes nothing for this long is gone.
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a shutdown leaves a connection to say goodbye.
 const GOODBYE: Duration = Duration::from_millis(500);
 /// Client messages: a burst, then a rate.

@@ -91,9 +91,11 @@ async fn a_slow_client_gets_a_snapshot_and_the_latest() {
     slow.send(json!({"type": "subscribe", "channel": "ticks"})).await;
     slow.until(is("snapshot")).await;
 
-    // Frames of 160 kB, ten a second: what the sockets buffer is full after some seconds, then the queue overflows.
+    // Frames of 170 kB, ten a second: what the sockets buffer (4 MB and more) is full after some seconds, then the queue
+    // overflows. The names are long to make the frames large.
+    let symbols: Vec<String> = (0..SYMBOLS).map(|i| format!("{i:X>56}-USD")).collect();
     for round in 0..ROUNDS {
-        let ticks: Vec<_> = (0..SYMBOLS).map(|i| tick(&format!("S{i}-USD"), &format!("{round}.5"))).collect();
+        let ticks: Vec<_> = symbols.iter().map(|symbol| tick(symbol, &format!("{round}.5"))).collect();
         running.topics.publish(&ticks);
         tokio::time::sleep(Duration::from_millis(80)).await;
     }
@@ -108,8 +110,8 @@ async fn a_slow_client_gets_a_snapshot_and_the_latest() {
     assert_eq!(snapshot["ticks"].as_array().expect("rows").len(), SYMBOLS);
     assert!(updates < ROUNDS, "{updates} updates of {ROUNDS} rounds were kept for a client that read nothing");
     assert!(running.metric("tickstream_dashboard_lagged_total").await >= 1.0);
-    running.topics.publish(&[tick("S7-USD", "777.000000000000000007")]);
-    slow.until_price("S7-USD", "777.000000000000000007").await;
+    running.topics.publish(&[tick(&symbols[7], "777.000000000000000007")]);
+    slow.until_price(&symbols[7], "777.000000000000000007").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use serde_json::json;
 use stack::{Options, Stack};
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{Topics, start, start_on, tick};
+use crate::fixture::{Topics, get, start, start_on, tick};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_outage_shows_and_ends_by_itself() {
@@ -31,7 +31,7 @@ async fn a_broker_outage_shows_and_ends_by_itself() {
     let outage = page.until(|message| message["feed"]["state"] == "outage").await;
     assert!(outage["feed"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{outage}");
     assert!(running.ready_is(503).await.starts_with("kafka: "));
-    assert_eq!(crate::fixture::get(&format!("{}/livez", running.admin)).await.status(), 200);
+    assert_eq!(get(&format!("{}/livez", running.admin)).await.status(), 200);
 
     tokio::task::block_in_place(|| kafka.restart()).expect("restarted");
     running.topics.publish(&[tick("BTC-USD", "2")]);
@@ -87,4 +87,29 @@ async fn a_wrong_start_is_one_plain_line() {
     config.kafka.kafka_bootstrap_servers = "127.0.0.1:1".to_owned();
     let line = refused(config).await;
     assert!(line.contains("127.0.0.1:1") && line.contains("KAFKA_BOOTSTRAP_SERVERS"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_looks_back() {
+    let first = start(&[]).await;
+    first.topics.publish(&[tick("BTC-USD", "1.5"), tick("ETH-USD", "2.5")]);
+    let mut config = first.topics.config(&[]);
+    let shown = async |config: Config| {
+        let second = dashboard::start(config, CancellationToken::new()).await.expect("the dashboard starts");
+        let latest = format!("http://{}/api/v1/latest", second.addr);
+        loop {
+            let text = get(&latest).await.text().await.expect("text");
+            if text.contains("\"state\":\"live\"") {
+                return text;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let text = shown(config.clone()).await;
+    assert!(text.contains("\"price\":\"1.5\"") && text.contains("\"price\":\"2.5\""), "{text}");
+
+    config.look_back = "1s".parse().expect("a duration");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let text = shown(config).await;
+    assert!(text.contains("\"ticks\":[]"), "older than the look-back: {text}");
 }
