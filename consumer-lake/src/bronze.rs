@@ -30,12 +30,19 @@ const MAX_REASON: usize = 300;
 
 /// Whole numbers that mostly grow from row to row.
 const ASCENDING: &[&str] = &[
-    "kafka_offset", "broker_time", "event_time", "received_at", "sequence", "at", "started_at", "ended_at", "last_answer_at",
+    "kafka_offset",
+    "broker_time",
+    "event_time",
+    "received_at",
+    "sequence",
+    "at",
+    "started_at",
+    "ended_at",
+    "last_answer_at",
 ];
 /// Values that hardly repeat: a dictionary of them would be built and thrown away.
-const DISTINCT: &[&str] = &[
-    "event_id", "trade_id", "id", "price", "quantity", "bid", "ask", "volume_24h", "quote_volume_24h", "market_cap",
-];
+const DISTINCT: &[&str] =
+    &["event_id", "trade_id", "id", "price", "quantity", "bid", "ask", "volume_24h", "quote_volume_24h", "market_cap"];
 /// Columns whose least and greatest value help nobody.
 const UNORDERED: &[&str] = &["event_id", "payload_id", "trade_id", "id", "detail"];
 
@@ -44,11 +51,8 @@ const UNORDERED: &[&str] = &["event_id", "payload_id", "trade_id", "id", "detail
 /// # Errors
 /// When Parquet refuses the columns: a bug.
 pub fn encode(partition: i32, records: &Records, decoded: Decoded) -> anyhow::Result<Bronze> {
-    let bad: Vec<Letter> = decoded
-        .bad
-        .iter()
-        .map(|(row, reason)| (records.offsets().value(*row as usize), shortened(reason)))
-        .collect();
+    let bad: Vec<Letter> =
+        decoded.bad.iter().map(|(row, reason)| (records.offsets().value(*row as usize), shortened(reason))).collect();
     let rows = decoded.rows.len();
     let batch = with_coordinates(partition, records, &decoded)?;
 
@@ -84,7 +88,8 @@ fn with_coordinates(partition: i32, records: &Records, decoded: &Decoded) -> any
     let (offsets, times) = (records.offsets().values(), records.timestamps_ms().values());
     let rows = || decoded.rows.iter().map(|row| *row as usize);
     let offsets: Int64Array = rows().map(|row| offsets[row]).collect();
-    let times: TimestampMicrosecondArray = rows().map(|row| times[row].saturating_mul(1000)).collect::<Vec<i64>>().into();
+    let times: TimestampMicrosecondArray =
+        rows().map(|row| times[row].saturating_mul(1000)).collect::<Vec<i64>>().into();
     let partitions = Int32Array::from(vec![partition; decoded.rows.len()]);
     let added: [(&str, ArrayRef); 3] = [
         ("kafka_partition", Arc::new(partitions)),
@@ -155,7 +160,8 @@ mod tests {
         let (one, two) = (encoder.tick(&tick("67187.3358936566")), encoder.tick(&tick("-0.000000000000000001")));
         let records = records(&[Some(&one), Some(b"garbage"), Some(&two), None]);
         let make = async || {
-            let decoded = Decoder::new(RecordType::PriceTick, None).decode(records.values()).await.expect("no registry");
+            let decoded =
+                Decoder::new(RecordType::PriceTick, None).decode(records.values()).await.expect("no registry");
             encode(7, &records, decoded).expect("encoded")
         };
         let bronze = make().await;

@@ -176,7 +176,9 @@ impl<W: World> Chain<W> {
         let Place { topic, partition, epoch, topic_id, .. } = &self.place;
         match self.world.topic_id(topic, *partition).await.map_err(Fault::Outage)? {
             Some(now) if now == *topic_id => Ok(()),
-            Some(now) => Err(start::recreated(topic, *epoch, &format!("topic id {topic_id}"), &format!("topic id {now}"))),
+            Some(now) => {
+                Err(start::recreated(topic, *epoch, &format!("topic id {topic_id}"), &format!("topic id {now}")))
+            }
             None => Err(Fault::Stop(anyhow!("topic {topic} no longer exists; nothing more was written"))),
         }
     }
@@ -196,7 +198,11 @@ impl<W: World> Chain<W> {
     async fn read_raw(&self, start: i64) -> Result<(Link, W::Records), Fault> {
         let key = self.raw_key(start);
         let object = self.world.get(&key).await.map_err(Fault::Outage)?.ok_or_else(|| vanished(&key))?;
-        self.world.read_raw(object.bytes).await.with_context(|| format!("{key} is not a raw object")).map_err(Fault::Stop)
+        self.world
+            .read_raw(object.bytes)
+            .await
+            .with_context(|| format!("{key} is not a raw object"))
+            .map_err(Fault::Stop)
     }
 
     fn raw_key(&self, start: i64) -> String {

@@ -3,11 +3,11 @@
 //! The way of a batch: [`sink`] hands it to the writer of its partition; [`chain`] holds the rules, and says first what they
 //! are; `raw` and `bronze` make the objects; `outside` is S3 and Kafka as the chain asks for them ([`world`]).
 
-mod bronze;
+pub mod bronze;
 pub mod chain;
 mod config;
 mod outside;
-mod raw;
+pub mod raw;
 pub mod sink;
 pub mod world;
 

@@ -43,7 +43,10 @@ impl Outside {
     }
 
     /// Work that keeps a processor busy.
-    async fn busy<T: Send + 'static>(&self, work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
+    async fn busy<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
         let _permit = self.processors.acquire().await.context("the processors are never closed")?;
         tokio::task::spawn_blocking(work).await?
     }
@@ -74,7 +77,13 @@ impl World for Outside {
         Ok(self.store.get(key).await?)
     }
 
-    async fn put(&self, key: &str, bytes: Bytes, metadata: HashMap<String, String>, condition: Condition<'_>) -> anyhow::Result<Put> {
+    async fn put(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        metadata: HashMap<String, String>,
+        condition: Condition<'_>,
+    ) -> anyhow::Result<Put> {
         let size = bytes.len() as u64;
         let answer = self.store.put(key, bytes, metadata, condition).await;
         let layer = key.split('/').next().unwrap_or_default().to_owned();
@@ -83,7 +92,9 @@ impl World for Outside {
                 metrics::counter!("tickstream_lake_objects_total", "layer" => layer.clone()).increment(1);
                 metrics::counter!("tickstream_lake_object_bytes", "layer" => layer).increment(size);
             }
-            Ok(Put::Exists | Put::Racing) => metrics::counter!("tickstream_lake_conflicts_total", "layer" => layer).increment(1),
+            Ok(Put::Exists | Put::Racing) => {
+                metrics::counter!("tickstream_lake_conflicts_total", "layer" => layer).increment(1)
+            }
             Err(_) => metrics::counter!("tickstream_lake_unanswered_puts_total", "layer" => layer).increment(1),
         }
         Ok(answer?)
@@ -116,7 +127,12 @@ impl World for Outside {
             self.letters.send(records, Some(place.topic_id), &some).await?;
         }
         let (topic, partition, count) = (&*place.topic, place.partition, letters.len());
-        tracing::warn!(topic, partition, count, "{count} dead letters of {topic}[{partition}], found in the lake, sent");
+        tracing::warn!(
+            topic,
+            partition,
+            count,
+            "{count} dead letters of {topic}[{partition}], found in the lake, sent"
+        );
         metrics::counter!("tickstream_consumer_dead_letters_total").increment(count as u64);
         Ok(())
     }

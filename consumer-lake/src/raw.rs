@@ -112,7 +112,12 @@ pub(crate) mod tests {
             let headers = if index == 1 { &headers[..] } else { &[] };
             let offset = 10 + index + i64::from(index >= 2);
             buffer.push_owned(
-                Record { offset, timestamp_ms: 1_700_000_000_000 + index, key: (index != 0).then_some(b"key"), value: *value },
+                Record {
+                    offset,
+                    timestamp_ms: 1_700_000_000_000 + index,
+                    key: (index != 0).then_some(b"key"),
+                    value: *value,
+                },
                 headers,
             );
         }

@@ -80,10 +80,22 @@ async fn write(chain: &mut Chain<Outside>, batch: &PartitionBatch) -> Result<(Wr
     let step = chain.write(&part).await?;
     let (topic, partition) = (&*batch.topic, batch.partition);
     if step.resume_at == *next_offset {
-        tracing::debug!(topic, partition, start, next_offset, "{topic}[{partition}] {start}..{next_offset} is in the lake");
+        tracing::debug!(
+            topic,
+            partition,
+            start,
+            next_offset,
+            "{topic}[{partition}] {start}..{next_offset} is in the lake"
+        );
     } else {
         let tail = step.resume_at;
-        tracing::warn!(topic, partition, start, tail, "another writer was first at {topic}[{partition}]@{start}; going on at {tail}");
+        tracing::warn!(
+            topic,
+            partition,
+            start,
+            tail,
+            "another writer was first at {topic}[{partition}]@{start}; going on at {tail}"
+        );
     }
     let letters = step.bad.iter().map(|letter| dead_letter(chain.place(), letter)).collect();
     let written = Written {

@@ -45,7 +45,12 @@ impl<W: World> Chain<W> {
         self.settle_bronze(link, stored, None).await
     }
 
-    async fn settle_bronze(&self, link: &Link, stored: Option<Head>, made: Option<Bronze>) -> Result<Vec<Letter>, Fault> {
+    async fn settle_bronze(
+        &self,
+        link: &Link,
+        stored: Option<Head>,
+        made: Option<Bronze>,
+    ) -> Result<Vec<Letter>, Fault> {
         let Some(key) = self.bronze_key(link) else { return Ok(Vec::new()) };
         let (mut stored, mut made) = (stored, made);
         for _ in 0..ROUNDS {

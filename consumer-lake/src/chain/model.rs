@@ -1,6 +1,6 @@
 //! Model test of the chain: two writers, the real chain code, a simulated world. One thread steps the writers a request at a
 //! time in random order, and between the steps things go wrong: crashes, zombies, lost and late answers, retention, holes,
-//! re-creation, rewinds, two decoder versions. After each step every invariant is checked; at the end the faults stop and the
+//! re-creation, rewinds, three decoder versions. After each step every invariant is checked; at the end the faults stop and the
 //! work must be finished. A seed is a history: `TICKSTREAM_SEED=n` repeats one with its trace, `TICKSTREAM_HISTORIES=n` runs
 //! more of them.
 
@@ -69,14 +69,21 @@ async fn writer(sim: Sim, mut rng: Rng) -> End {
                     }
                 }
                 Fetched::Batch(batch) => {
-                    let step = loop {
-                        match chain.write(&batch).await {
-                            Ok(step) => break step,
-                            Err(Fault::Outage(_)) => {}
-                            Err(Fault::Stop(error)) => return End::Stopped(error.to_string()),
-                        }
+                    // It comes again when the batch of another partition met an outage.
+                    let again = rng.u8(0..4) == 0;
+                    let mut step = match tried(async || chain.write(&batch).await).await {
+                        Ok(step) => step,
+                        Err(stopped) => return End::Stopped(stopped),
                     };
-                    let sent = async || world.dead_letters(chain.place(), &batch.records, &step.bad).await.map_err(Fault::Outage);
+                    if again {
+                        step = match tried(async || chain.write(&batch).await).await {
+                            Ok(step) => step,
+                            Err(stopped) => return End::Stopped(stopped),
+                        };
+                    }
+                    let sent = async || {
+                        world.dead_letters(chain.place(), &batch.records, &step.bad).await.map_err(Fault::Outage)
+                    };
                     if !step.bad.is_empty() && tried(sent).await.is_err() {
                         return End::Revoked;
                     }
@@ -198,7 +205,7 @@ impl History {
     fn start(&mut self) {
         let id = self.started;
         self.started += 1;
-        let sim = Sim { state: self.state.clone(), writer: id, version: self.rng.u32(1..=2) };
+        let sim = Sim { state: self.state.clone(), writer: id, version: self.rng.u32(1..=3) };
         {
             let mut state = self.state();
             state.owner = Some(id);
@@ -264,7 +271,8 @@ impl History {
             // A rewind of what another creation of the topic committed would be a reset forward: the user's own skip.
             let epochs = invariants::epochs(&state);
             let ours = format!("epoch={:04}", epochs.len().saturating_sub(1));
-            let rewindable = state.commit.as_ref().filter(|commit| commit.1 == ours && epochs.last() == Some(&state.topic));
+            let rewindable =
+                state.commit.as_ref().filter(|commit| commit.1 == ours && epochs.last() == Some(&state.topic));
             let committed = rewindable.map_or(0, |commit| commit.0);
             (state.late.len(), state.log().low, state.log().end, state.topic, committed)
         };
@@ -381,7 +389,7 @@ fn random_log(rng: &mut Rng, topic: usize) -> Log {
             run -= 1;
             return None;
         }
-        Some(Row { offset, topic, decodes_from: rng.u32(0..=3) })
+        Some(Row { offset, topic, decodes_from: rng.u32(0..=4) })
     });
     let rows: Vec<_> = rows.collect();
     Log { rows, low: 0, end: rng.i64(0..=length) }
@@ -414,7 +422,9 @@ fn no_history_breaks_the_chain() {
         objects += state.objects.len();
     }
     println!("{objects} objects in all; met: {met:?}");
-    for needed in ["crash", "zombie", "no answer", "late put lands", "retention", "rewind", "re-creation", "412", "hole"] {
+    for needed in
+        ["crash", "zombie", "no answer", "late put lands", "retention", "rewind", "re-creation", "412", "hole"]
+    {
         assert!(alone || met.contains_key(needed), "no history met {needed}");
     }
 }

@@ -64,7 +64,11 @@ impl<W: World> Chain<W> {
         for from in [(offset - self.world.span()).max(origin), origin] {
             if let Some(start) = self.last_start(from, offset).await? {
                 let link = self.read_link(start).await?;
-                return Ok(if offset < link.next_offset || link.kind == LinkKind::End { start } else { link.next_offset });
+                return Ok(if offset < link.next_offset || link.kind == LinkKind::End {
+                    start
+                } else {
+                    link.next_offset
+                });
             }
         }
         Ok(origin)

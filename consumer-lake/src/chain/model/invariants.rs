@@ -20,7 +20,9 @@ pub fn epochs(state: &State) -> Vec<usize> {
         .map_while(|epoch| state.objects.get(&epoch_key(TOPIC, epoch)))
         .map(|object| {
             let bound: Epoch = serde_json::from_slice(&object.bytes).expect("an epoch");
-            (0..state.logs.len()).find(|topic| topic_uuid(*topic) == bound.topic_id).expect("a topic id of this history")
+            (0..state.logs.len())
+                .find(|topic| topic_uuid(*topic) == bound.topic_id)
+                .expect("a topic id of this history")
         })
         .collect()
 }
@@ -95,7 +97,8 @@ pub fn check(state: &State, versions: &mut BTreeMap<String, u32>) -> Result<(), 
             let Some(bronze) = bronze(state, epoch, link) else {
                 return Err(format!("2: the commit passed {} of epoch {epoch}, which has no bronze", link.start));
             };
-            if let Some((offset, _)) = bronze.bad.iter().find(|(offset, _)| !state.letters.contains(&(*topic, *offset))) {
+            if let Some((offset, _)) = bronze.bad.iter().find(|(offset, _)| !state.letters.contains(&(*topic, *offset)))
+            {
                 return Err(format!("2: the commit passed offset {offset}, neither in bronze nor a dead letter"));
             }
         }

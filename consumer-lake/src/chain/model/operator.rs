@@ -33,10 +33,7 @@ pub fn act(state: &mut State) {
             let file = decode(1, &stored.rows);
             state.letters.extend(file.bad.iter().map(|(offset, _)| (topic, *offset)));
             let key = bronze_key(TABLE, rows.first_time_ms, TOPIC, epoch, 0, stored.link.start);
-            let metadata = [
-                (bronze_step::VERSION, "1".to_owned()),
-                (bronze_step::BAD, file.bad.len().to_string()),
-            ];
+            let metadata = [(bronze_step::VERSION, "1".to_owned()), (bronze_step::BAD, file.bad.len().to_string())];
             let metadata = metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
             let bytes = Bytes::from(serde_json::to_vec(&file).expect("plain fields"));
             state.land(&PutRequest { key, bytes, metadata, if_match: None });

@@ -185,7 +185,8 @@ impl Future for Granted {
             let id = state.next_ticket;
             state.next_ticket += 1;
             let put = self.put.take();
-            let raw = |t: &Ticket| t.put.as_ref().is_some_and(|p| p.key.starts_with("raw/") && p.key.ends_with(".parquet"));
+            let raw =
+                |t: &Ticket| t.put.as_ref().is_some_and(|p| p.key.starts_with("raw/") && p.key.ends_with(".parquet"));
             let ticket = Ticket { writer: self.sim.writer, put, granted: None, waker: Some(cx.waker().clone()) };
             if raw(&ticket) && state.tickets.values().any(|t| t.writer == ticket.writer && raw(t)) {
                 state.broken = Some("two raw PUTs of a partition at once".to_owned());
@@ -255,7 +256,13 @@ impl World for Sim {
         self.ask(|state| state.objects.get(key).cloned()).await
     }
 
-    async fn put(&self, key: &str, bytes: Bytes, metadata: HashMap<String, String>, condition: Condition<'_>) -> anyhow::Result<Put> {
+    async fn put(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        metadata: HashMap<String, String>,
+        condition: Condition<'_>,
+    ) -> anyhow::Result<Put> {
         let if_match = match condition {
             Condition::IfNoneMatch => None,
             Condition::IfMatch(etag) => Some(etag.to_owned()),

@@ -1,0 +1,9 @@
+//! The lake consumer as a process, against a real broker and a real S3 API. Each test has a topic and a prefix of its own;
+//! what came out is read from the store's folder, past the service.
+
+mod broker;
+mod faults;
+mod lake;
+mod refusals;
+mod service;
+mod verbatim;
