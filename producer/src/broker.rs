@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use pipeline::kafka::KafkaArgs;
 use pipeline::misconfigured;
+use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
-use rdkafka::ClientConfig;
 
 use crate::outbox::{Outgoing, Target};
 use crate::spill::SegmentId;
@@ -71,7 +71,8 @@ impl Broker {
     }
 
     fn with(config: ClientConfig) -> anyhow::Result<Self> {
-        let client = create(&config).map_err(|error| misconfigured(format!("--kafka-property (KAFKA_PROPERTIES): {error:#}")))?;
+        let client = create(&config)
+            .map_err(|error| misconfigured(format!("--kafka-property (KAFKA_PROPERTIES): {error:#}")))?;
         Ok(Self { config, client, outstanding: 0, owed_since: None })
     }
 
@@ -110,7 +111,8 @@ impl Broker {
             }
             Err((error, message)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-                let why = if code == RDKafkaErrorCode::QueueFull { NotTaken::QueueFull } else { NotTaken::Failed(code) };
+                let why =
+                    if code == RDKafkaErrorCode::QueueFull { NotTaken::QueueFull } else { NotTaken::Failed(code) };
                 Err((why, *message.delivery_opaque))
             }
         }

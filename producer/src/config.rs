@@ -93,7 +93,13 @@ pub struct CoingeckoArgs {
     #[arg(long, env = "COINGECKO_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub coingecko_api_key: Option<SecretString>,
     /// Coins by CoinGecko's ids, separated by commas; an uncommon one as id=SYMBOL.
-    #[arg(long, env = "COINGECKO_IDS", value_delimiter = ',', default_value = "bitcoin,ethereum,solana", value_name = "ID")]
+    #[arg(
+        long,
+        env = "COINGECKO_IDS",
+        value_delimiter = ',',
+        default_value = "bitcoin,ethereum,solana",
+        value_name = "ID"
+    )]
     pub coingecko_ids: Vec<Coin>,
     /// Currencies to ask prices in, separated by commas.
     #[arg(long, env = "COINGECKO_VS_CURRENCIES", value_delimiter = ',', default_value = "usd,brl", value_parser = currency, value_name = "CURRENCY")]
@@ -118,8 +124,8 @@ pub struct CoinbaseArgs {
 
 #[derive(Args, Clone, Debug)]
 pub struct SimulatedArgs {
-    /// Simulated trades a second, over all symbols.
-    #[arg(long, env = "SIMULATED_RATE", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    /// Simulated trades a second, over all symbols; 0 is as fast as the broker takes them.
+    #[arg(long, env = "SIMULATED_RATE", default_value_t = 200, value_parser = clap::value_parser!(u64).range(..=10_000_000))]
     pub simulated_rate: u64,
     /// The same seed walks the same prices.
     #[arg(long, env = "SIMULATED_SEED", default_value_t = 1)]
@@ -140,13 +146,20 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 fn currency(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let fits = (2..=6).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    if fits { Ok(text.to_owned()) } else { Err(format!("{text:?} is not a currency as CoinGecko writes it, such as usd")) }
+    let fits =
+        (2..=6).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not a currency as CoinGecko writes it, such as usd"))
+    }
 }
 
 fn product(text: &str) -> Result<String, String> {
     let text = text.trim();
-    coinbase::base_and_quote(text).map(|_| text.to_owned()).map_err(|(_, why)| format!("{why}; expected one such as BTC-USD"))
+    coinbase::base_and_quote(text)
+        .map(|_| text.to_owned())
+        .map_err(|(_, why)| format!("{why}; expected one such as BTC-USD"))
 }
 
 fn expect_scheme(url: &str, schemes: [&str; 2], flag: &str, env: &str) -> anyhow::Result<()> {
@@ -172,7 +185,11 @@ impl CoingeckoArgs {
         Ok(Polled {
             source: coingecko::SOURCE,
             url: format!("{base}{}", asked.path()),
-            key: self.coingecko_api_key.clone().filter(|key| !key.expose_secret().is_empty()).map(|key| (coingecko::key_header(base), key)),
+            key: self
+                .coingecko_api_key
+                .clone()
+                .filter(|key| !key.expose_secret().is_empty())
+                .map(|key| (coingecko::key_header(base), key)),
             interval,
             timeout: Duration::from_secs(20),
             backoff: Backoff::new(Duration::from_secs(1).min(interval), Duration::from_secs(60).min(interval)),
@@ -230,7 +247,7 @@ mod tests {
             ["--coingecko-ids", "Bitcoin"],
             ["--coingecko-vs-currencies", "U S D"],
             ["--coingecko-poll-seconds", "0"],
-            ["--simulated-rate", "0"],
+            ["--simulated-rate", "fast"],
             ["--spill-bytes", "1"],
         ] {
             assert!(config(&args).is_err(), "{args:?}");
@@ -244,8 +261,14 @@ mod tests {
     #[test]
     fn the_request_has_no_space_and_the_key_is_not_shown() {
         let config = config(&[
-            "--coingecko-ids", "bitcoin, ethereum,the-coin=COIN", "--coingecko-vs-currencies", "usd, brl",
-            "--coingecko-api-key", "CG-secret", "--coingecko-base-url", "https://pro-api.coingecko.com/api/v3/",
+            "--coingecko-ids",
+            "bitcoin, ethereum,the-coin=COIN",
+            "--coingecko-vs-currencies",
+            "usd, brl",
+            "--coingecko-api-key",
+            "CG-secret",
+            "--coingecko-base-url",
+            "https://pro-api.coingecko.com/api/v3/",
         ])
         .expect("good arguments");
         assert!(!format!("{config:?}").contains("CG-secret"));

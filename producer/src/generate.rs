@@ -15,8 +15,10 @@ const BATCH: u64 = 1_000;
 const TURN: Duration = Duration::from_millis(10);
 /// A generator that is further behind than this starts counting anew.
 const MOST_BEHIND: Duration = Duration::from_secs(1);
+/// More trades a second than any machine makes.
+const UNLIMITED: u64 = 10_000_000;
 
-/// Makes `rate` trades a second until `shutdown`, or until `limit` are made.
+/// Makes `rate` trades a second (0: as fast as they are taken) until `shutdown`, or until `limit` are made.
 ///
 /// # Errors
 /// When the publisher has ended.
@@ -28,6 +30,7 @@ pub async fn generate(
     status: Status,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let rate = if rate == 0 { UNLIMITED } else { rate };
     let mut turns = tokio::time::interval(TURN);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut since, mut made_since, mut made) = (Instant::now(), 0_u64, 0_u64);

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use jiff::Timestamp;
 use pipeline::admin::{self, Health};
 use pipeline::codec::Encoder;
 use pipeline::misconfigured;
@@ -13,12 +12,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
-use crate::config::{Config, SourceName};
+use crate::config::{Config, SimulatedArgs, SourceName};
 use crate::outbox::Outbox;
+use crate::poll::Polled;
 use crate::publish::Publisher;
-use crate::sources::{coinbase, coingecko, simulated};
+use crate::socket::Socketed;
+use crate::sources::simulated::{self, Market};
 use crate::spill::Spill;
-use crate::status::Status;
+use crate::status::{Status, now_micros};
 
 pub mod backoff;
 pub mod broker;
@@ -28,6 +29,7 @@ pub mod generate;
 pub mod json;
 pub mod normalize;
 pub mod outbox;
+pub mod overflow;
 pub mod poll;
 pub mod problem;
 pub mod publish;
@@ -44,25 +46,24 @@ pub mod unchanged;
 /// # Errors
 /// [`pipeline::Misconfigured`] for a mistake that the user can mend; anything else when the publisher fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let sources = Sources::read(&config)?;
     let health = Health::new();
     admin::serve(config.admin.admin_addr, health.clone(), None, shutdown.clone()).await?;
     let encoder = Arc::new(Encoder::new(config.registry.framing()?).await?);
     let spill = open_spill(&config)?;
     let kafka = config.kafka.clone();
-    let broker = tokio::task::spawn_blocking(move || Broker::connect(&kafka)).await.context("connecting panicked")??;
+    let broker =
+        tokio::task::spawn_blocking(move || Broker::connect(&kafka)).await.context("connecting panicked")??;
     let (outbox, batches) = Outbox::new(encoder.clone());
     let publisher = Publisher::new(broker, spill, encoder, health.clone())
         .start(batches, Handle::current())
         .context("cannot start the publisher's thread")?;
 
-    let sources = shutdown.child_token();
-    let started = start_sources(&config, &outbox, &health, &sources);
+    let ending = shutdown.child_token();
+    let mut drivers = sources.start(&outbox, &health, &ending);
     // The publisher ends when the last sender is gone.
     drop(outbox);
-    let ended = match started {
-        Ok(mut drivers) => end_of(&mut drivers, &sources).await,
-        Err(error) => Err(error),
-    };
+    let ended = end_of(&mut drivers, &ending).await;
     let published = tokio::task::spawn_blocking(move || publisher.join()).await.context("joining panicked")?;
     published.map_err(|_| anyhow::anyhow!("the publisher panicked"))??;
     ended
@@ -87,60 +88,65 @@ fn open_spill(config: &Config) -> anyhow::Result<Spill> {
     Ok(spill)
 }
 
-/// Starts a task a source, and the one that tells of their health.
-fn start_sources(
-    config: &Config,
-    outbox: &Outbox,
-    health: &Health,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
-    let mut names = config.sources.clone();
-    names.dedup();
-    let mut polled = None;
-    let mut socketed = None;
-    // All of the configuration is read before anything starts.
-    for name in &names {
-        match name {
-            SourceName::Simulated => {}
-            SourceName::Coingecko => polled = Some(config.coingecko.polled()?),
-            SourceName::Coinbase => socketed = Some(config.coinbase.socketed()?),
+/// What is to be read, with all of its configuration checked.
+struct Sources {
+    polled: Option<Polled>,
+    socketed: Option<Socketed>,
+    simulated: Option<SimulatedArgs>,
+}
+
+impl Sources {
+    fn read(config: &Config) -> anyhow::Result<Self> {
+        let mut sources = Self { polled: None, socketed: None, simulated: None };
+        for name in &config.sources {
+            match name {
+                SourceName::Simulated => sources.simulated = Some(config.simulated.clone()),
+                SourceName::Coingecko => sources.polled = Some(config.coingecko.polled()?),
+                SourceName::Coinbase => sources.socketed = Some(config.coinbase.socketed()?),
+            }
         }
+        Ok(sources)
     }
-    let mut drivers = JoinSet::new();
-    let mut statuses = Vec::new();
-    let mut status = |source| {
-        let status = Status::new(source, health.clone());
-        statuses.push(status.clone());
-        status
-    };
-    if let Some(polled) = polled {
-        drivers.spawn(poll::poll(polled, outbox.clone(), status(coingecko::SOURCE), shutdown.clone()));
+
+    /// Starts a task a source, and the one that tells of their health.
+    fn start(self, outbox: &Outbox, health: &Health, shutdown: &CancellationToken) -> JoinSet<anyhow::Result<()>> {
+        let mut drivers = JoinSet::new();
+        let mut statuses = Vec::new();
+        let mut status = |source| {
+            let status = Status::new(source, health.clone());
+            statuses.push(status.clone());
+            status
+        };
+        if let Some(polled) = self.polled {
+            let status = status(polled.source);
+            drivers.spawn(poll::poll(polled, outbox.clone(), status, shutdown.clone()));
+        }
+        if let Some(socketed) = self.socketed {
+            let status = status(socketed.source);
+            drivers.spawn(socket::listen(socketed, outbox.clone(), status, shutdown.clone()));
+        }
+        if let Some(args) = self.simulated {
+            let market = Market::new(args.simulated_seed, &args.simulated_symbols, now_micros());
+            let (rate, limit) = (args.simulated_rate, args.simulated_trades);
+            let status = status(simulated::SOURCE);
+            drivers.spawn(generate::generate(market, rate, limit, outbox.clone(), status, shutdown.clone()));
+        }
+        // Health is told as long as any source lives, so it is not one of the drivers that are waited for.
+        tokio::spawn(status::publish_health(statuses, outbox.clone(), shutdown.clone()));
+        drivers
     }
-    if let Some(socketed) = socketed {
-        drivers.spawn(socket::listen(socketed, outbox.clone(), status(coinbase::SOURCE), shutdown.clone()));
-    }
-    if names.contains(&SourceName::Simulated) {
-        let args = &config.simulated;
-        let run = Timestamp::now().as_microsecond();
-        let market = simulated::Market::new(args.simulated_seed, &args.simulated_symbols, run);
-        let status = status(simulated::SOURCE);
-        drivers.spawn(generate::generate(market, args.simulated_rate, args.simulated_trades, outbox.clone(), status, shutdown.clone()));
-    }
-    // Health is told as long as any source lives, so it is not one of the drivers that are waited for.
-    tokio::spawn(status::publish_health(statuses, outbox.clone(), shutdown.clone()));
-    Ok(drivers)
 }
 
 /// Waits for every source; the first that fails stops the others.
-async fn end_of(drivers: &mut JoinSet<anyhow::Result<()>>, sources: &CancellationToken) -> anyhow::Result<()> {
+async fn end_of(drivers: &mut JoinSet<anyhow::Result<()>>, ending: &CancellationToken) -> anyhow::Result<()> {
     let mut ended = Ok(());
     while let Some(driver) = drivers.join_next().await {
         let result = driver.context("a source panicked").and_then(|result| result);
         if result.is_err() {
-            sources.cancel();
+            ending.cancel();
             ended = ended.and(result);
         }
     }
-    sources.cancel();
+    ending.cancel();
     ended
 }

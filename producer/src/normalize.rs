@@ -89,11 +89,13 @@ enum Parser {
 impl Parser {
     fn new(args: &NormalizeArgs) -> anyhow::Result<Self> {
         match args.source {
-            SourceName::Coingecko => Ok(Self::Coingecko(coingecko::Asked::from_request(args.request.as_deref().unwrap_or_default()))),
-            SourceName::Coinbase => Ok(Self::Coinbase),
-            SourceName::Simulated => {
-                Err(misconfigured("--source simulated has no payloads: it makes its prices itself; choose coingecko or coinbase"))
+            SourceName::Coingecko => {
+                Ok(Self::Coingecko(coingecko::Asked::from_request(args.request.as_deref().unwrap_or_default())))
             }
+            SourceName::Coinbase => Ok(Self::Coinbase),
+            SourceName::Simulated => Err(misconfigured(
+                "--source simulated has no payloads: it makes its prices itself; choose coingecko or coinbase",
+            )),
         }
     }
 
@@ -114,7 +116,10 @@ struct Printer<W> {
 impl<W: Write> Printer<W> {
     fn file(&mut self, path: &Path, lines: bool) -> Result<(), Stop> {
         let unreadable = |error: io::Error| {
-            Stop::Failed(misconfigured(format!("cannot read {}: {error}; name a file, or - for standard input", path.display())))
+            Stop::Failed(misconfigured(format!(
+                "cannot read {}: {error}; name a file, or - for standard input",
+                path.display()
+            )))
         };
         let name = path.to_string_lossy();
         let standard_input = name == "-";
@@ -181,7 +186,11 @@ enum Payload {
 fn next_payload(reader: &mut dyn BufRead, line: bool) -> io::Result<Option<Payload>> {
     let most = MAX_BODY_BYTES as u64 + 1;
     let mut bytes = Vec::new();
-    let read = if line { reader.take(most).read_until(b'\n', &mut bytes)? } else { reader.take(most).read_to_end(&mut bytes)? };
+    let read = if line {
+        reader.take(most).read_until(b'\n', &mut bytes)?
+    } else {
+        reader.take(most).read_to_end(&mut bytes)?
+    };
     if read == 0 {
         return Ok((!line).then_some(Payload::Whole(bytes)));
     }

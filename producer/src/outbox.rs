@@ -1,5 +1,5 @@
 //! Where sources put what is to be published: encoded here, in the source's own task, and handed over in batches through a
-//! bounded channel. Must never happen here: a queue without a bound, or a record that fails to encode without a word.
+//! bounded channel. Must never happen here: a queue without a bound.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ impl Outbox {
     /// Publishes ticks in their order, keyed by symbol.
     ///
     /// # Errors
-    /// When the publisher has ended, or a tick cannot be encoded.
+    /// When the publisher has ended.
     pub async fn ticks(&self, source: &'static str, ticks: &[PriceTick]) -> anyhow::Result<()> {
         if ticks.is_empty() {
             return Ok(());

@@ -17,7 +17,7 @@ use crate::backoff::Backoff;
 use crate::gap_ledger::{GapLedger, Scope};
 use crate::outbox::Outbox;
 use crate::problem::{ProblemLog, excerpt};
-use crate::sources::{MAX_BODY_BYTES, Parsed, Refusal};
+use crate::sources::{MAX_BODY_BYTES, Parse, Parsed, Refusal};
 use crate::status::{Status, now_micros};
 use crate::unchanged::LastTold;
 
@@ -36,8 +36,7 @@ pub struct Polled {
     pub asked: Vec<String>,
     /// A symbol whose source time is older than this is stale.
     pub stale_after: Duration,
-    /// Bytes and micros UTC to what they say.
-    pub parse: Box<dyn Fn(&[u8], i64) -> Parsed + Send + Sync>,
+    pub parse: Parse,
 }
 
 /// Why a poll gave nothing, and how long the source wants to be left alone.
@@ -58,7 +57,12 @@ impl Failed {
 ///
 /// # Errors
 /// When the HTTP client cannot be made or the publisher has ended.
-pub async fn poll(mut polled: Polled, outbox: Outbox, status: Status, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn poll(
+    mut polled: Polled,
+    outbox: Outbox,
+    status: Status,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let client = client(&polled)?;
     let mut driver = Driver {
         ledger: GapLedger::new(polled.source, outbox.clone()),
@@ -95,8 +99,12 @@ pub async fn poll(mut polled: Polled, outbox: Outbox, status: Status, shutdown: 
 fn client(polled: &Polled) -> anyhow::Result<reqwest::Client> {
     let mut headers = HeaderMap::new();
     if let Some((name, key)) = &polled.key {
-        let mut value = HeaderValue::from_str(key.expose_secret())
-            .map_err(|_| pipeline::misconfigured(format!("the API key of {} is not a header value: it has spaces or line ends in it", polled.source)))?;
+        let mut value = HeaderValue::from_str(key.expose_secret()).map_err(|_| {
+            pipeline::misconfigured(format!(
+                "the API key of {} is not a header value: it has spaces or line ends in it",
+                polled.source
+            ))
+        })?;
         value.set_sensitive(true);
         headers.insert(*name, value);
     }
@@ -123,7 +131,10 @@ async fn ask(client: &reqwest::Client, polled: &Polled) -> Result<Vec<u8>, Faile
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(told)? {
         if body.len() + chunk.len() > MAX_BODY_BYTES {
-            return Err(Failed::poll(format!("HTTP {}: the body is longer than {MAX_BODY_BYTES} bytes", status.as_u16())));
+            return Err(Failed::poll(format!(
+                "HTTP {}: the body is longer than {MAX_BODY_BYTES} bytes",
+                status.as_u16()
+            )));
         }
         body.extend_from_slice(&chunk);
     }
@@ -131,7 +142,10 @@ async fn ask(client: &reqwest::Client, polled: &Polled) -> Result<Vec<u8>, Faile
         return Ok(body);
     }
     let parsed = (polled.parse)(&body, 0);
-    let said = parsed.refusal.as_ref().map_or_else(|| excerpt(&String::from_utf8_lossy(&body)), |refusal| refusal.detail().to_owned());
+    let said = parsed
+        .refusal
+        .as_ref()
+        .map_or_else(|| excerpt(&String::from_utf8_lossy(&body)), |refusal| refusal.detail().to_owned());
     let limited = matches!(status.as_u16(), 418 | 429) || matches!(parsed.refusal, Some(Refusal::RateLimited(_)));
     let reason = if limited { GapReason::RateLimited } else { GapReason::PollFailed };
     Err(Failed { reason, detail: format!("HTTP {}: {said}", status.as_u16()), retry_after })
@@ -234,7 +248,11 @@ impl Driver {
             if tick.event_time >= oldest {
                 self.ledger.answered(&scope, received_at).await?;
             } else {
-                let detail = format!("the source's time for {} has not moved for {} s", tick.symbol, polled.stale_after.as_secs());
+                let detail = format!(
+                    "the source's time for {} has not moved for {} s",
+                    tick.symbol,
+                    polled.stale_after.as_secs()
+                );
                 self.ledger.failed(scope, vec![tick.symbol.clone()], GapReason::Stale, tick.event_time, detail).await?;
             }
         }

@@ -75,8 +75,12 @@ impl ProblemLog {
             *since += 1;
             if *since == 1 || logged_at.elapsed() >= QUIET {
                 tracing::warn!(
-                    source = self.source, code = problem.code, path = problem.path, count = *since,
-                    "problem in a payload: {}", problem.detail
+                    source = self.source,
+                    code = problem.code,
+                    path = problem.path,
+                    count = *since,
+                    "problem in a payload: {}",
+                    problem.detail
                 );
                 (*logged_at, *since) = (now, 1);
             }

@@ -7,15 +7,15 @@
 //! its event id is the same. A record that the broker will never take (too large, refused by policy) is counted, logged and
 //! told of, and not tried again. Must never happen here: waiting for the broker without a bound while a source is not read.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use metrics::{Counter, Histogram};
 use pipeline::admin::Health;
 use pipeline::codec::Encoder;
-use pipeline::events::{Gap, GapReason, event_id};
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
@@ -23,7 +23,8 @@ use tokio::time::timeout;
 
 use crate::backoff::Backoff;
 use crate::broker::{Broker, Delivery, NotTaken, Ticket};
-use crate::outbox::{Outgoing, Target, encoded_gap};
+use crate::outbox::{Outgoing, Target};
+use crate::overflow::Overflows;
 use crate::spill::{Appended, SegmentId, Spill};
 use crate::status::now_micros;
 
@@ -53,7 +54,6 @@ pub struct Summary {
 pub struct Publisher {
     broker: Broker,
     spill: Spill,
-    encoder: Arc<Encoder>,
     health: Health,
     meters: Meters,
     next_sequence: u64,
@@ -65,16 +65,12 @@ pub struct Publisher {
     held: Option<(SegmentId, Outgoing)>,
     /// Gaps: they go first, and are never spilled or dropped while the process lives.
     urgent: VecDeque<Outgoing>,
-    overflows: HashMap<&'static str, Overflow>,
+    overflows: Overflows,
     disk_pause_until: Option<Instant>,
+    /// Why the broker counts as out, while it does.
+    outage: Option<String>,
     shown_at: Instant,
     summary: Summary,
-}
-
-/// Records of one source that were dropped, and the gap that tells so.
-struct Overflow {
-    gap: Gap,
-    dropped: u64,
 }
 
 struct Meters {
@@ -107,7 +103,6 @@ impl Publisher {
         Self {
             broker,
             spill,
-            encoder,
             health,
             meters: Meters::new(),
             next_sequence: 0,
@@ -116,8 +111,9 @@ impl Publisher {
             retry_backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(10)),
             held: None,
             urgent: VecDeque::new(),
-            overflows: HashMap::new(),
+            overflows: Overflows::new(encoder),
             disk_pause_until: None,
+            outage: None,
             shown_at: now,
             summary: Summary::default(),
         }
@@ -127,7 +123,11 @@ impl Publisher {
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(self, batches: Receiver<Vec<Outgoing>>, runtime: Handle) -> std::io::Result<JoinHandle<anyhow::Result<Summary>>> {
+    pub fn start(
+        self,
+        batches: Receiver<Vec<Outgoing>>,
+        runtime: Handle,
+    ) -> std::io::Result<JoinHandle<anyhow::Result<Summary>>> {
         std::thread::Builder::new().name("publisher".to_owned()).spawn(move || self.run(batches, &runtime))
     }
 
@@ -173,7 +173,7 @@ impl Publisher {
                 Target::Health => {
                     // A word on now: late it has no use, so it neither waits nor spills.
                     if self.offer(&record, None) == Err(NotTaken::QueueFull) {
-                        metrics::counter!("tickstream_producer_health_skipped_total").increment(1);
+                        skip_health();
                     }
                 }
             }
@@ -184,7 +184,7 @@ impl Publisher {
     }
 
     fn accept_tick(&mut self, record: Outgoing) {
-        if self.is_behind() || !self.overflows.is_empty() {
+        if self.is_behind() || self.overflows.any() {
             return self.store(record);
         }
         match self.offer(&record, None) {
@@ -245,7 +245,8 @@ impl Publisher {
         let now = now_micros();
         let mut slowest = None;
         for delivery in deliveries {
-            if let Delivery::Acknowledged(Ticket { target: Target::Ticks, segment: None, received_at, .. }) = &delivery {
+            if let Delivery::Acknowledged(Ticket { target: Target::Ticks, segment: None, received_at, .. }) = &delivery
+            {
                 slowest = slowest.max(Some(now - received_at));
             }
             self.settle(delivery);
@@ -271,12 +272,17 @@ impl Publisher {
                 }
             }
             Delivery::Returned(ticket, record, code) if is_refusal(code) => self.refused(&ticket, &record, code),
+            Delivery::Returned(Ticket { target: Target::Health, .. }, ..) => skip_health(),
             Delivery::Returned(ticket, record, code) => {
                 self.meters.failed.increment(1);
                 if self.returned.is_empty() {
                     let wait = self.retry_backoff.next_wait();
                     self.retry_at = Instant::now() + wait;
-                    tracing::warn!(?code, topic = record.target.topic(), "a record was not acknowledged; it is sent again");
+                    tracing::warn!(
+                        ?code,
+                        topic = record.target.topic(),
+                        "a record was not acknowledged; it is sent again"
+                    );
                 }
                 self.returned.insert(ticket.sequence, (ticket, record));
             }
@@ -288,16 +294,19 @@ impl Publisher {
         metrics::counter!("tickstream_producer_refused_total", "code" => format!("{code:?}")).increment(1);
         let symbol = String::from_utf8_lossy(&record.key).into_owned();
         let size = record.payload.len();
-        tracing::error!(?code, topic = record.target.topic(), symbol, size, "the broker refuses a record for good; it is left out");
+        tracing::error!(
+            ?code,
+            topic = record.target.topic(),
+            symbol,
+            size,
+            "the broker refuses a record for good; it is left out"
+        );
         if let Some(segment) = ticket.segment {
             self.spill.acknowledge(segment);
         }
-        if let (Some(source), Target::Ticks) = (record.source, record.target) {
+        if record.target == Target::Ticks {
             let detail = format!("the broker refused a record of {size} bytes: {code:?}");
-            let mut gap = overflow_gap(source, record.received_at, detail);
-            gap.symbols = vec![symbol];
-            gap.ended_at = Some(record.received_at);
-            self.urgent.push_back(encoded_gap(&self.encoder, source, &gap));
+            self.urgent.extend(self.overflows.lost(record.source, vec![symbol], record.received_at, detail));
         }
     }
 
@@ -355,24 +364,22 @@ impl Publisher {
     }
 
     fn read_spill(&mut self) -> Option<(SegmentId, Outgoing)> {
-        match self.spill.next() {
+        match self.spill.read_next() {
             Ok(record) => record,
             Err(error) => {
                 let lost = self.spill.abandon();
                 self.summary.dropped_ticks += lost;
                 self.meters.dropped.increment(lost);
                 tracing::error!(%error, lost, "records on disk cannot be read back; they are lost");
-                let now = now_micros();
-                let mut gap = overflow_gap("producer", now, format!("{lost} records on disk could not be read back: {error}"));
-                gap.ended_at = Some(now);
-                self.urgent.push_back(encoded_gap(&self.encoder, "producer", &gap));
+                let detail = format!("{lost} records on disk could not be read back: {error}");
+                self.urgent.extend(self.overflows.lost(None, Vec::new(), now_micros(), detail));
                 None
             }
         }
     }
 
     fn store(&mut self, record: Outgoing) {
-        if !self.overflows.is_empty() {
+        if self.overflows.any() {
             return self.drop_record(&record, "the spill is full");
         }
         match self.spill.append(&record) {
@@ -395,33 +402,17 @@ impl Publisher {
     fn drop_record(&mut self, record: &Outgoing, why: &str) {
         self.summary.dropped_ticks += 1;
         self.meters.dropped.increment(1);
-        let source = record.source.unwrap_or("producer");
-        let overflow = self.overflows.entry(source).or_insert_with(|| {
-            let gap = overflow_gap(source, record.received_at, format!("records are dropped: {why}"));
-            tracing::error!(source, gap = %gap.id, why, "records are dropped");
-            self.urgent.push_back(encoded_gap(&self.encoder, source, &gap));
-            Overflow { gap, dropped: 0 }
-        });
-        overflow.dropped += 1;
+        self.urgent.extend(self.overflows.dropped(record, why));
     }
 
     /// There is room again, with some to spare: says how many records were dropped until now.
     fn close_overflows(&mut self) {
         let disk_rests = self.disk_pause_until.is_some_and(|until| Instant::now() < until);
-        if self.overflows.is_empty() || disk_rests || self.spill.bytes() > self.spill.max_bytes() / 10 * 9 {
+        if !self.overflows.any() || disk_rests || self.spill.bytes() > self.spill.max_bytes() / 10 * 9 {
             return;
         }
         self.disk_pause_until = None;
-        self.end_overflows();
-    }
-
-    fn end_overflows(&mut self) {
-        for (source, Overflow { mut gap, dropped }) in std::mem::take(&mut self.overflows) {
-            gap.ended_at = Some(now_micros().max(gap.started_at));
-            gap.detail = format!("{}; {dropped} records", gap.detail);
-            tracing::warn!(source, gap = %gap.id, dropped, "records are taken again");
-            self.urgent.push_back(encoded_gap(&self.encoder, source, &gap));
-        }
+        self.urgent.extend(self.overflows.end());
     }
 
     fn show(&mut self) {
@@ -430,23 +421,30 @@ impl Publisher {
         if let Err(error) = self.spill.sync() {
             self.disk_refused(&error);
         }
-        metrics::gauge!("tickstream_producer_waiting_records").set((self.broker.outstanding() + self.returned.len()) as f64);
+        metrics::gauge!("tickstream_producer_waiting_records")
+            .set((self.broker.outstanding() + self.returned.len()) as f64);
         metrics::gauge!("tickstream_producer_spill_bytes").set(self.spill.bytes() as f64);
-        let (owed, waiting) = (self.broker.owed_for(), self.broker.outstanding() + self.returned.len());
-        let state = if owed > OUT_AFTER || !self.returned.is_empty() {
-            let spilled = self.spill.unread();
-            Err(format!("no acknowledgement for {} s; {waiting} records wait in memory and {spilled} on disk", owed.as_secs()))
-        } else if !self.overflows.is_empty() {
+        let state = if self.broker.owed_for() > OUT_AFTER || !self.returned.is_empty() {
+            let since = Timestamp::now() - self.broker.owed_for();
+            // The same words for the whole outage: each change is logged.
+            let outage = self.outage.get_or_insert_with(|| {
+                format!("no acknowledgement since {since:.0}; what comes waits in memory, then on disk")
+            });
+            Err(outage.clone())
+        } else if self.overflows.any() {
             Err("the spill is full: records are dropped".to_owned())
         } else {
             Ok(())
         };
+        if state.is_ok() {
+            self.outage = None;
+        }
         self.health.set("broker", state);
     }
 
     /// Every source has ended: sends what waits, and leaves on disk what the broker does not take in time.
     fn finish(mut self) -> anyhow::Result<Summary> {
-        self.end_overflows();
+        self.urgent.extend(self.overflows.end());
         let until = Instant::now() + DRAIN;
         while Instant::now() < until && (self.broker.outstanding() > 0 || self.is_behind() || !self.urgent.is_empty()) {
             self.turn()?;
@@ -475,10 +473,8 @@ impl Publisher {
     }
 }
 
-fn overflow_gap(source: &str, started_at: i64, detail: String) -> Gap {
-    let id = event_id(source, "gap", "", &format!("OVERFLOW|{started_at}|{detail}"));
-    let source = source.to_owned();
-    Gap { id, source, symbols: Vec::new(), reason: GapReason::Overflow, started_at, ended_at: None, detail }
+fn skip_health() {
+    metrics::counter!("tickstream_producer_health_skipped_total").increment(1);
 }
 
 /// Whether the broker will never take this record, however often it is sent.

@@ -72,8 +72,12 @@ impl<'a> Row<'a, '_> {
         };
         if Decimal38::parse(&digits).is_ok() {
             let detail = match form {
-                Form::Number => format!("a string where a number is documented; its digits are taken: {}", excerpt(&digits)),
-                Form::Text => format!("a number where a string is documented; its digits are taken: {}", excerpt(&digits)),
+                Form::Number => {
+                    format!("a string where a number is documented; its digits are taken: {}", excerpt(&digits))
+                }
+                Form::Text => {
+                    format!("a number where a string is documented; its digits are taken: {}", excerpt(&digits))
+                }
             };
             let problem = Problem::noted("unexpected_form", self.at(field), detail);
             self.problems.push(problem);
@@ -196,7 +200,10 @@ fn unreadable(error: &DecimalError, text: &str) -> (&'static str, String) {
         }
         DecimalError::TooPrecise { fraction_digits } => (
             "too_precise",
-            format!("{} has {fraction_digits} digits after the point; 18 are kept, and none is rounded away", excerpt(text)),
+            format!(
+                "{} has {fraction_digits} digits after the point; 18 are kept, and none is rounded away",
+                excerpt(text)
+            ),
         ),
     }
 }

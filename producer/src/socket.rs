@@ -17,7 +17,7 @@ use crate::backoff::Backoff;
 use crate::gap_ledger::{GapLedger, Scope};
 use crate::outbox::Outbox;
 use crate::problem::{ProblemLog, excerpt};
-use crate::sources::{Parsed, Refusal};
+use crate::sources::{Parse, Refusal};
 use crate::status::{Status, now_micros};
 use crate::trade_runs::{Missing, TradeRuns};
 
@@ -40,8 +40,7 @@ pub struct Socketed {
     /// A socket without a message for this long is dead.
     pub silence: Duration,
     pub backoff: Backoff,
-    /// Bytes and micros UTC to what they say.
-    pub parse: Box<dyn Fn(&[u8], i64) -> Parsed + Send + Sync>,
+    pub parse: Parse,
 }
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -64,7 +63,12 @@ impl Lost {
 ///
 /// # Errors
 /// When the publisher has ended.
-pub async fn listen(mut socketed: Socketed, outbox: Outbox, status: Status, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn listen(
+    mut socketed: Socketed,
+    outbox: Outbox,
+    status: Status,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let mut driver = Driver {
         ledger: GapLedger::new(socketed.source, outbox.clone()),
         problems: ProblemLog::new(socketed.source),
@@ -76,7 +80,7 @@ pub async fn listen(mut socketed: Socketed, outbox: Outbox, status: Status, shut
     loop {
         let began_at = now_micros();
         let began = Instant::now();
-        let Some(connected) = shutdown.run_until_cancelled(connect(&socketed)).await else { break };
+        let Some(connected) = shutdown.run_until_cancelled(Box::pin(connect(&socketed))).await else { break };
         let lost = match connected {
             Ok(mut socket) => {
                 let Some(lost) = driver.read(&mut socket, &socketed, &shutdown).await? else {
@@ -169,7 +173,8 @@ impl Driver {
             };
             let mut ticks = Vec::new();
             let mut lost = None;
-            for _ in 0..FRAMES {
+            let mut taken = 0;
+            loop {
                 match self.take(next, socketed, &mut ticks).await? {
                     Took::Message => silent_at = Instant::now() + socketed.silence,
                     Took::Control => {}
@@ -177,6 +182,11 @@ impl Driver {
                         lost = Some(why);
                         break;
                     }
+                }
+                taken += 1;
+                // Counted before the next one is read: what was read and not taken would be lost.
+                if taken == FRAMES {
+                    break;
                 }
                 match socket.next().now_or_never() {
                     Some(ready) => next = ready,
@@ -206,7 +216,9 @@ impl Driver {
             Message::Text(text) => text.as_bytes(),
             Message::Binary(bytes) => bytes.as_ref(),
             Message::Close(frame) => {
-                let why = frame.as_ref().map_or_else(String::new, |frame| format!(": {} {}", frame.code, excerpt(&frame.reason)));
+                let why = frame
+                    .as_ref()
+                    .map_or_else(String::new, |frame| format!(": {} {}", frame.code, excerpt(&frame.reason)));
                 return Ok(Took::Lost(Lost::disconnected(format!("the server closed the connection{why}"))));
             }
             // The library answers a ping by itself. Neither shows that the feed is alive: only messages do.

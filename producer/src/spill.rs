@@ -75,7 +75,9 @@ impl Spill {
         fs::create_dir_all(dir)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"))?;
         lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => io::Error::new(io::ErrorKind::ResourceBusy, "another producer uses this folder"),
+            TryLockError::WouldBlock => {
+                io::Error::new(io::ErrorKind::ResourceBusy, "another producer uses this folder")
+            }
             TryLockError::Error(error) => error,
         })?;
         let mut ids: Vec<SegmentId> = Vec::new();
@@ -231,7 +233,7 @@ impl Spill {
     ///
     /// # Errors
     /// When the disk refuses, or gives back something else than was written.
-    pub fn next(&mut self) -> io::Result<Option<(SegmentId, Outgoing)>> {
+    pub fn read_next(&mut self) -> io::Result<Option<(SegmentId, Outgoing)>> {
         let Some(at) = self.segments.iter().position(|segment| segment.read < segment.written) else { return Ok(None) };
         let id = self.segments[at].id;
         if at + 1 == self.segments.len() {
@@ -247,7 +249,10 @@ impl Spill {
                 self.reader = Some((id, reader));
                 Ok(Some((id, record)))
             }
-            None => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} has changed on disk", self.path(id).display()))),
+            None => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{} has changed on disk", self.path(id).display()),
+            )),
         }
     }
 
@@ -281,7 +286,8 @@ impl Spill {
     }
 
     fn drop_acknowledged(&mut self) {
-        let sealed_before = if self.writer.is_some() { self.segments.len().saturating_sub(1) } else { self.segments.len() };
+        let sealed_before =
+            if self.writer.is_some() { self.segments.len().saturating_sub(1) } else { self.segments.len() };
         let mut at = 0;
         self.segments.retain(|segment| {
             at += 1;

@@ -17,7 +17,7 @@ fn open(dir: &Path) -> (Spill, Recovered) {
 }
 
 fn drain(spill: &mut Spill) -> Vec<u64> {
-    std::iter::from_fn(|| spill.next().expect("readable")).map(|(_, record)| number(&record)).collect()
+    std::iter::from_fn(|| spill.read_next().expect("readable")).map(|(_, record)| number(&record)).collect()
 }
 
 #[test]
@@ -30,13 +30,13 @@ fn records_come_back_in_order_and_their_files_go_when_all_are_acknowledged() {
         assert_eq!(spill.append(&record(n, 100)).expect("stored"), Appended::Stored);
         // Reading while writing.
         if n % 3 == 0 {
-            let (segment, read) = spill.next().expect("readable").expect("one is there");
+            let (segment, read) = spill.read_next().expect("readable").expect("one is there");
             assert_eq!(number(&read), expected);
             expected += 1;
             spill.acknowledge(segment);
         }
     }
-    while let Some((segment, read)) = spill.next().expect("readable") {
+    while let Some((segment, read)) = spill.read_next().expect("readable") {
         assert_eq!((number(&read), &read.payload), (expected, &record(expected, 100).payload));
         expected += 1;
         spill.acknowledge(segment);
@@ -57,7 +57,7 @@ fn what_is_not_acknowledged_is_there_for_the_next_process_and_older_records_go_f
         spill.append(&record(n, 50)).expect("stored");
     }
     // Read and not acknowledged: they were on their way when the process stopped.
-    spill.next().expect("readable");
+    spill.read_next().expect("readable");
     spill.keep(&[record(20, 5)]).expect("stored");
     spill.prepend(&[record(8, 50), record(9, 50)]).expect("stored");
     assert!(Spill::open(dir.path(), 1024 * 1024).is_err_and(|error| error.to_string().contains("another producer")));
@@ -76,10 +76,11 @@ fn it_never_grows_beyond_its_size() {
         stored += 1;
     }
     spill.sync().expect("on disk");
-    let on_disk: u64 = fs::read_dir(dir.path()).expect("readable").flatten().map(|entry| entry.metadata().expect("there").len()).sum();
+    let on_disk: u64 =
+        fs::read_dir(dir.path()).expect("readable").flatten().map(|entry| entry.metadata().expect("there").len()).sum();
     assert!(on_disk <= 64 * 1024 && on_disk > 60 * 1024, "{on_disk}");
     // Room comes back with the first segment that is done.
-    while let Some((segment, _)) = spill.next().expect("readable") {
+    while let Some((segment, _)) = spill.read_next().expect("readable") {
         spill.acknowledge(segment);
         if spill.bytes() < 60 * 1024 {
             break;
@@ -103,7 +104,7 @@ fn bytes_that_changed_on_disk_are_an_error_and_what_is_lost_is_counted() {
     fs::write(&path, bytes).expect("writable");
     let mut read = Vec::new();
     let error = loop {
-        match spill.next() {
+        match spill.read_next() {
             Ok(Some((_, record))) => read.push(number(&record)),
             Ok(None) => panic!("the change was not seen"),
             Err(error) => break error,

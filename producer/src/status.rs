@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pipeline::events::SourceHealth;
 use pipeline::admin::Health;
+use pipeline::events::SourceHealth;
 use tokio_util::sync::CancellationToken;
 
 use crate::outbox::Outbox;

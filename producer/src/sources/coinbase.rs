@@ -201,7 +201,8 @@ fn read_error(object: &Object<'_>, parsed: &mut Parsed) {
     let reason = object.text("reason").unwrap_or_default();
     let detail = format!("{} {}", excerpt(&message), excerpt(&reason));
     parsed.problems.push(Problem::rejected("error_answer", "", detail.as_str()));
-    let limited = message.to_ascii_lowercase().contains("rate limit") || reason.to_ascii_lowercase().contains("rate limit");
+    let limited =
+        message.to_ascii_lowercase().contains("rate limit") || reason.to_ascii_lowercase().contains("rate limit");
     parsed.refusal = Some(if limited { Refusal::RateLimited(detail) } else { Refusal::Refused(detail) });
 }
 

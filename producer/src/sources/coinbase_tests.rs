@@ -11,7 +11,11 @@ fn read(frame: &str) -> Parsed {
 }
 
 fn codes(parsed: &Parsed) -> Vec<String> {
-    parsed.problems.iter().map(|problem| format!("{} {} {:?}", problem.code, problem.path, problem.effect).to_lowercase()).collect()
+    parsed
+        .problems
+        .iter()
+        .map(|problem| format!("{} {} {:?}", problem.code, problem.path, problem.effect).to_lowercase())
+        .collect()
 }
 
 #[test]
@@ -78,7 +82,9 @@ fn what_is_wrong_with_a_trade_is_named() {
 
 #[test]
 fn frames_that_are_no_trade() {
-    let heartbeat = read(r#"{"type":"heartbeat","last_trade_id":23080426,"product_id":"ETH-BTC","sequence":4,"time":"2021-11-02T11:30:50.710150Z"}"#);
+    let heartbeat = read(
+        r#"{"type":"heartbeat","last_trade_id":23080426,"product_id":"ETH-BTC","sequence":4,"time":"2021-11-02T11:30:50.710150Z"}"#,
+    );
     let latest = LatestTrade { source_symbol: "ETH-BTC".to_owned(), trade_id: 23_080_426, at: 1_635_852_650_710_150 };
     assert_eq!((heartbeat.latest_trade, heartbeat.answered, heartbeat.problems.len()), (Some(latest), true, 0));
 
@@ -95,7 +101,10 @@ fn frames_that_are_no_trade() {
 
     for (frame, problem) in [
         (r#"{"type":"received","product_id":"BTC-USD"}"#, "unknown_type type noted"),
-        (r#"{"channel":"ticker","sequence_num":0,"events":[{"type":"snapshot","tickers":[]}]}"#, "unsupported_shape channel rejected"),
+        (
+            r#"{"channel":"ticker","sequence_num":0,"events":[{"type":"snapshot","tickers":[]}]}"#,
+            "unsupported_shape channel rejected",
+        ),
         (r#"{"price":"5"}"#, "missing_field type rejected"),
         ("[1]", "unsupported_shape  rejected"),
         ("", "not_json  rejected"),

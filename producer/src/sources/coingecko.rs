@@ -9,7 +9,7 @@
 //! - `last_updated_at` is in seconds, one for all currencies of a coin, and may be absent: then the time of receipt is the
 //!   event's time and part of its identity, and the tick says so.
 //! - `usd_24h_vol` counts dollars, not coins; a market cap of 0 means unknown.
-//! - Small prices come as `5.617e-05`.
+//! - Small prices come as `5.617e-05`; one with more than 18 digits after the point is named and left out, not rounded.
 
 use std::borrow::Cow;
 
@@ -116,7 +116,9 @@ impl Asked {
                 .split('&')
                 .filter_map(|pair| pair.split_once('='))
                 .filter(|(key, _)| *key == name)
-                .flat_map(|(_, value)| value.replace("%2C", ",").replace("%2c", ",").split(',').map(str::to_owned).collect::<Vec<_>>())
+                .flat_map(|(_, value)| {
+                    value.replace("%2C", ",").replace("%2c", ",").split(',').map(str::to_owned).collect::<Vec<_>>()
+                })
                 .filter(|entry| !entry.is_empty() && !entry.contains('<'))
                 .collect()
         };
@@ -124,10 +126,7 @@ impl Asked {
         if ids.is_empty() || currencies.is_empty() {
             return Self { anything: true, ..Self::default() };
         }
-        let coins = ids
-            .into_iter()
-            .map(|id| Coin { base: known(&id).unwrap_or_default().to_owned(), id })
-            .collect();
+        let coins = ids.into_iter().map(|id| Coin { base: known(&id).unwrap_or_default().to_owned(), id }).collect();
         Self { coins, currencies, anything: false }
     }
 
@@ -186,7 +185,8 @@ pub fn parse(body: &[u8], received_at: i64, asked: &Asked) -> Parsed {
     } else if object.is_empty() && object.broken.is_none() {
         parsed.problems.push(Problem::rejected("empty_answer", "", "the answer is {}: no id that was asked is known"));
     } else if let Field::One(Value::Array(_)) = object.get("prices") {
-        let detail = "this is /coins/{id}/market_chart, whose coin and currency stand only in its request; simple/price is read";
+        let detail =
+            "this is /coins/{id}/market_chart, whose coin and currency stand only in its request; simple/price is read";
         parsed.problems.push(Problem::rejected("unsupported_shape", "prices", detail));
         return parsed;
     }
@@ -219,7 +219,11 @@ fn not_an_answer(value: &Value<'_>, text: &str) -> Problem {
         ),
         Value::Broken("") => Problem::rejected("not_json", "", "an empty body"),
         Value::Broken(_) => Problem::rejected("not_json", "", format!("not JSON: {}", excerpt(text))),
-        other => Problem::rejected("unsupported_shape", "", format!("{} instead of an object: {}", other.kind(), excerpt(text))),
+        other => Problem::rejected(
+            "unsupported_shape",
+            "",
+            format!("{} instead of an object: {}", other.kind(), excerpt(text)),
+        ),
     }
 }
 
@@ -243,7 +247,7 @@ fn refusal(object: &Object<'_>) -> Option<Refusal> {
         return None;
     }
     let message = status.text("error_message").unwrap_or_default();
-    let detail = format!("error_code {}: {}", excerpt(&code), excerpt(&message));
+    let detail = format!("error_code {}: {}", excerpt(&code).trim_matches('"'), excerpt(&message));
     Some(if code == "429" { Refusal::RateLimited(detail) } else { Refusal::Refused(detail) })
 }
 
@@ -265,7 +269,11 @@ fn read_coin(
             return;
         }
         Field::Ambiguous | Field::Missing => {
-            parsed.problems.push(Problem::rejected("duplicate_key", id, "the id stands there twice with different prices"));
+            parsed.problems.push(Problem::rejected(
+                "duplicate_key",
+                id,
+                "the id stands there twice with different prices",
+            ));
             return;
         }
     };
@@ -342,7 +350,11 @@ fn event_time<'a>(
         Some((seconds, _)) => format!("{seconds} is no time in seconds that this price can have"),
         None => unreadable.pop().map_or_else(String::new, |problem| problem.detail),
     };
-    problems.push(Problem::nulled("bad_time", format!("{id}.last_updated_at"), detail + "; the time of receipt is taken"));
+    problems.push(Problem::nulled(
+        "bad_time",
+        format!("{id}.last_updated_at"),
+        detail + "; the time of receipt is taken",
+    ));
     (received_at, None)
 }
 

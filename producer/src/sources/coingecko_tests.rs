@@ -1,4 +1,3 @@
-use pipeline::events::Symbols;
 use proptest::prelude::*;
 
 use super::*;
@@ -29,8 +28,7 @@ fn check(body: &str, asked: &Asked, ticks: &[&str], problems: &[&str]) {
 
 fn shown(tick: &PriceTick) -> String {
     let mut text = format!("{} {}", tick.symbol, tick.price);
-    for (name, value) in
-        [("volume", tick.quote_volume_24h), ("cap", tick.market_cap), ("change", tick.change_24h_pct)]
+    for (name, value) in [("volume", tick.quote_volume_24h), ("cap", tick.market_cap), ("change", tick.change_24h_pct)]
     {
         if let Some(value) = value {
             text += &format!(" {name}={value}");
@@ -101,7 +99,12 @@ fn each_bad_row_is_named_and_its_neighbours_are_kept() {
         &[eth],
         &["duplicate_key bitcoin rejected"],
     );
-    check(&format!(r#"{{"bitcoinn":{{"usd":1}},{good}}}"#), &asked(&["ethereum"], &["usd"]), &[eth], &["unknown_id bitcoinn rejected"]);
+    check(
+        &format!(r#"{{"bitcoinn":{{"usd":1}},{good}}}"#),
+        &asked(&["ethereum"], &["usd"]),
+        &[eth],
+        &["unknown_id bitcoinn rejected"],
+    );
 }
 
 #[test]
@@ -183,8 +186,14 @@ fn the_identity_is_the_sources_time_and_digits_and_nothing_that_may_be_corrected
 
 #[test]
 fn a_recorded_request_says_what_is_missing() {
-    let known = Asked::from_request("/api/v3/simple/price?ids=bitcoin%2Cethereum&vs_currencies=usd&include_market_cap=true");
-    check(r#"{"bitcoin":{"usd":5}}"#, &known, &["BTC-USD 5 @1700000000123456(RECEIVED)"], &["not_answered ethereum rejected"]);
+    let known =
+        Asked::from_request("/api/v3/simple/price?ids=bitcoin%2Cethereum&vs_currencies=usd&include_market_cap=true");
+    check(
+        r#"{"bitcoin":{"usd":5}}"#,
+        &known,
+        &["BTC-USD 5 @1700000000123456(RECEIVED)"],
+        &["not_answered ethereum rejected"],
+    );
     let unknown = Asked::from_request("/simple/price?ids=<unknown>&vs_currencies=usd");
     check(
         r#"{"bitcoin":{"usd":5,"usd_24h_vol":2,"eur":4}}"#,

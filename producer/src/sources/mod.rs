@@ -14,6 +14,9 @@ pub mod simulated;
 /// The largest body or frame that is read. What is longer is refused before it is held in memory.
 pub const MAX_BODY_BYTES: usize = 20 * 1024 * 1024;
 
+/// A source's parser, with what it was asked for bound in: bytes and the time of receipt (micros UTC) to what they say.
+pub type Parse = Box<dyn Fn(&[u8], i64) -> Parsed + Send + Sync>;
+
 /// What one payload says.
 #[derive(Debug, Default)]
 pub struct Parsed {

@@ -110,8 +110,10 @@ impl Market {
 impl Walk {
     fn new(symbol: &str) -> Self {
         // A symbol without a start of its own walks from 100.00.
-        let (start, digits) =
-            STARTS.iter().find(|(known, ..)| *known == symbol).map_or((10_000, 2), |(_, start, digits)| (*start, *digits));
+        let (start, digits) = STARTS
+            .iter()
+            .find(|(known, ..)| *known == symbol)
+            .map_or((10_000, 2), |(_, start, digits)| (*start, *digits));
         let (base, quote) = symbol.split_once('-').unwrap_or((symbol, ""));
         Self {
             symbol: symbol.to_owned(),
@@ -139,7 +141,8 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_prices_and_another_run_gives_other_ids() {
-        let prices = |ticks: &[PriceTick]| ticks.iter().map(|tick| (tick.symbol.clone(), tick.price)).collect::<Vec<_>>();
+        let prices =
+            |ticks: &[PriceTick]| ticks.iter().map(|tick| (tick.symbol.clone(), tick.price)).collect::<Vec<_>>();
         let first = Market::new(7, &default_symbols(), 1).trades(1_000, 50);
         let again = Market::new(7, &default_symbols(), 2).trades(1_000, 90);
         let other = Market::new(8, &default_symbols(), 1).trades(1_000, 50);
