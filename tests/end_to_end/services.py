@@ -70,6 +70,10 @@ class Service:
         lines = (self.get("/metrics") or "").splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
+    def caught_up(self):
+        """Whether the consumer has told a lag, and it is none."""
+        return "tickstream_consumer_lag{" in (self.get("/metrics") or "") and self.metric("tickstream_consumer_lag") == 0
+
     def tail(self):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:]) if self.log.exists() else ""
 

@@ -87,8 +87,8 @@ def run(world, coingecko, coinbase, ids, currencies, products, screenshot=None):
         page.close()
 
     producer.stop()
-    wait_until("the lake to catch up", lambda: lake.metric("tickstream_consumer_lag") == 0)
-    wait_until("Postgres to catch up", lambda: db.metric("tickstream_consumer_lag") == 0)
+    wait_until("the lake to catch up", lambda: lake.caught_up())
+    wait_until("Postgres to catch up", lambda: db.caught_up())
     lake.stop()
     totals = world.audit()
 

@@ -51,7 +51,7 @@ def test_kills_under_load(world):
     for service in (db, lake):
         service.ready()
         wait_until(f"{service.name} to catch up\n{service.tail()}",
-                   lambda: service.metric("tickstream_consumer_lag") == 0, patience=180)
+                   lambda: service.caught_up(), patience=180)
         service.stop()
     totals = world.audit()
     # Again, by readers that are not ours.

@@ -26,6 +26,8 @@ pub(super) struct Partition {
     start: i64,
     /// The next offset that may be delivered: all below were delivered, or never will be.
     next: i64,
+    /// Where the log ended when last heard.
+    log_end: i64,
     /// Everything below is durable.
     durable: i64,
     /// What the sink last wanted committed: offset and metadata.
@@ -39,12 +41,13 @@ pub(super) struct Partition {
 }
 
 impl Partition {
-    pub fn new(topic: Arc<str>, partition: i32, start: i64) -> Self {
+    pub fn new(topic: Arc<str>, partition: i32, start: i64, log_end: i64) -> Self {
         Self {
             topic,
             partition,
             start,
             next: start,
+            log_end,
             durable: start,
             commit: None,
             buffer: RecordBuffer::new(),
@@ -144,7 +147,7 @@ impl Partition {
     pub fn written(&mut self, durable: i64, metadata: &str, resume_at: i64) -> bool {
         let expected = self.writing.take();
         if expected != Some(resume_at) {
-            *self = Self::new(self.topic.clone(), self.partition, resume_at);
+            *self = Self::new(self.topic.clone(), self.partition, resume_at, self.log_end);
         }
         self.durable = durable;
         self.commit = Some((durable, metadata.to_owned()));
@@ -173,12 +176,23 @@ impl Partition {
         self.buffer.bytes() + self.ready_bytes
     }
 
-    pub fn next(&self) -> i64 {
-        self.next
+    /// Records that are not durable yet, by what was last heard of the log's end.
+    pub fn lag(&self) -> i64 {
+        (self.log_end - self.settled()).max(0)
+    }
+
+    /// The client's memory of the end may be older than what was heard at the start.
+    pub fn heard_log_end(&mut self, log_end: i64) {
+        self.log_end = self.log_end.max(log_end);
+    }
+
+    /// Whether the log is known to hold records that were not read.
+    pub fn has_unread(&self) -> bool {
+        self.log_end > self.next
     }
 
     /// How far the log is durable, trailing undelivered offsets counted in once nothing is held.
-    pub fn settled(&self) -> i64 {
+    fn settled(&self) -> i64 {
         if self.is_idle() { self.next } else { self.durable }
     }
 }
@@ -212,7 +226,7 @@ mod tests {
     }
 
     fn partition(start: i64) -> Partition {
-        Partition::new("t".into(), 0, start)
+        Partition::new("t".into(), 0, start, start)
     }
 
     #[test]
@@ -224,7 +238,7 @@ mod tests {
         p.reached(14, &LIMITS);
         p.cut_now();
         assert_eq!(taken(&mut p), [(5, 9, vec![5, 6, 8]), (9, 14, vec![12])]);
-        assert_eq!((p.next(), p.is_idle()), (14, true));
+        assert_eq!((p.next, p.is_idle()), (14, true));
     }
 
     #[test]
@@ -257,7 +271,7 @@ mod tests {
         }
         assert!(p.take_ready().is_some());
         assert!(p.written(9, "", 9), "the winner reached further: seek");
-        assert_eq!((p.next(), p.settled(), p.is_idle()), (9, 9, true));
+        assert_eq!((p.next, p.settled(), p.is_idle()), (9, 9, true));
         assert!(!push(&mut p, 8) && push(&mut p, 9));
     }
 }

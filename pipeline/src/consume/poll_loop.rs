@@ -200,7 +200,12 @@ impl<'c> PollLoop<'c> {
         self.partitions.clear();
         for (partition, start) in assigned.iter().zip(starts) {
             list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(*start))?;
-            self.partitions.push(Partition::new(partition.topic.clone(), partition.partition, *start));
+            self.partitions.push(Partition::new(
+                partition.topic.clone(),
+                partition.partition,
+                *start,
+                partition.log_end,
+            ));
             tracing::info!(
                 topic = %partition.topic, partition = partition.partition, start, committed = partition.committed,
                 log_end = partition.log_end, "starting {}[{}] at {start}", partition.topic, partition.partition
@@ -209,6 +214,7 @@ impl<'c> PollLoop<'c> {
         self.consumer.assign(&list).context("assign")?;
         self.paused = false;
         self.last_record = Instant::now();
+        self.tell_lag();
         self.health.set("assignment", Ok(()));
         self.health.set("broker", Ok(()));
         Ok(())

@@ -1,7 +1,6 @@
 //! How far behind the loop is, whether the broker is back, whether nothing moves though there is something. An assigned
 //! consumer with lag that sits still must say so.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -26,15 +25,17 @@ impl PollLoop<'_> {
             return;
         }
         self.last_look = Instant::now();
-        let mut ends = HashMap::new();
-        for held in &self.partitions {
-            let end = if asks {
-                self.consumer.fetch_watermarks(&held.topic, held.partition, Duration::from_secs(2)).map(|(_, end)| end)
+        for held in &mut self.partitions {
+            let heard = if asks {
+                self.consumer
+                    .fetch_watermarks(&held.topic, held.partition, Duration::from_secs(2))
+                    .map(|(_, end)| Some(end))
             } else {
-                Ok(cached_end(self.consumer, held).unwrap_or_else(|| held.next()))
+                Ok(cached_end(self.consumer, held))
             };
-            match end {
-                Ok(end) => drop(ends.insert((held.topic.clone(), held.partition), end)),
+            match heard {
+                Ok(Some(end)) => held.heard_log_end(end),
+                Ok(None) => {}
                 Err(error) => {
                     let reason = format!("{} is not reached: {error}", held.topic);
                     self.broker_trouble(reason);
@@ -42,28 +43,24 @@ impl PollLoop<'_> {
                 }
             }
         }
-        let mut stuck = None;
-        for held in &self.partitions {
-            let end = ends.get(&(held.topic.clone(), held.partition)).copied().unwrap_or_else(|| held.next());
-            let lag = (end - held.settled()).max(0);
-            let labels = [("topic", held.topic.to_string()), ("partition", held.partition.to_string())];
-            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-            metrics::gauge!("tickstream_consumer_lag", &labels).set(lag as f64);
-            if asks && !self.paused && end > held.next() {
-                stuck = Some(format!(
-                    "no record of {}[{}] for {:?} though {lag} wait",
-                    held.topic,
-                    held.partition,
-                    self.last_record.elapsed()
-                ));
-            }
-        }
+        self.tell_lag();
         if self.broker_trouble && !self.partitions.is_empty() {
             self.broker_works();
         }
-        match stuck {
-            Some(reason) => self.health.set("progress", Err(reason)),
-            None => self.health.set("progress", Ok(())),
+        let stuck = self.partitions.iter().find(|held| asks && !self.paused && held.has_unread());
+        let progress = stuck.map_or(Ok(()), |held| {
+            let (topic, partition, waited) = (&held.topic, held.partition, self.last_record.elapsed());
+            Err(format!("no record of {topic}[{partition}] for {waited:.0?} though {} wait", held.lag()))
+        });
+        self.health.set("progress", progress);
+    }
+
+    /// Tells how many records of each partition are not durable yet.
+    pub(super) fn tell_lag(&self) {
+        for held in &self.partitions {
+            let labels = [("topic", held.topic.to_string()), ("partition", held.partition.to_string())];
+            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+            metrics::gauge!("tickstream_consumer_lag", &labels).set(held.lag() as f64);
         }
     }
 }
