@@ -95,7 +95,9 @@ async fn a_restart_looks_back() {
     first.topics.publish(&[tick("BTC-USD", "1.5"), tick("ETH-USD", "2.5")]);
     let mut config = first.topics.config(&[]);
     let shown = async |config: Config| {
-        let second = dashboard::start(config, CancellationToken::new()).await.expect("the dashboard starts");
+        let shutdown = CancellationToken::new();
+        let second = dashboard::start(config, shutdown.clone()).await.expect("the dashboard starts");
+        let _ends_with_this = shutdown.drop_guard();
         let latest = format!("http://{}/api/v1/latest", second.addr);
         loop {
             let text = get(&latest).await.text().await.expect("text");
