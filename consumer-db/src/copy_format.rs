@@ -10,7 +10,6 @@ use crate::timestamptz::Timestamptz;
 
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COLUMNS: i16 = 28;
-const END: i16 = -1;
 const NULL: i32 = -1;
 
 /// 10^18: one in the unscaled form of a [`Decimal38`].
@@ -19,15 +18,17 @@ const ONE: u128 = 10_u128.pow(Decimal38::SCALE);
 const WHOLE_DIGITS: usize = 5;
 const DIGITS: usize = 10;
 
-/// Rows being written in COPY's format.
+/// Rows being written in COPY's format: the header, rows as they are pushed, at last [`CopyData::END`].
 pub struct CopyData(Vec<u8>);
 
-impl CopyData {
-    pub fn with_rows(rows: usize) -> Self {
-        let mut data = Vec::with_capacity(HEADER.len() + rows * 320 + 2);
-        data.extend_from_slice(HEADER);
-        Self(data)
+impl Default for CopyData {
+    fn default() -> Self {
+        Self(HEADER.to_vec())
     }
+}
+
+impl CopyData {
+    pub const END: &[u8] = &(-1_i16).to_be_bytes();
 
     /// Appends the tick that `row` points to.
     pub fn push(&mut self, row: &Row, ticks: &Ticks<'_>) {
@@ -63,9 +64,13 @@ impl CopyData {
         self.optional(ticks.previous_symbol(i), |data, text| data.field(text.as_bytes()));
     }
 
-    pub fn finish(mut self) -> Vec<u8> {
-        self.0.extend_from_slice(&END.to_be_bytes());
-        self.0
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Forgets what was sent, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.0.clear();
     }
 
     fn field(&mut self, bytes: &[u8]) {

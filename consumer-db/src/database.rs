@@ -70,9 +70,13 @@ impl Database {
     pub async fn first_connection(&self) -> anyhow::Result<PgConnection> {
         let mut connection = self.connect().await.map_err(|error| {
             let reason = database_error(&error).map_or_else(|| error.to_string(), describe);
-            misconfigured(format!("cannot use database {}, set by --database-url (DATABASE_URL): {reason}", self.place()))
+            misconfigured(format!(
+                "cannot use database {}, set by --database-url (DATABASE_URL): {reason}",
+                self.place()
+            ))
         })?;
-        let server = sqlx::query(CHECK_SERVER).fetch_one(&mut connection).await.context("asking for the server's version")?;
+        let server =
+            sqlx::query(CHECK_SERVER).fetch_one(&mut connection).await.context("asking for the server's version")?;
         let (version, encoding): (i32, String) = (server.try_get("version")?, server.try_get("encoding")?);
         if version < OLDEST_VERSION {
             return Err(misconfigured(format!(
@@ -111,7 +115,9 @@ impl Database {
         let mut connection = self.first_connection().await?;
         let applied = match connection.list_applied_migrations(MIGRATIONS_TABLE).await {
             Ok(applied) => applied,
-            Err(MigrateError::Execute(error)) if database_error(&error).is_some_and(|e| e.code() == "42P01") => Vec::new(),
+            Err(MigrateError::Execute(error)) if database_error(&error).is_some_and(|e| e.code() == "42P01") => {
+                Vec::new()
+            }
             Err(error) => return Err(self.explain(error)),
         };
         let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();

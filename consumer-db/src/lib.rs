@@ -1,7 +1,7 @@
 //! The Postgres consumer: ticks from Kafka into partitioned tables, each event once, the highest revision on top, and the
 //! latest price of each symbol and source. Replaying any part of the topic, in any batches, changes nothing.
 //!
-//! The way of a batch: [`sink`] decodes it and sets aside what is bad, `rows` ranks it, `writer` gets it in, `transaction`
+//! The way of a batch: `sink` decodes it and sets aside what is bad, `rows` ranks it, `writer` gets it in, `transaction`
 //! holds the rules. SQL is in `sql/`, the schema in `migrations/`.
 
 mod config;

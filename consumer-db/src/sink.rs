@@ -28,7 +28,13 @@ pub struct DbSink {
 }
 
 impl DbSink {
-    pub fn new(writer: Writer, decoder: Decoder, topic_ids: TopicIds, accept_hole: bool, oldest_event_days: u32) -> Self {
+    pub fn new(
+        writer: Writer,
+        decoder: Decoder,
+        topic_ids: TopicIds,
+        accept_hole: bool,
+        oldest_event_days: u32,
+    ) -> Self {
         Self { writer, decoder, topic_ids, ids: HashMap::new(), accept_hole, oldest_event_days }
     }
 
@@ -36,9 +42,9 @@ impl DbSink {
         match self.topic_ids.topic_id(topic, partition).await {
             Ok(id) => Ok(id.to_string()),
             Err(error @ TopicIdError::Outage { .. }) => Err(Fault::Outage(error.into())),
-            Err(error @ TopicIdError::UnknownTopic(_)) => {
-                Err(Fault::Stop(misconfigured(format!("{error}; `tickstream topics apply` creates the declared topics"))))
-            }
+            Err(error @ TopicIdError::UnknownTopic(_)) => Err(Fault::Stop(misconfigured(format!(
+                "{error}; `tickstream topics apply` creates the declared topics"
+            )))),
         }
     }
 }
@@ -128,7 +134,10 @@ fn start_of(assigned: &Assigned, topic_id: &str, accept_hole: bool) -> Result<i6
     };
     if !metadata.is_empty() && metadata != topic_id {
         tracing::warn!(
-            topic = &**topic, partition, committed, log_start,
+            topic = &**topic,
+            partition,
+            committed,
+            log_start,
             "{topic}[{partition}] was made again since offset {committed} was committed: reading it from its start, {log_start}"
         );
         return Ok(*log_start);
@@ -136,7 +145,10 @@ fn start_of(assigned: &Assigned, topic_id: &str, accept_hole: bool) -> Result<i6
     if committed > *log_end {
         // The broker lost the log's tail, and new records may stand at offsets that were read before: all are read again.
         tracing::warn!(
-            topic = &**topic, partition, committed, log_end,
+            topic = &**topic,
+            partition,
+            committed,
+            log_end,
             "{topic}[{partition}] ends at {log_end}, before the committed {committed}: the broker lost records; reading from {log_start}"
         );
         return Ok(*log_start);
@@ -151,7 +163,10 @@ fn start_of(assigned: &Assigned, topic_id: &str, accept_hole: bool) -> Result<i6
             )));
         }
         tracing::warn!(
-            topic = &**topic, partition, committed, log_start,
+            topic = &**topic,
+            partition,
+            committed,
+            log_start,
             "{topic}[{partition}]: going on at {log_start} without {missing} offsets that retention deleted"
         );
         return Ok(*log_start);

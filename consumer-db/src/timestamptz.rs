@@ -52,7 +52,9 @@ impl Encode<'_, Postgres> for Timestamptz {
 impl Decode<'_, Postgres> for Timestamptz {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
         match value.format() {
-            PgValueFormat::Binary => Ok(Self(i64::from_be_bytes(value.as_bytes()?.try_into()?) + POSTGRES_EPOCH_MICROS)),
+            PgValueFormat::Binary => {
+                Ok(Self(i64::from_be_bytes(value.as_bytes()?.try_into()?) + POSTGRES_EPOCH_MICROS))
+            }
             PgValueFormat::Text => Err("a timestamptz is read in binary format only".into()),
         }
     }

@@ -68,7 +68,9 @@ impl Writer {
         use sqlx::Connection;
         let mut open = self.open().await?;
         let answer = tokio::time::timeout(Duration::from_secs(10), open.connection.ping()).await;
-        answer.map_err(|_| anyhow!("Postgres did not answer a ping"))?.map_err(|error| outage(Refusal::of_statement(error)))?;
+        answer
+            .map_err(|_| anyhow!("Postgres did not answer a ping"))?
+            .map_err(|error| outage(Refusal::of_statement(error)))?;
         self.connection = Some(open);
         Ok(())
     }
@@ -78,8 +80,9 @@ impl Writer {
             return Ok(open);
         }
         let connected = self.database.connect().await;
-        let connection = connected
-            .map_err(|error| outage(Refusal::of_statement(error)).context(format!("database {}", self.database.place())))?;
+        let connection = connected.map_err(|error| {
+            outage(Refusal::of_statement(error)).context(format!("database {}", self.database.place()))
+        })?;
         Ok(Open { connection, has_staging: false, days: HashSet::new() })
     }
 }

@@ -1,6 +1,6 @@
 -- Upserts the staged ticks, at most one per place, in key order: two writers then lock rows in the same order and cannot
 -- deadlock. The higher revision wins; at equal revision the record that the broker took first.
--- Gives how many places were known before, and the ids of the events whose row was written.
+-- Gives how many places were known before, and the places whose row was written.
 with written as (
     insert into ticks (
         event_time, received_at, broker_time, kafka_offset, sequence, previous_event_time, event_id, payload_id, revision,
@@ -44,10 +44,14 @@ with written as (
        or (excluded.revision = ticks.revision
            and (excluded.broker_time, excluded.kafka_partition, excluded.kafka_offset)
              < (ticks.broker_time, ticks.kafka_partition, ticks.kafka_offset))
-    returning event_id
+    returning event_time, event_id
 )
-select (select count(*) from ticks_staging where exists (
+-- The limit keeps this a look-up per row: as a join it would be planned as a scan of whole partitions.
+select (select count(*) from ticks_staging cross join lateral (
             select from ticks
             where ticks.event_time = ticks_staging.event_time and ticks.event_id = ticks_staging.event_id
-       )) as known,
-       (select coalesce(array_agg(event_id), '{}') from written) as written
+            limit 1
+       ) as found) as known,
+       coalesce(array_agg(event_time), '{}') as written_times,
+       coalesce(array_agg(event_id), '{}') as written_ids
+from written

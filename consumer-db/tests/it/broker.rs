@@ -15,7 +15,8 @@ use rdkafka::{Offset, TopicPartitionList};
 pub async fn create_topics(kafka: &KafkaArgs) {
     let admin: AdminClient<DefaultClientContext> = kafka.admin().create().expect("admin client");
     let dead_letters = topics::dlq(topics::TICKS);
-    let settings = |topic| NewTopic::new(topic, 2, TopicReplication::Fixed(1)).set("message.timestamp.type", "LogAppendTime");
+    let settings =
+        |topic| NewTopic::new(topic, 2, TopicReplication::Fixed(1)).set("message.timestamp.type", "LogAppendTime");
     let new = [settings(topics::TICKS), settings(&dead_letters)];
     let results = admin.create_topics(&new, &AdminOptions::new()).await.expect("create topics");
     results.into_iter().for_each(|result| drop(result.expect("created")));

@@ -116,17 +116,17 @@ pub async fn write(sink: &mut DbSink, batches: &[PartitionBatch]) -> BTreeMap<(i
     try_write(sink, batches).await.unwrap_or_else(|error| panic!("an outage: {error:#}"))
 }
 
-pub async fn try_write(
-    sink: &mut DbSink,
-    batches: &[PartitionBatch],
-) -> anyhow::Result<BTreeMap<(i32, i64), String>> {
+pub async fn try_write(sink: &mut DbSink, batches: &[PartitionBatch]) -> anyhow::Result<BTreeMap<(i32, i64), String>> {
     match sink.write(batches).await {
         Ok((written, letters)) => {
             assert_eq!(written.len(), batches.len());
             for (written, batch) in written.iter().zip(batches) {
                 assert_eq!((written.partition, written.commit), (batch.partition, batch.next_offset));
             }
-            Ok(letters.into_iter().map(|DeadLetter { partition, offset, reason, .. }| ((partition, offset), reason)).collect())
+            Ok(letters
+                .into_iter()
+                .map(|DeadLetter { partition, offset, reason, .. }| ((partition, offset), reason))
+                .collect())
         }
         Err(Fault::Outage(error)) => Err(error),
         Err(Fault::Stop(error)) => panic!("stopped: {error:#}"),

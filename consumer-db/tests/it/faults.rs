@@ -32,8 +32,16 @@ async fn a_database_that_takes_nothing_is_an_outage() {
     let cut = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'");
 
     let faults = [
-        (format!("alter database {name} allow_connections false"), format!("alter database {name} allow_connections true"), "not currently accepting"),
-        (format!("alter database {name} connection limit 0"), format!("alter database {name} connection limit -1"), "too many connections"),
+        (
+            format!("alter database {name} allow_connections false"),
+            format!("alter database {name} allow_connections true"),
+            "not currently accepting",
+        ),
+        (
+            format!("alter database {name} connection limit 0"),
+            format!("alter database {name} connection limit -1"),
+            "too many connections",
+        ),
         (
             format!("alter database {name} set default_transaction_read_only = on"),
             format!("alter database {name} reset default_transaction_read_only"),
@@ -118,7 +126,8 @@ async fn a_deadlock_is_tried_again() {
     let lock = |key: &str| AssertSqlSafe(format!("update ticks set base = 'X' where trade_id = '{key}'"));
     held.execute(lock("t1")).await.expect("the second row");
     let writing = tokio::spawn(async move { write(&mut sink, &[batch]).await });
-    let waits = "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    let waits =
+        "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     while database.value(waits).await == "0" {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

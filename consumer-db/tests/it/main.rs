@@ -2,8 +2,8 @@
 
 mod broker;
 mod database;
-mod log;
 mod faults;
+mod log;
 mod replay;
 mod rules;
 mod service;

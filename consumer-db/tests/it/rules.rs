@@ -7,8 +7,7 @@ use crate::log::{decimal, moved, one_batch, retracted, tick};
 
 const TICKS: &str = "select concat_ws(' ', trade_id, to_char(event_time at time zone 'UTC', 'HH24:MI:SS'), revision, \
                      case when retracted then 'retracted' end, trim_scale(price)) from ticks order by event_time, event_id";
-const LATEST: &str =
-    "select concat_ws(' ', symbol, source, trade_id, trim_scale(latest_prices.price), latest_prices.revision) \
+const LATEST: &str = "select concat_ws(' ', symbol, source, trade_id, trim_scale(latest_prices.price), latest_prices.revision) \
      from latest_prices join ticks using (event_id, event_time, symbol, source) order by symbol, source";
 
 /// Writes the ticks in one batch, and once more one by one into another database: rows and latest prices are as expected
@@ -58,9 +57,11 @@ async fn a_moved_tick_leaves_its_old_place_in_any_order() {
     check(&[first.clone(), other.clone(), second.clone()], &rows, &latest).await;
     check(&[second.clone(), other.clone(), first.clone()], &rows, &latest).await;
     let third = moved(&second, 9);
-    check(&[third.clone(), first.clone(), other.clone(), second.clone(), first.clone()], &[rows[1], "a 12:00:09 2 100"], &[
-        "BTC-USD coinbase a 100 2",
-    ])
+    check(
+        &[third.clone(), first.clone(), other.clone(), second.clone(), first.clone()],
+        &[rows[1], "a 12:00:09 2 100"],
+        &["BTC-USD coinbase a 100 2"],
+    )
     .await;
     let back = moved(&second, 5);
     check(&[first, second, back, other], &[rows[1], "a 12:00:05 2 100"], &["BTC-USD coinbase a 100 2"]).await;
@@ -141,7 +142,8 @@ async fn numbers_and_times_are_exact() {
         })
         .collect();
     write(&mut database.sink(), &[one_batch(&ticks).await]).await;
-    for column in ["price", "quantity", "bid", "ask", "volume_24h", "quote_volume_24h", "market_cap", "change_24h_pct"] {
+    for column in ["price", "quantity", "bid", "ask", "volume_24h", "quote_volume_24h", "market_cap", "change_24h_pct"]
+    {
         let query = format!("select trim_scale({column})::text from ticks order by event_time");
         assert_eq!(database.column(&query).await, extremes, "{column}");
     }

@@ -112,7 +112,9 @@ async fn from_topic_to_rows_and_dead_letters() {
     let service = Service::start(&database, "consumer-db");
     service.wait_ready();
     wait_rows(&database, 20_000).await;
-    wait_for("the dead letter's commit", || service.ask("/metrics").contains("tickstream_consumer_dead_letters_total 1"));
+    wait_for("the dead letter's commit", || {
+        service.ask("/metrics").contains("tickstream_consumer_dead_letters_total 1")
+    });
     let metrics = service.ask("/metrics");
     assert!(metrics.contains("tickstream_db_rows_total{result=\"inserted\"} 20000"), "{metrics}");
     let peak = service.peak_megabytes();
@@ -126,7 +128,10 @@ async fn from_topic_to_rows_and_dead_letters() {
     broker::send(&database.kafka, &values(20_000, 5).await);
     wait_rows(&database, 20_005).await;
     let metrics = service.ask("/metrics");
-    assert!(metrics.contains("tickstream_db_rows_total{result=\"unchanged\"} 0"), "it went on at its commit: {metrics}");
+    assert!(
+        metrics.contains("tickstream_db_rows_total{result=\"unchanged\"} 0"),
+        "it went on at its commit: {metrics}"
+    );
     service.terminate();
 
     // Another group reads everything again and changes nothing.
