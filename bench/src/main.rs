@@ -55,9 +55,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let count = args.ticks;
     let mut rows = Vec::new();
 
-    // Ours first: the producer fills the topic that everything after it reads.
-    let ticks = count.to_string();
-    let arguments = ["--sources", "simulated", "--simulated-rate", "0", "--simulated-trades", &ticks];
+    // Ours first: the producer, as fast as it can, fills the topic that everything after it reads.
+    let spill = stack.data_dir().join("spill").display().to_string();
+    let arguments = ["--sources", "simulated", "--simulated-rate", "0", "--spill-dir", &spill];
     let producer = Service::start(&stack, &binaries, "producer", &arguments)?;
     let begun = producer.ready().await?;
     let ended = producer.reaches("tickstream_producer_acknowledged_total", count).await?;

@@ -95,7 +95,7 @@ impl<W: World> Chain<W> {
         if tail < given.log_start {
             return Err(Fault::Stop(anyhow!(
                 "retention removed offsets {tail} to {} of {name} before they were written to the lake; \
-                 `tickstream lake accept-hole {topic} {partition}` records that they are lost and lets the lake go on",
+                 a lake never goes on over a hole by itself; another S3_PREFIX begins a new one beside it",
                 given.log_start - 1,
             )));
         }
@@ -151,7 +151,7 @@ pub(super) fn recreated(topic: &str, epoch: u32, bound: &str, now: &str) -> Faul
     Fault::Stop(anyhow!(
         "topic {topic} is not the one in the lake: epoch {epoch:04} was written from {bound}, and the broker has {now}; \
          the topic was recreated, or this is another cluster; nothing of it was written; \
-         `tickstream lake new-epoch {topic}` closes the old epoch and begins a new one"
+         another S3_PREFIX begins a new lake beside this one"
     ))
 }
 
