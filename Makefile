@@ -75,7 +75,7 @@ verify: test ## make test, then the fault and load tests whole (they run short i
 
 .PHONY: bench
 bench: setup-demo $(PAGE) ## Measure over a million ticks: what this machine can do, and what the services do with it
-	@cargo build --profile $(PROFILE) --workspace --bins --locked
+	@cargo build --profile $(PROFILE) --bins --locked -p bench -p producer -p consumer-lake -p consumer-db -p tickstream
 	@exec $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/bench $(if $(TICKS),--ticks $(TICKS))
 
 .PHONY: clean

@@ -73,6 +73,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         }
     })
     .await?;
+    // A little more than was asked for: the producer was not stopped at the very record.
+    let count: usize = records.iter().map(pipeline::records::Records::len).sum();
     let values: Vec<Vec<u8>> =
         records.iter().flat_map(|records| records.values().iter().flatten().take(1000)).map(<[u8]>::to_vec).collect();
     let produce_limit = blocking({
@@ -103,7 +105,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
     });
     drop(records);
     let encoder = Encoder::new(Framing::SingleObject).await?;
-    let ticks: Vec<PriceTick> = Ticks::new(&batches[0]).iter().collect();
+    let largest = batches.iter().max_by_key(|batch| batch.num_rows()).context("the topic is empty")?;
+    let ticks: Vec<PriceTick> = Ticks::new(largest).iter().collect();
     let begun = Instant::now();
     let bytes: usize = ticks.iter().map(|tick| encoder.tick(tick).len()).sum();
     std::hint::black_box(bytes);

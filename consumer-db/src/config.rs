@@ -44,22 +44,22 @@ pub struct Config {
     )]
     pub database_url: SecretString,
     /// Start without bringing the schema up to date; it must be already.
-    #[arg(long, env = "NO_MIGRATE")]
+    #[arg(long, env = "DB_NO_MIGRATE")]
     pub no_migrate: bool,
     /// The Kafka consumer group.
-    #[arg(long, env = "KAFKA_GROUP", default_value = "consumer-db")]
+    #[arg(long, env = "DB_GROUP", default_value = "consumer-db")]
     pub group: String,
     /// A transaction takes at most so many records of a partition, …
-    #[arg(long, env = "MAX_ROWS", default_value = "5000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, env = "DB_MAX_ROWS", default_value = "5000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_rows: u32,
     /// … and begins when the oldest record has waited so many milliseconds.
-    #[arg(long, env = "MAX_AGE_MS", default_value = "500", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    #[arg(long, env = "DB_MAX_AGE_MS", default_value = "500", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub max_age_ms: u64,
     /// Ticks whose event_time lies more days before their broker time go to the dead letters.
-    #[arg(long, env = "OLDEST_EVENT_DAYS", default_value = "400", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    #[arg(long, env = "DB_OLDEST_EVENT_DAYS", default_value = "400", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub oldest_event_days: u32,
     /// Go on at the start of the log where retention has deleted records that were not read.
-    #[arg(long, env = "ACCEPT_HOLE")]
+    #[arg(long, env = "DB_ACCEPT_HOLE")]
     pub accept_hole: bool,
     #[command(flatten)]
     pub kafka: KafkaArgs,

@@ -28,7 +28,7 @@ pub struct Config {
     #[arg(long, env = "LAKE_TOPICS", value_delimiter = ',', default_values_t = declared(), value_parser = NonEmptyStringValueParser::new())]
     pub topics: Vec<String>,
     /// The Kafka consumer group.
-    #[arg(long, env = "KAFKA_GROUP", default_value = "consumer-lake")]
+    #[arg(long, env = "LAKE_GROUP", default_value = "consumer-lake")]
     pub group: String,
     /// A raw object is closed at so many records, …
     #[arg(long, env = "LAKE_MAX_ROWS", default_value = "100000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

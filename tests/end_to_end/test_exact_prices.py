@@ -61,7 +61,7 @@ def run(world, coingecko, coinbase, ids, currencies, products, screenshot=None):
     exchanges = Exchanges(coingecko, coinbase)
     address = f"127.0.0.1:{free_port()}"
     # Recorded payloads are years old: their times must be allowed.
-    old = {"OLDEST_EVENT_DAYS": "36500"}
+    old = {"DB_OLDEST_EVENT_DAYS": "36500"}
     db = world.start("consumer-db", **old).ready()
     lake = world.start("consumer-lake", LAKE_MAX_AGE_MS="500").ready()
     world.start("dashboard", DASHBOARD_ADDR=address).ready()
