@@ -83,9 +83,9 @@ impl KafkaArgs {
             ("heartbeat.interval.ms", "2000"),
             ("fetch.wait.max.ms", "100"),
             ("fetch.queue.backoff.ms", "10"),
-            ("fetch.message.max.bytes", "4194304"),
-            ("queued.max.messages.kbytes", "16384"),
-            ("queued.min.messages", "50000"),
+            ("fetch.message.max.bytes", "524288"),
+            ("queued.max.messages.kbytes", "2048"),
+            ("queued.min.messages", "10000"),
             ("topic.metadata.refresh.interval.ms", "30000"),
         ])
     }

@@ -44,7 +44,7 @@ impl Tally {
         }
     }
 
-    /// "3 <what>: a, b, c", or nothing.
+    /// "3 WHAT: a, b, c", or nothing.
     fn line(self, what: &str) -> Option<String> {
         let more = if self.count > self.named.len() as u64 { ", …" } else { "" };
         (self.count > 0).then(|| format!("{} {what}: {}{more}", self.count, self.named.join(", ")))

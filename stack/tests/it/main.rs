@@ -1,7 +1,6 @@
 //! The local stack against real clients: the AWS SDK, librdkafka, sqlx.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stdout, reason = "tests say what they counted")]
 
 mod demo;
 mod outages;
