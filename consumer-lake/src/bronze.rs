@@ -6,22 +6,24 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Context;
-use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::EnabledStatistics;
 use parquet::schema::types::ColumnPath;
 use pipeline::decode::Decoded;
 use pipeline::records::Records;
 
-use crate::raw::{ascending, properties, read, write};
+use crate::raw::{ascending, properties, read, writer};
 use crate::world::{Bronze, Letter};
 
 /// To be raised whenever the same raw bytes give other columns or other rows: bronze objects of a lower version are then
 /// made again as they are met.
 pub const VERSION: u32 = 1;
 
+const UTC: &str = "+00:00";
 const VERSION_KEY: &str = "tickstream-decoder-version";
 /// `[[offset, "reason"], …]`, absent when every record decodes.
 const BAD_KEY: &str = "tickstream-bad";
@@ -46,31 +48,71 @@ const DISTINCT: &[&str] =
 /// Columns whose least and greatest value help nobody.
 const UNORDERED: &[&str] = &["event_id", "payload_id", "trade_id", "id", "detail"];
 
-/// The bronze object of `records`, which decoded to `decoded`.
-///
-/// # Errors
-/// When Parquet refuses the columns: a bug.
-pub fn encode(partition: i32, records: &Records, decoded: Decoded) -> anyhow::Result<Bronze> {
-    let bad: Vec<Letter> =
-        decoded.bad.iter().map(|(row, reason)| (records.offsets().value(*row as usize), shortened(reason))).collect();
-    let rows = decoded.rows.len();
-    let batch = with_coordinates(partition, records, &decoded)?;
+/// Rows that are decoded at a time: what is decoded is a few times larger than its records, and need not all be there at once.
+pub const ROWS_AT_A_TIME: usize = 8192;
 
-    let mut footer = vec![KeyValue::new(VERSION_KEY.to_owned(), VERSION.to_string())];
-    if !bad.is_empty() {
-        footer.push(KeyValue::new(BAD_KEY.to_owned(), serde_json::to_string(&bad)?));
+/// Writes one bronze object, some records at a time.
+pub struct BronzeWriter {
+    partition: i32,
+    writer: ArrowWriter<Vec<u8>>,
+    rows: usize,
+    bad: Vec<Letter>,
+}
+
+impl BronzeWriter {
+    /// `columns` are the decoder's.
+    ///
+    /// # Errors
+    /// When Parquet refuses the columns: a bug.
+    pub fn new(partition: i32, columns: &Schema) -> anyhow::Result<Self> {
+        let schema = with_coordinates(columns);
+        let has = |column: &&&str| schema.field_with_name(column).is_ok();
+        let whole: Vec<&str> = ASCENDING.iter().filter(has).copied().collect();
+        let footer = vec![KeyValue::new(VERSION_KEY.to_owned(), VERSION.to_string())];
+        let mut properties = ascending(properties(footer), &whole);
+        for column in DISTINCT.iter().filter(has) {
+            properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
+        }
+        for column in UNORDERED.iter().filter(has) {
+            properties = properties.set_column_statistics_enabled(ColumnPath::from(*column), EnabledStatistics::None);
+        }
+        let writer = writer(Arc::new(schema.clone()), properties.build())?;
+        Ok(Self { partition, writer, rows: 0, bad: Vec::new() })
     }
-    let schema = batch.schema();
-    let has = |column: &&&str| schema.field_with_name(column).is_ok();
-    let whole: Vec<&str> = ASCENDING.iter().filter(has).copied().collect();
-    let mut properties = ascending(properties(footer), &whole);
-    for column in DISTINCT.iter().filter(has) {
-        properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
+
+    /// Takes the next records, at most [`ROWS_AT_A_TIME`] of them, and what they decoded to.
+    ///
+    /// # Errors
+    /// When Parquet refuses the columns: a bug.
+    pub fn push(&mut self, records: &Records, decoded: Decoded) -> anyhow::Result<()> {
+        let (offsets, times) = (records.offsets().values(), records.timestamps_ms().values());
+        let bad = decoded.bad.iter().map(|(row, reason)| (offsets[*row as usize], shortened(reason)));
+        self.bad.extend(bad);
+        self.rows += decoded.rows.len();
+        let rows = || decoded.rows.iter().map(|row| *row as usize);
+        let offsets: Int64Array = rows().map(|row| offsets[row]).collect::<Vec<i64>>().into();
+        let times: TimestampMicrosecondArray =
+            rows().map(|row| times[row].saturating_mul(1000)).collect::<Vec<i64>>().into();
+        let mut columns = decoded.batch.columns().to_vec();
+        columns.push(Arc::new(Int32Array::from(vec![self.partition; decoded.rows.len()])));
+        columns.push(Arc::new(offsets));
+        columns.push(Arc::new(times.with_timezone(UTC)));
+        let schema = Arc::new(with_coordinates(&decoded.batch.schema()));
+        self.writer.write(&RecordBatch::try_new(schema, columns)?)?;
+        Ok(())
     }
-    for column in UNORDERED.iter().filter(has) {
-        properties = properties.set_column_statistics_enabled(ColumnPath::from(*column), EnabledStatistics::None);
+
+    /// The object.
+    ///
+    /// # Errors
+    /// When Parquet cannot end it: a bug.
+    pub fn finish(mut self) -> anyhow::Result<Bronze> {
+        if !self.bad.is_empty() {
+            let named = serde_json::to_string(&self.bad)?;
+            self.writer.append_key_value_metadata(KeyValue::new(BAD_KEY.to_owned(), named));
+        }
+        Ok(Bronze { bytes: Bytes::from(self.writer.into_inner()?), rows: self.rows, bad: self.bad })
     }
-    Ok(Bronze { bytes: write(&batch, properties.build())?, rows, bad })
 }
 
 /// The records that a bronze object leaves out.
@@ -83,29 +125,15 @@ pub fn bad(bronze: Bytes) -> anyhow::Result<Vec<Letter>> {
     serde_json::from_str(text).context("the footer's list of bad records is not one")
 }
 
-/// The decoded columns, then kafka_partition, kafka_offset and broker_time (micros UTC).
-fn with_coordinates(partition: i32, records: &Records, decoded: &Decoded) -> anyhow::Result<RecordBatch> {
-    let (offsets, times) = (records.offsets().values(), records.timestamps_ms().values());
-    let rows = || decoded.rows.iter().map(|row| *row as usize);
-    let offsets: Int64Array = rows().map(|row| offsets[row]).collect();
-    let times: TimestampMicrosecondArray =
-        rows().map(|row| times[row].saturating_mul(1000)).collect::<Vec<i64>>().into();
-    let partitions = Int32Array::from(vec![partition; decoded.rows.len()]);
-    let added: [(&str, ArrayRef); 3] = [
-        ("kafka_partition", Arc::new(partitions)),
-        ("kafka_offset", Arc::new(offsets)),
-        ("broker_time", Arc::new(times.with_timezone("+00:00"))),
-    ];
-    let schema = decoded.batch.schema();
+/// The decoder's columns, then kafka_partition, kafka_offset and broker_time (micros UTC).
+fn with_coordinates(columns: &Schema) -> Schema {
     // Without the Avro names and texts that the decoder leaves on its fields.
-    let plain = schema.fields().iter().map(|field| field.as_ref().clone().with_metadata(HashMap::new()));
+    let plain = columns.fields().iter().map(|field| field.as_ref().clone().with_metadata(HashMap::new()));
     let mut fields: Vec<Field> = plain.collect();
-    let mut columns = decoded.batch.columns().to_vec();
-    for (name, column) in added {
-        fields.push(Field::new(name, DataType::clone(column.data_type()), false));
-        columns.push(column);
-    }
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    fields.push(Field::new("kafka_partition", DataType::Int32, false));
+    fields.push(Field::new("kafka_offset", DataType::Int64, false));
+    fields.push(Field::new("broker_time", DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())), false));
+    Schema::new(fields)
 }
 
 fn shortened(reason: &str) -> String {
@@ -160,9 +188,14 @@ mod tests {
         let (one, two) = (encoder.tick(&tick("67187.3358936566")), encoder.tick(&tick("-0.000000000000000001")));
         let records = records(&[Some(&one), Some(b"garbage"), Some(&two), None]);
         let make = async || {
-            let decoded =
-                Decoder::new(RecordType::PriceTick, None).decode(records.values()).await.expect("no registry");
-            encode(7, &records, decoded).expect("encoded")
+            let mut decoder = Decoder::new(RecordType::PriceTick, None);
+            let mut writer = BronzeWriter::new(7, &decoder.schema()).expect("columns");
+            for from in [0, 2] {
+                let some = records.slice(from, 2);
+                let decoded = decoder.decode(some.values()).await.expect("no registry");
+                writer.push(&some, decoded).expect("written");
+            }
+            writer.finish().expect("an object")
         };
         let bronze = make().await;
         assert_eq!(bronze.bytes, make().await.bytes, "the same input gives the same object");
@@ -182,8 +215,11 @@ mod tests {
     #[tokio::test]
     async fn nothing_decodes_to_an_object_without_rows() {
         let records = records(&[Some(b"a"), Some(b"b")]);
-        let decoded = Decoder::new(RecordType::Gap, None).decode(records.values()).await.expect("no registry");
-        let bronze = encode(0, &records, decoded).expect("encoded");
+        let mut decoder = Decoder::new(RecordType::Gap, None);
+        let decoded = decoder.decode(records.values()).await.expect("no registry");
+        let mut writer = BronzeWriter::new(0, &decoder.schema()).expect("columns");
+        writer.push(&records, decoded).expect("written");
+        let bronze = writer.finish().expect("an object");
         assert_eq!((bronze.rows, bronze.bad.len()), (0, 2));
         assert_eq!(bad(bronze.bytes).expect("a footer").len(), 2);
     }

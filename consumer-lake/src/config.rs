@@ -34,7 +34,7 @@ pub struct Config {
     #[arg(long, env = "LAKE_MAX_ROWS", default_value = "100000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_rows: u32,
     /// … so many bytes of records, before compression (memory grows with it, a few times over), …
-    #[arg(long, env = "LAKE_MAX_BYTES", default_value = "8388608", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "LAKE_MAX_BYTES", default_value = "4194304", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_bytes: u32,
     /// … or when its first record has waited so many milliseconds. Ten seconds show a demo's ticks while one watches; where
     /// nobody waits for the lake, minutes make fewer and larger objects.

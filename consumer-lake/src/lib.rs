@@ -45,7 +45,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         max_age: config.max_age(),
         together: false,
         max_span: Some(SPAN),
-        buffer_bytes: (config.max_bytes as usize).saturating_mul(3),
+        buffer_bytes: (config.max_bytes as usize).saturating_mul(2),
         idle_every: Duration::from_secs(10),
         drain: Duration::from_secs(20),
     };

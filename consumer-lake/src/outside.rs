@@ -9,7 +9,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use pipeline::codec::RecordType;
 use pipeline::dead_letter::{DeadLetter, DeadLetters};
-use pipeline::decode::{Decoded, Decoder};
+use pipeline::decode::Decoder;
 use pipeline::lake::{self, Link, LinkRows};
 use pipeline::records::Records;
 use pipeline::registry::Registry;
@@ -19,6 +19,7 @@ use pipeline::topics;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use crate::bronze::{BronzeWriter, ROWS_AT_A_TIME};
 use crate::world::{Bronze, Letter, Place, World};
 use crate::{bronze, raw};
 
@@ -51,18 +52,11 @@ impl Outside {
         tokio::task::spawn_blocking(work).await?
     }
 
-    async fn decode(&self, record: RecordType, records: &Records) -> anyhow::Result<Decoded> {
-        let idle = {
-            let mut decoders = self.decoders.lock().unwrap_or_else(PoisonError::into_inner);
-            decoders.iter().position(|(of, _)| *of == record).map(|index| decoders.swap_remove(index).1)
-        };
-        let mut decoder = idle.unwrap_or_else(|| Decoder::new(record, self.registry.clone()));
-        let (values, runtime) = (records.values().clone(), tokio::runtime::Handle::current());
-        // It waits only for a schema registry, and only for an id that is new.
-        let work = move || Ok((runtime.block_on(decoder.decode(&values)), decoder));
-        let (decoded, decoder) = self.busy(work).await?;
-        self.decoders.lock().unwrap_or_else(PoisonError::into_inner).push((record, decoder));
-        Ok(decoded?)
+    /// A decoder for `record`, to be given back.
+    fn decoder(&self, record: RecordType) -> Decoder {
+        let mut idle = self.decoders.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = idle.iter().position(|(of, _)| *of == record);
+        found.map_or_else(|| Decoder::new(record, self.registry.clone()), |index| idle.swap_remove(index).1)
     }
 }
 
@@ -160,9 +154,21 @@ impl World for Outside {
 
     async fn bronze(&self, place: &Place, _link: &Link, records: &Records) -> anyhow::Result<Bronze> {
         let record = topics::record_type(&place.topic).with_context(|| format!("{} has no table", place.topic))?;
-        let decoded = self.decode(record, records).await?;
-        let (partition, records) = (place.partition, records.clone());
-        self.busy(move || bronze::encode(partition, &records, decoded)).await
+        let mut decoder = self.decoder(record);
+        let (partition, records, runtime) = (place.partition, records.clone(), tokio::runtime::Handle::current());
+        let work = move || {
+            let mut writer = BronzeWriter::new(partition, &decoder.schema())?;
+            for from in (0..records.len()).step_by(ROWS_AT_A_TIME) {
+                let some = records.slice(from, ROWS_AT_A_TIME.min(records.len() - from));
+                // It waits only for a schema registry, and only for an id that is new.
+                let decoded = runtime.block_on(decoder.decode(some.values()))?;
+                writer.push(&some, decoded)?;
+            }
+            Ok((writer.finish()?, decoder))
+        };
+        let (bronze, decoder) = self.busy(work).await?;
+        self.decoders.lock().unwrap_or_else(PoisonError::into_inner).push((record, decoder));
+        Ok(bronze)
     }
 
     fn bad(&self, bronze: Bytes) -> anyhow::Result<Vec<Letter>> {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use anyhow::Context;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -38,7 +39,9 @@ pub fn encode(link: &Link, records: &Records) -> anyhow::Result<Bytes> {
         // Every value is another one: a dictionary would only be built and thrown away, and a minimum says nothing.
         .set_column_dictionary_enabled(value.clone(), false)
         .set_column_statistics_enabled(value, EnabledStatistics::None);
-    write(records.batch(), ascending(properties, &["offset", "timestamp"]).build())
+    let mut writer = writer(Records::schema(), ascending(properties, &["offset", "timestamp"]).build())?;
+    writer.write(records.batch())?;
+    Ok(Bytes::from(writer.into_inner()?))
 }
 
 /// The records of a raw object, and what its footer says.
@@ -76,12 +79,10 @@ pub(crate) fn ascending(mut properties: WriterPropertiesBuilder, columns: &[&str
     properties
 }
 
-pub(crate) fn write(batch: &RecordBatch, properties: WriterProperties) -> anyhow::Result<Bytes> {
+pub(crate) fn writer(schema: SchemaRef, properties: WriterProperties) -> anyhow::Result<ArrowWriter<Vec<u8>>> {
     // Arrow's own copy of the schema holds maps whose order changes from one process to the next.
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options)?;
-    writer.write(batch)?;
-    Ok(Bytes::from(writer.into_inner()?))
+    Ok(ArrowWriter::try_new_with_options(Vec::new(), schema, options)?)
 }
 
 /// Footer and rows of a Parquet object.

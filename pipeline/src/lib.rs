@@ -13,6 +13,7 @@ pub mod decode;
 pub mod events;
 pub mod kafka;
 pub mod lake;
+mod memory;
 pub mod records;
 pub mod registry;
 pub mod store;

@@ -122,6 +122,12 @@ impl Records {
             .collect()
     }
 
+    /// `length` records from the one at `from` on, without copying.
+    #[must_use]
+    pub fn slice(&self, from: usize, length: usize) -> Self {
+        Self(self.0.slice(from, length))
+    }
+
     #[must_use]
     pub fn first_offset(&self) -> Option<i64> {
         (!self.is_empty()).then(|| self.offsets().value(0))

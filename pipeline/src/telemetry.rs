@@ -46,6 +46,7 @@ pub fn main<F>(service: &'static str, log: &LogArgs, run: impl FnOnce(Cancellati
 where
     F: Future<Output = anyhow::Result<()>>,
 {
+    crate::memory::keep_small();
     let result = start_logging(log).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let result = runtime.block_on(async {

@@ -23,7 +23,7 @@ use crate::world::World;
 use invariants::{TABLE, TOPIC, check, complete};
 use sim::{Fate, Log, Row, SPAN, Sim, State};
 
-const HISTORIES: u64 = 4000;
+const HISTORIES: u64 = 8000;
 /// Steps without faults in which the work must be done.
 const PATIENCE: usize = 20_000;
 

@@ -55,7 +55,10 @@ impl Broker {
         for (index, value) in values.iter().enumerate() {
             let partition = i32::try_from(index % partitions).expect("few");
             producer.send(BaseRecord::<(), _>::to(topic).partition(partition).payload(value)).expect("queued");
-            producer.poll(Duration::ZERO);
+            // The client's queue holds 100,000.
+            if index % 50_000 == 49_999 {
+                producer.flush(TIMEOUT).expect("flushed");
+            }
         }
         producer.flush(TIMEOUT).expect("flushed");
     }

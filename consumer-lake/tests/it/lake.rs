@@ -56,6 +56,17 @@ impl Lake {
         self.chain(topic, partition).last().map_or(0, |(link, _)| link.next_offset)
     }
 
+    /// The start of the last object, from its name alone.
+    pub fn last_start(&self, topic: &str, partition: i32) -> i64 {
+        let files = self.files_named(&partition_prefix(topic, 0, partition));
+        files.iter().filter_map(|name| name.strip_suffix(".parquet")?.parse().ok()).max().unwrap_or(0)
+    }
+
+    fn files_named(&self, prefix: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.root.join(prefix)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
     /// All values of a chain, in order.
     pub fn values(&self, topic: &str, partition: i32) -> Vec<Option<Vec<u8>>> {
         let chain = self.whole_chain(topic, partition);

@@ -4,6 +4,7 @@
 mod broker;
 mod faults;
 mod lake;
+mod rate;
 mod refusals;
 mod service;
 mod verbatim;

@@ -50,6 +50,12 @@ impl Service {
         wait_for("readiness", || self.readiness().contains("200 OK"));
     }
 
+    pub fn peak_megabytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running process");
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("a peak");
+        line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") / 1024
+    }
+
     pub fn kill(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("ended");
