@@ -12,20 +12,20 @@ use pipeline::dead_letter::DeadLetter;
 use pipeline::lake::table;
 use pipeline::topics;
 
+use crate::Outside;
 use crate::chain::{Batch, Chain, Given};
 use crate::outside::dead_letter;
-use crate::{Outside, world::World};
 
 /// Partitions whose tail is looked for at once.
 const STARTS: usize = 4;
 
-pub struct LakeSink<W = Outside> {
-    world: Arc<W>,
-    chains: Vec<Chain<W>>,
+pub struct LakeSink {
+    world: Arc<Outside>,
+    chains: Vec<Chain<Outside>>,
 }
 
-impl<W: World> LakeSink<W> {
-    pub fn new(world: W) -> Self {
+impl LakeSink {
+    pub fn new(world: Outside) -> Self {
         Self { world: Arc::new(world), chains: Vec::new() }
     }
 }
@@ -42,6 +42,15 @@ impl Sink for LakeSink {
             .await;
         self.chains = worst_first(opened)?;
         Ok(self.chains.iter().map(Chain::tail).collect())
+    }
+
+    fn commit_start(&self, assigned: &Assigned) -> Option<String> {
+        // The tail: each bronze below it has just been confirmed.
+        let chain = self.chains.iter().find(|chain| {
+            let place = chain.place();
+            place.partition == assigned.partition && place.topic == assigned.topic
+        });
+        chain.map(Chain::commit_metadata)
     }
 
     async fn write(&mut self, batches: &[PartitionBatch]) -> Result<(Vec<Written>, Vec<DeadLetter>), Fault> {

@@ -91,6 +91,12 @@ pub trait Sink: Send + 'static {
     /// the broker says that an offset is out of range.
     async fn start(&mut self, assigned: &[Assigned]) -> Result<Vec<i64>, Fault>;
 
+    /// The metadata to commit a start with, asked after each [`Sink::start`]: a sink that finds everything below the start
+    /// durable brings a commit that lags behind up to it, though no new record may come. `None`: the commit stays.
+    fn commit_start(&self, _assigned: &Assigned) -> Option<String> {
+        None
+    }
+
     /// Makes the batches durable: at most one a partition, in order. After an outage it is called with the same batches.
     async fn write(&mut self, batches: &[PartitionBatch]) -> Result<(Vec<Written>, Vec<DeadLetter>), Fault>;
 
@@ -118,9 +124,14 @@ pub struct ConsumeConfig {
     pub buffer_bytes: usize,
     /// How often [`Sink::idle`] is called.
     pub idle_every: Duration,
+    /// Whether nearly everything being bad stops the consumer. Not for a sink that keeps the bytes all the same.
+    pub stop_when_bad: bool,
     /// How long a shutdown may take to write and commit what was gathered.
     pub drain: Duration,
 }
+
+/// How long the last commit may take.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Consumes until `shutdown`, then writes and commits what was gathered, within [`ConsumeConfig::drain`].
 ///
@@ -137,7 +148,7 @@ pub async fn consume(
     let context = LoopContext::default();
     let shared = context.shared.clone();
     let consumer: BaseConsumer<LoopContext> =
-        kafka.consumer(Some(&config.group)).create_with_context(context).context("Kafka consumer settings")?;
+        kafka.create(&kafka.consumer(Some(&config.group)), context)?;
     let letters = DeadLetters::new(kafka, &config.group)?;
     let topic_ids = TopicIds::new(kafka)?;
 
@@ -158,10 +169,11 @@ pub async fn consume(
         topic_ids,
         health: health.clone(),
         generation: shared.clone(),
-        bad_share: sink_task::BadShare::default(),
+        bad_share: config.stop_when_bad.then(sink_task::BadShare::default),
     };
     let sink_task = tokio::spawn(task.run(commands, answer));
-    let (done, finished) = tokio::sync::oneshot::channel();
+    let (done, mut finished) = tokio::sync::oneshot::channel();
+    let (drain, ended) = (config.drain, shutdown.clone());
     let (close, closed) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("poll".to_owned()).spawn(move || {
         let result = poll_loop::PollLoop::new(config, &consumer, shared, health, to_sink, answers, shutdown).run();
@@ -169,7 +181,14 @@ pub async fn consume(
         drop(consumer);
         let _ = close.send(());
     })?;
-    let result = finished.await.context("the poll thread ended")?;
+    let result = tokio::select! {
+        finished = &mut finished => finished.context("the poll thread ended")?,
+        // The last commit can wait long for a broker that does not answer; everything that it would commit is durable.
+        () = async { ended.cancelled().await; tokio::time::sleep(drain + COMMIT_PATIENCE).await } => {
+            tracing::warn!("the broker did not take the last commit in time; what is durable will be skipped when read again");
+            Ok(())
+        }
+    };
     sink_task.abort();
     // Closing leaves the group, so that the others need not wait for a time-out; but it can wait without end for a broker
     // that is gone, and the process does not wait with it.

@@ -154,7 +154,13 @@ impl Partition {
         expected != Some(resume_at)
     }
 
-    /// What to commit: offset and metadata, once something was written.
+    /// Everything below the start is durable and may be committed. Gives the start.
+    pub fn started_durable(&mut self, metadata: &str) -> i64 {
+        self.commit = Some((self.start, metadata.to_owned()));
+        self.start
+    }
+
+    /// What to commit: offset and metadata, once something is known to be durable.
     pub fn commit(&self) -> Option<(i64, &str)> {
         self.commit.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str()))
     }

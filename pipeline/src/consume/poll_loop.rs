@@ -183,14 +183,31 @@ impl<'c> PollLoop<'c> {
         self.busy = false;
         let current = self.shared.generation();
         match answer {
-            Answer::Started { generation, assigned, starts } if generation == current => {
-                self.assign(&assigned, &starts)?
+            Answer::Started { generation, assigned, starts, commits } if generation == current => {
+                self.assign(&assigned, &starts)?;
+                self.commit_starts(&assigned, &commits)?;
             }
             Answer::Written { generation, written } if generation == current => self.take_written(&written)?,
             Answer::Started { .. } | Answer::Written { .. } | Answer::Outdated => {}
             Answer::IdleDone => {}
             Answer::Stopped(error) => return Err(error),
         }
+        Ok(())
+    }
+
+    /// Brings commits that lag behind what the sink found durable up to it.
+    fn commit_starts(&mut self, assigned: &[Assigned], commits: &[Option<String>]) -> anyhow::Result<()> {
+        let mut list = TopicPartitionList::new();
+        for ((held, given), metadata) in self.partitions.iter_mut().zip(assigned).zip(commits) {
+            let Some(metadata) = metadata else { continue };
+            let start = held.started_durable(metadata);
+            if given.committed != Some(start) {
+                let mut element = list.add_partition(&given.topic, given.partition);
+                element.set_offset(Offset::Offset(start))?;
+                element.set_metadata(metadata.as_str());
+            }
+        }
+        self.commit(&list, CommitMode::Async);
         Ok(())
     }
 
@@ -212,6 +229,8 @@ impl<'c> PollLoop<'c> {
             );
         }
         self.consumer.assign(&list).context("assign")?;
+        // A partition that was paused when it was taken away is paused still: the client forgets that only when told.
+        self.consumer.resume(&list).context("resume")?;
         self.paused = false;
         self.last_record = Instant::now();
         self.tell_lag();

@@ -28,6 +28,8 @@ pub(super) enum Answer {
         generation: u64,
         assigned: Vec<Assigned>,
         starts: Vec<i64>,
+        /// The metadata to commit each start with, if it is to be committed.
+        commits: Vec<Option<String>>,
     },
     Written {
         generation: u64,
@@ -45,7 +47,7 @@ pub(super) struct SinkTask<S> {
     pub topic_ids: TopicIds,
     pub health: Health,
     pub generation: Arc<Shared>,
-    pub bad_share: BadShare,
+    pub bad_share: Option<BadShare>,
 }
 
 impl<S: Sink> SinkTask<S> {
@@ -71,6 +73,7 @@ impl<S: Sink> SinkTask<S> {
                         generation: *generation,
                         assigned: assigned.clone(),
                         starts,
+                        commits: assigned.iter().map(|partition| self.sink.commit_start(partition)).collect(),
                     });
                     (*generation, answer)
                 }
@@ -105,7 +108,9 @@ impl<S: Sink> SinkTask<S> {
         metrics::counter!("tickstream_consumer_records_total").increment(records as u64);
         metrics::counter!("tickstream_consumer_dead_letters_total").increment(letters.len() as u64);
         metrics::histogram!("tickstream_consumer_write_seconds").record(begun.elapsed());
-        self.bad_share.add(records, letters.len()).map_err(Fault::Stop)?;
+        if let Some(bad_share) = &mut self.bad_share {
+            bad_share.add(records, letters.len()).map_err(Fault::Stop)?;
+        }
         Ok(Answer::Written { generation, written })
     }
 
