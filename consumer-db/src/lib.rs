@@ -55,6 +55,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         max_span: None,
         buffer_bytes: 16 << 20,
         idle_every: Duration::from_secs(5),
+        stop_when_bad: true,
         drain: Duration::from_secs(10),
     };
     consume(consuming, &config.kafka, sink, health, shutdown).await

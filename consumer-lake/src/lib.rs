@@ -47,6 +47,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         max_span: Some(SPAN),
         buffer_bytes: (config.max_bytes as usize).saturating_mul(2),
         idle_every: Duration::from_secs(10),
+        // Raw keeps the bytes whatever they are.
+        stop_when_bad: false,
         drain: Duration::from_secs(20),
     };
     consume(consuming, &config.kafka, LakeSink::new(outside), health, shutdown).await

@@ -105,6 +105,7 @@ impl Running {
             max_span: Some(1 << 20),
             buffer_bytes: 1 << 20,
             idle_every: Duration::from_secs(1),
+            stop_when_bad: true,
             drain: Duration::from_secs(10),
         };
         let (health, shutdown, kafka) = (Health::new(), CancellationToken::new(), kafka.clone());
