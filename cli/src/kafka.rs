@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use pipeline::kafka::KafkaArgs;
+use pipeline::kafka::{KafkaArgs, create};
 use pipeline::misconfigured;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -43,10 +43,7 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(args: &KafkaArgs) -> anyhow::Result<Self> {
-        let consumer = args
-            .consumer(None)
-            .create()
-            .map_err(|error| misconfigured(format!("--kafka-property (KAFKA_PROPERTIES) is refused: {error}")))?;
+        let consumer: BaseConsumer = create(&args.consumer(None), DefaultConsumerContext)?;
         Ok(Self { consumer: Arc::new(consumer), servers: args.kafka_bootstrap_servers.clone() })
     }
 

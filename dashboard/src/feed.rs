@@ -58,6 +58,8 @@ impl Feed {
         let mut buffers: Vec<RecordBuffer> = self.positions.topics().iter().map(|_| RecordBuffer::new()).collect();
         let mut outage: Option<String> = None;
         let mut refresh_at = Instant::now() + REFRESH_EVERY;
+        // The client tells once of a position that is not in the log: it is tried until the reset has worked.
+        let mut reset_due = false;
         let mut last_record = Instant::now();
         while !self.shutdown.is_cancelled() {
             self.health.beat();
@@ -74,9 +76,8 @@ impl Feed {
                     }
                     Polled::Nothing => break,
                     Polled::OutOfRange => {
-                        if let Err(error) = self.positions.reset_out_of_range() {
-                            outage = Some(format!("{error:#}"));
-                            refresh_at = Instant::now() + RETRY_EVERY;
+                        if !std::mem::replace(&mut reset_due, true) {
+                            refresh_at = Instant::now();
                         }
                     }
                     Polled::Outage(reason) => {
@@ -93,7 +94,11 @@ impl Feed {
                 self.positions.set_caught_up();
             }
             if Instant::now() >= refresh_at {
-                outage = self.positions.refresh(&self.runtime).err().map(|error| format!("{error:#}"));
+                let refreshed = self.positions.refresh(&self.runtime);
+                let refreshed =
+                    if reset_due { refreshed.and_then(|()| self.positions.reset_out_of_range()) } else { refreshed };
+                reset_due &= refreshed.is_err();
+                outage = refreshed.err().map(|error| format!("{error:#}"));
                 refresh_at = Instant::now() + if outage.is_some() { RETRY_EVERY } else { REFRESH_EVERY };
             }
             self.tell(outage.as_deref());

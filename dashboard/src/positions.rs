@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use pipeline::codec::RecordType;
-use pipeline::kafka::KafkaArgs;
+use pipeline::kafka::{KafkaArgs, create};
 use pipeline::topic_id::{TopicIdError, TopicIds};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -69,7 +69,7 @@ impl Positions {
         // How far reading has come is known from the log's end; an event for each end reached would be noise.
         let mut settings = kafka.consumer(None);
         settings.set("enable.partition.eof", "false");
-        let consumer: Consumer = settings.create_with_context(Quiet).context("Kafka client settings")?;
+        let consumer: Consumer = create(&settings, Quiet)?;
         let known_ids = vec![None; topics.len()];
         Ok(Self {
             consumer: consumer.into(),

@@ -30,7 +30,7 @@ pub use crate::dead_letter::DeadLetter;
 
 use crate::admin::Health;
 use crate::dead_letter::DeadLetters;
-use crate::kafka::KafkaArgs;
+use crate::kafka::{KafkaArgs, create};
 use crate::records::Records;
 use crate::telemetry::misconfigured;
 use crate::topic_id::TopicIds;
@@ -147,8 +147,7 @@ pub async fn consume(
 ) -> anyhow::Result<()> {
     let context = LoopContext::default();
     let shared = context.shared.clone();
-    let consumer: BaseConsumer<LoopContext> =
-        kafka.create(&kafka.consumer(Some(&config.group)), context)?;
+    let consumer: BaseConsumer<LoopContext> = create(&kafka.consumer(Some(&config.group)), context)?;
     let letters = DeadLetters::new(kafka, &config.group)?;
     let topic_ids = TopicIds::new(kafka)?;
 

@@ -181,7 +181,13 @@ fn header(value: &[u8]) -> Result<Header, String> {
     }
     if let Some(rest) = value.strip_prefix(&CONFLUENT) {
         let id = rest.first_chunk().ok_or("truncated in the schema id")?;
-        return Ok(Header::Id(u32::from_be_bytes(*id)));
+        let id = u32::from_be_bytes(*id);
+        // Registries count in Java's int: none ever gave this id, and asked for it they answer as if they were broken.
+        return if i32::try_from(id).is_ok() {
+            Ok(Header::Id(id))
+        } else {
+            Err(format!("no registry gives schema id {id}"))
+        };
     }
     let start: String = value.iter().take(4).map(|byte| format!(" {byte:02x}")).collect();
     Err(format!("no Avro framing: starts with{start}"))

@@ -5,6 +5,11 @@ use std::str::FromStr;
 
 use clap::Args;
 use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::KafkaError;
+
+use crate::telemetry::misconfigured;
 
 #[derive(Args, Clone, Debug)]
 pub struct KafkaArgs {
@@ -44,7 +49,10 @@ const FIXED: &[&str] = &[
     "enable.idempotence",
     "enable.partition.eof",
     "group.id",
+    "group.protocol",
+    "group.remote.assignor",
     "isolation.level",
+    "partition.assignment.strategy",
 ];
 
 impl FromStr for KafkaProperty {
@@ -117,8 +125,27 @@ impl KafkaArgs {
     }
 }
 
+/// A client of these settings.
+///
+/// # Errors
+/// [`crate::Misconfigured`] for a property that librdkafka refuses; its value, perhaps a password, is not told.
+pub fn create<C, T>(settings: &ClientConfig, context: C) -> anyhow::Result<T>
+where
+    C: ClientContext,
+    T: FromClientConfigAndContext<C>,
+{
+    T::from_config_and_context(settings, context).map_err(|error| match error {
+        KafkaError::ClientConfig(_, reason, name, _) => {
+            misconfigured(format!("--kafka-property (KAFKA_PROPERTIES): {name}: {reason}"))
+        }
+        other => misconfigured(format!("--kafka-property (KAFKA_PROPERTIES): {other}")),
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use rdkafka::consumer::{BaseConsumer, DefaultConsumerContext};
+
     use super::*;
 
     fn args(properties: &[&str]) -> KafkaArgs {
@@ -136,6 +163,19 @@ mod tests {
         assert_eq!(config.get("enable.idempotence"), Some("true"));
         let consumer = args(&["session.timeout.ms=6000"]).consumer(Some("group"));
         assert_eq!(consumer.get("session.timeout.ms"), Some("6000"));
+    }
+
+    #[test]
+    fn a_refused_property_is_named_without_its_value() {
+        let kafka = args(&["sasl.pasword=hunter2"]);
+        let refused: anyhow::Result<BaseConsumer> = create(&kafka.consumer(None), DefaultConsumerContext);
+        let error = refused.map(|_| ()).expect_err("there is no such property");
+        assert_eq!(crate::exit_code(&error), 2);
+        let said = error.to_string();
+        assert!(
+            said.contains("sasl.pasword") && said.contains("KAFKA_PROPERTIES") && !said.contains("hunter2"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use rdkafka::bindings as c;
 use rdkafka::client::DefaultClientContext;
 use uuid::Uuid;
 
-use crate::kafka::KafkaArgs;
+use crate::kafka::{KafkaArgs, create};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A leader that moves while it is asked is asked for again this often.
@@ -50,7 +50,7 @@ impl TopicIds {
     /// # Errors
     /// When the client's settings are refused.
     pub fn new(kafka: &KafkaArgs) -> anyhow::Result<Self> {
-        let client = kafka.admin().create().context("Kafka client settings")?;
+        let client = create(&kafka.admin(), DefaultClientContext)?;
         Ok(Self(Arc::new(Inner { client, leaders: Mutex::default() })))
     }
 

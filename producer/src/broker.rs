@@ -5,7 +5,6 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use pipeline::kafka::KafkaArgs;
 use pipeline::misconfigured;
 use rdkafka::ClientConfig;
@@ -188,7 +187,7 @@ impl Broker {
 }
 
 fn create(config: &ClientConfig) -> anyhow::Result<BaseProducer<Reports>> {
-    config.create_with_context(Reports::default()).context("cannot make a Kafka client")
+    pipeline::kafka::create(config, Reports::default())
 }
 
 /// Collects delivery reports. Only the publisher's thread polls, so the lock is never waited for.

@@ -5,9 +5,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use pipeline::kafka::KafkaArgs;
+use pipeline::kafka::{KafkaArgs, create};
 use pipeline::records::{Record, RecordBuffer, Records};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
@@ -36,7 +36,7 @@ pub async fn read(
     if open.is_empty() {
         return Ok(());
     }
-    let consumer: BaseConsumer = kafka.consumer(None).create().context("Kafka consumer settings")?;
+    let consumer: BaseConsumer = create(&kafka.consumer(None), DefaultConsumerContext)?;
     let (sender, mut batches) = channel(2);
     let name = topic.to_owned();
     let reading = tokio::task::spawn_blocking(move || read_blocking(&consumer, &name, open, &sender));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use pipeline::kafka::create;
 use pipeline::misconfigured;
 use pipeline::topics::{Topic, declared};
 use rdkafka::admin::{
@@ -25,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub async fn run(args: ApplyArgs) -> anyhow::Result<()> {
     let cluster = Cluster::new(&args.kafka)?;
     let metadata = cluster.metadata().await?;
-    let admin = Admin(args.kafka.admin().create().context("Kafka client settings")?);
+    let admin = Admin(create(&args.kafka.admin(), DefaultClientContext)?);
     let existing = admin.describe(&metadata).await?;
     let default = i32::try_from(metadata.brokers.min(MOST_REPLICAS)).unwrap_or(1);
     let replication = args.replication.unwrap_or(default);

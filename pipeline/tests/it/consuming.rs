@@ -285,6 +285,37 @@ async fn two_members_share_and_nothing_is_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partition_paused_in_an_outage_is_read_again_after_a_rebalance() {
+    let (kafka, topic, group) = (broker::kafka().await, unique("paused"), unique("group"));
+    broker::create(&kafka, &topic, 2).await;
+    let large = |name: &str| -> Vec<String> { (0..30).map(|i| format!("{name}{i} {}", "x".repeat(100_000))).collect() };
+    for partition in 0..2 {
+        broker::send(&kafka, &topic, partition, &large("a"));
+    }
+    // The store is away and more is held than may be: the partitions are paused.
+    let sink = MemorySink::default();
+    sink.seen().outages_left = usize::MAX;
+    let first = Running::start(&kafka, &topic, &group, 5, sink.clone());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !first.health.ready().is_err_and(|reason| reason.contains("the store is away")) {
+        assert!(Instant::now() < deadline, "no outage");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Another member comes and goes; meanwhile the store comes back.
+    let second = Running::start(&kafka, &topic, &group, 5, MemorySink::default());
+    sink.wait_for("the first has one", |seen| seen.assigned.len() == 1).await;
+    sink.seen().outages_left = 0;
+    second.stop().await;
+    for partition in 0..2 {
+        broker::send(&kafka, &topic, partition, &large("b"));
+    }
+    let all = |seen: &Seen| seen.values.values().filter(|value| value.starts_with('b')).count() == 60;
+    sink.wait_for("both partitions are read to their end", all).await;
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_topic_and_an_unreachable_broker_are_said_in_one_line() {
     let kafka = broker::kafka().await;
     let running = Running::start(&kafka, "no-such-topic", &unique("group"), 1, MemorySink::default());
