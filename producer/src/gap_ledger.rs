@@ -1,15 +1,17 @@
 //! One source's open gaps. A failure is one gap from its first failed try to the first good answer: published at once when
 //! it opens, and with its end under the same id when it closes. Must never happen here: a gap that closes because time
 //! passed rather than because the source answered (or because this producer stopped, from when on it is itself missing).
+//! What a producer that was killed left open is taken over and closed here too.
 
 use std::collections::BTreeMap;
 
 use pipeline::events::{Gap, GapReason, event_id};
+use serde::{Deserialize, Serialize};
 
 use crate::outbox::Outbox;
 
 /// What a gap is about. One gap is open at most for each.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Scope {
     /// The source does not answer.
     Source,
@@ -32,9 +34,33 @@ struct Open {
 }
 
 impl GapLedger {
+    /// Begins with what an earlier run left open: the next good answer ends it.
     #[must_use]
     pub fn new(source: &'static str, outbox: Outbox) -> Self {
-        Self { source, outbox, open: BTreeMap::new() }
+        let adopted = |(scope, gap): (Scope, Gap)| {
+            tracing::info!(source, gap = %gap.id, "an earlier run left a gap open");
+            (scope, Open { tries: 1, latest: gap.detail.clone(), gap })
+        };
+        let open = outbox.open_gaps().of(source).into_iter().map(adopted).collect();
+        let ledger = Self { source, outbox, open };
+        ledger.show();
+        ledger
+    }
+
+    /// Closes what an earlier run left open about symbols that are no longer asked for: no answer will tell of them.
+    ///
+    /// # Errors
+    /// When the publisher has ended.
+    pub async fn keep_asked(&mut self, asked: &[String], at: i64) -> anyhow::Result<()> {
+        let is_asked = |scope: &Scope| match scope {
+            Scope::Source => true,
+            Scope::Symbol(symbol) | Scope::Stale(symbol) => asked.is_empty() || asked.contains(symbol),
+        };
+        let unasked: Vec<Open> = self.open.extract_if(.., |scope, _| !is_asked(scope)).map(|(_, open)| open).collect();
+        for open in unasked {
+            self.close(open, at, "; closed at restart").await?;
+        }
+        Ok(())
     }
 
     /// A try failed. The first one opens the gap; later ones are told at its end.
@@ -56,6 +82,7 @@ impl GapLedger {
         }
         let gap = self.gap(symbols, reason, started_at, None, detail.clone());
         tracing::warn!(source = self.source, gap = %gap.id, ?reason, symbols = gap.symbols.join(","), "gap opened: {detail}");
+        self.outbox.open_gaps().opened(&scope, &gap);
         self.outbox.gap(self.source, &gap).await?;
         self.open.insert(scope, Open { gap, tries: 1, latest: detail });
         self.show();
@@ -135,7 +162,9 @@ impl GapLedger {
         metrics::counter!("tickstream_producer_gaps_total", "source" => self.source, "reason" => format!("{:?}", gap.reason))
             .increment(1);
         self.show();
-        self.outbox.gap(self.source, &gap).await
+        self.outbox.gap(self.source, &gap).await?;
+        self.outbox.open_gaps().closed(gap.id);
+        Ok(())
     }
 
     fn show(&self) {

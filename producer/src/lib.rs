@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::config::{Config, SimulatedArgs, SourceName};
+use crate::open_gaps::OpenGaps;
 use crate::outbox::Outbox;
 use crate::poll::Polled;
 use crate::publish::Publisher;
 use crate::socket::Socketed;
 use crate::sources::simulated::{self, Market};
-use crate::spill::Spill;
+use crate::spill::{Recovered, Spill};
 use crate::status::{Status, now_micros};
 
 pub mod backoff;
@@ -28,6 +29,7 @@ pub mod gap_ledger;
 pub mod generate;
 pub mod json;
 pub mod normalize;
+pub mod open_gaps;
 pub mod outbox;
 pub mod overflow;
 pub mod poll;
@@ -50,15 +52,20 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let health = Health::new();
     admin::serve(config.admin.admin_addr, health.clone(), None, shutdown.clone()).await?;
     let encoder = Arc::new(Encoder::new(config.registry.framing()?).await?);
-    let spill = open_spill(&config)?;
+    let (spill, recovered) = open_spill(&config)?;
+    let open_gaps = OpenGaps::read(&config.spill_dir);
     let kafka = config.kafka.clone();
     let broker =
         tokio::task::spawn_blocking(move || Broker::connect(&kafka)).await.context("connecting panicked")??;
     let (outbox, batches) = Outbox::new(encoder.clone());
-    let publisher = Publisher::new(broker, spill, encoder, health.clone())
-        .start(batches, Handle::current())
-        .context("cannot start the publisher's thread")?;
+    let outbox = outbox.keeping(open_gaps);
+    let mut publisher = Publisher::new(broker, spill, encoder, health.clone());
+    if recovered.damaged > 0 {
+        publisher.lost_on_disk(recovered.damaged, "an earlier run's files were damaged");
+    }
+    let publisher = publisher.start(batches, Handle::current()).context("cannot start the publisher's thread")?;
 
+    outbox.close_left(&sources.with_gaps(), now_micros()).await?;
     let ending = shutdown.child_token();
     let mut drivers = sources.start(&outbox, &health, &ending);
     // The publisher ends when the last sender is gone.
@@ -69,7 +76,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     ended
 }
 
-fn open_spill(config: &Config) -> anyhow::Result<Spill> {
+fn open_spill(config: &Config) -> anyhow::Result<(Spill, Recovered)> {
     let dir = &config.spill_dir;
     let (spill, recovered) = Spill::open(dir, config.spill_bytes).map_err(|error| {
         misconfigured(format!(
@@ -85,7 +92,7 @@ fn open_spill(config: &Config) -> anyhow::Result<Spill> {
             "an earlier run left records on disk; they are published first"
         );
     }
-    Ok(spill)
+    Ok((spill, recovered))
 }
 
 /// What is to be read, with all of its configuration checked.
@@ -106,6 +113,12 @@ impl Sources {
             }
         }
         Ok(sources)
+    }
+
+    /// The names of those that keep a ledger of gaps.
+    fn with_gaps(&self) -> Vec<&'static str> {
+        let polled = self.polled.as_ref().map(|polled| polled.source);
+        polled.into_iter().chain(self.socketed.as_ref().map(|socketed| socketed.source)).collect()
     }
 
     /// Starts a task a source, and the one that tells of their health.

@@ -9,6 +9,8 @@ use pipeline::events::{Gap, PriceTick, SourceHealth};
 use pipeline::topics;
 use tokio::sync::mpsc;
 
+use crate::open_gaps::OpenGaps;
+
 /// Batches between the sources and the publisher. A source waits when it is full; the publisher never stops taking.
 const BATCHES: usize = 16;
 
@@ -53,13 +55,40 @@ pub struct Outgoing {
 pub struct Outbox {
     batches: mpsc::Sender<Vec<Outgoing>>,
     encoder: Arc<Encoder>,
+    open_gaps: Arc<OpenGaps>,
 }
 
 impl Outbox {
     #[must_use]
     pub fn new(encoder: Arc<Encoder>) -> (Self, mpsc::Receiver<Vec<Outgoing>>) {
         let (batches, receiver) = mpsc::channel(BATCHES);
-        (Self { batches, encoder }, receiver)
+        (Self { batches, encoder, open_gaps: Arc::default() }, receiver)
+    }
+
+    /// Keeps the open gaps there.
+    #[must_use]
+    pub fn keeping(self, open_gaps: OpenGaps) -> Self {
+        Self { open_gaps: Arc::new(open_gaps), ..self }
+    }
+
+    #[must_use]
+    pub fn open_gaps(&self) -> &OpenGaps {
+        &self.open_gaps
+    }
+
+    /// Closes what an earlier run left open of sources that are no longer read: nothing else will.
+    ///
+    /// # Errors
+    /// When the publisher has ended.
+    pub async fn close_left(&self, read: &[&str], at: i64) -> anyhow::Result<()> {
+        for mut gap in self.open_gaps.of_others(read) {
+            gap.ended_at = Some(at.max(gap.started_at));
+            gap.detail.push_str("; closed at restart");
+            tracing::info!(source = gap.source, gap = %gap.id, "gap of a source that is no longer read closed");
+            self.send(vec![encoded_gap(&self.encoder, None, &gap)]).await?;
+            self.open_gaps.closed(gap.id);
+        }
+        Ok(())
     }
 
     /// Publishes ticks in their order, keyed by symbol.
@@ -85,7 +114,7 @@ impl Outbox {
     /// # Errors
     /// When the publisher has ended.
     pub async fn gap(&self, source: &'static str, gap: &Gap) -> anyhow::Result<()> {
-        self.send(vec![encoded_gap(&self.encoder, source, gap)]).await
+        self.send(vec![encoded_gap(&self.encoder, Some(source), gap)]).await
     }
 
     /// Publishes the word on one source, keyed by source.
@@ -106,12 +135,12 @@ impl Outbox {
 
 /// A gap as a record, keyed by source.
 #[must_use]
-pub fn encoded_gap(encoder: &Encoder, source: &'static str, gap: &Gap) -> Outgoing {
+pub fn encoded_gap(encoder: &Encoder, source: Option<&'static str>, gap: &Gap) -> Outgoing {
     Outgoing {
         target: Target::Gaps,
-        key: source.as_bytes().to_vec(),
+        key: gap.source.clone().into_bytes(),
         payload: encoder.gap(gap),
-        source: Some(source),
+        source,
         received_at: gap.ended_at.unwrap_or(gap.started_at),
     }
 }

@@ -44,7 +44,7 @@ impl Overflows {
         }
         let gap = gap(source, Vec::new(), record.received_at, format!("records are dropped: {why}"));
         tracing::error!(source, gap = %gap.id, why, "records are dropped");
-        let opening = encoded_gap(&self.encoder, source, &gap);
+        let opening = encoded_gap(&self.encoder, Some(source), &gap);
         self.open.insert(source, Overflow { gap, dropped: 1 });
         Some(opening)
     }
@@ -56,7 +56,7 @@ impl Overflows {
             gap.ended_at = Some(now_micros().max(gap.started_at));
             gap.detail = format!("{}; {dropped} records", gap.detail);
             tracing::warn!(source, gap = %gap.id, dropped, "records are taken again");
-            closings.push(encoded_gap(&self.encoder, source, &gap));
+            closings.push(encoded_gap(&self.encoder, Some(source), &gap));
         }
         closings
     }
@@ -66,7 +66,7 @@ impl Overflows {
         let source = source.unwrap_or(UNKNOWN_SOURCE);
         let opening = gap(source, symbols, at, detail);
         let closing = Gap { ended_at: Some(at), ..opening.clone() };
-        [opening, closing].map(|gap| encoded_gap(&self.encoder, source, &gap))
+        [opening, closing].map(|gap| encoded_gap(&self.encoder, Some(source), &gap))
     }
 }
 

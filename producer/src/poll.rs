@@ -71,6 +71,7 @@ pub async fn poll(
         outbox,
         status,
     };
+    driver.ledger.keep_asked(&polled.asked, now_micros()).await?;
     loop {
         let began = tokio::time::Instant::now();
         let began_at = now_micros();

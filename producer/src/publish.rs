@@ -368,14 +368,19 @@ impl Publisher {
             Ok(record) => record,
             Err(error) => {
                 let lost = self.spill.abandon();
-                self.summary.dropped_ticks += lost;
-                self.meters.dropped.increment(lost);
-                tracing::error!(%error, lost, "records on disk cannot be read back; they are lost");
-                let detail = format!("{lost} records on disk could not be read back: {error}");
-                self.urgent.extend(self.overflows.lost(None, Vec::new(), now_micros(), detail));
+                self.lost_on_disk(lost, &error.to_string());
                 None
             }
         }
+    }
+
+    /// Spilled records that cannot be read back: counted and told of.
+    pub fn lost_on_disk(&mut self, lost: u64, why: &str) {
+        self.summary.dropped_ticks += lost;
+        self.meters.dropped.increment(lost);
+        tracing::error!(why, lost, "records on disk cannot be read back; they are lost");
+        let detail = format!("{lost} records on disk could not be read back: {why}");
+        self.urgent.extend(self.overflows.lost(None, Vec::new(), now_micros(), detail));
     }
 
     fn store(&mut self, record: Outgoing) {

@@ -4,13 +4,13 @@
 //!
 //! Durability: each batch is handed to the operating system before the next is taken, and forced to disk once a second, so a
 //! crash of the process loses no spilled record and a power cut at most a second of them. A torn tail is cut off at the next
-//! start. Must never happen here: a record that is read back changed, out of order, or twice within one process.
+//! start; records behind a damaged one are cut off with it, and counted. Must never happen here: a record that is read back changed, out of order, or twice within one process.
 //!
 //! Frame: length of the rest u32, CRC-32 of the rest u32, target u8, received_at i64, key length u16, key, payload; little endian.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::outbox::{Outgoing, Target};
@@ -40,6 +40,8 @@ pub struct Recovered {
     pub records: u64,
     /// Bytes at the ends of segments that are no whole record.
     pub torn_bytes: u64,
+    /// Records that were cut off because bytes before their segment's end have changed; at least so many.
+    pub damaged: u64,
 }
 
 #[derive(Debug)]
@@ -114,7 +116,14 @@ impl Spill {
             records += 1;
         }
         recovered.records += records;
-        recovered.torn_bytes += length - whole;
+        if whole < length {
+            recovered.torn_bytes += length - whole;
+            let damaged = records_cut(&fs::read(&path)?[whole as usize..]);
+            if damaged > 0 {
+                tracing::warn!(path = %path.display(), at = whole, damaged, "a spill segment has changed on disk: it is cut off there");
+                recovered.damaged += damaged;
+            }
+        }
         if records == 0 {
             return fs::remove_file(&path);
         }
@@ -229,25 +238,30 @@ impl Spill {
         Ok(())
     }
 
-    /// The oldest record that was not read yet. It stays on disk until it is acknowledged.
+    /// The oldest record that was not read yet and is on disk. It stays there until it is acknowledged.
     ///
     /// # Errors
     /// When the disk refuses, or gives back something else than was written.
     pub fn read_next(&mut self) -> io::Result<Option<(SegmentId, Outgoing)>> {
         let Some(at) = self.segments.iter().position(|segment| segment.read < segment.written) else { return Ok(None) };
         let id = self.segments[at].id;
-        if at + 1 == self.segments.len() {
-            self.flush()?;
-        }
+        // When the disk takes nothing more, what it has already can still be read; the rest waits in memory.
+        let unflushed = at + 1 == self.segments.len() && self.flush().is_err();
         let mut reader = match self.reader.take() {
             Some((open, reader)) if open == id => reader,
             _ => self.open_reader(at)?,
         };
+        let start = if unflushed { Some(reader.stream_position()?) } else { None };
         match read_frame(&mut reader)? {
             Some((record, _)) => {
                 self.segments[at].read += 1;
                 self.reader = Some((id, reader));
                 Ok(Some((id, record)))
+            }
+            None if let Some(start) = start => {
+                reader.seek(SeekFrom::Start(start))?;
+                self.reader = Some((id, reader));
+                Ok(None)
             }
             None => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -386,6 +400,30 @@ fn read_frame(reader: &mut impl Read) -> io::Result<Option<(Outgoing, u64)>> {
         return Ok(None);
     }
     Ok(record_of(&body).map(|record| (record, (HEADER + length) as u64)))
+}
+
+/// How many records were in bytes of which the first are no whole frame; none when that is the torn last one.
+fn records_cut(bytes: &[u8]) -> u64 {
+    let mut rest = bytes.get(1..).unwrap_or_default();
+    let mut behind = 0;
+    while !rest.is_empty() {
+        let size = frame_size(rest, true);
+        behind += u64::from(size.is_some());
+        rest = &rest[size.unwrap_or(1)..];
+    }
+    let more_follows = frame_size(bytes, false).is_some_and(|size| size < bytes.len());
+    if behind > 0 || more_follows { behind + 1 } else { 0 }
+}
+
+/// The size of the frame that `bytes` begin with, when all of it is there.
+fn frame_size(bytes: &[u8], unchanged: bool) -> Option<usize> {
+    let ([l0, l1, l2, l3, c0, c1, c2, c3], rest) = bytes.split_first_chunk::<HEADER>()?;
+    let length = u32::from_le_bytes([*l0, *l1, *l2, *l3]) as usize;
+    let body = rest.get(..length).filter(|_| (FIXED..=MAX_FRAME).contains(&length))?;
+    // The target first: it spares most of the checksums where no frame begins.
+    let whole =
+        || Target::from_number(body[0]).is_some() && crc32fast::hash(body) == u32::from_le_bytes([*c0, *c1, *c2, *c3]);
+    (!unchanged || whole()).then_some(HEADER + length)
 }
 
 fn record_of(body: &[u8]) -> Option<Outgoing> {

@@ -63,7 +63,7 @@ fn what_is_not_acknowledged_is_there_for_the_next_process_and_older_records_go_f
     assert!(Spill::open(dir.path(), 1024 * 1024).is_err_and(|error| error.to_string().contains("another producer")));
     drop(spill);
     let (mut spill, recovered) = open(dir.path());
-    assert_eq!(recovered, Recovered { records: 13, torn_bytes: 0 });
+    assert_eq!(recovered, Recovered { records: 13, torn_bytes: 0, damaged: 0 });
     assert_eq!(drain(&mut spill), (8..=20).collect::<Vec<u64>>());
 }
 
@@ -113,6 +113,51 @@ fn bytes_that_changed_on_disk_are_an_error_and_what_is_lost_is_counted() {
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     assert_eq!(read.len() as u64 + spill.abandon(), 10);
     assert!(spill.is_drained());
+}
+
+#[test]
+fn a_disk_that_takes_no_more_does_not_cost_what_it_has() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut spill, _) = open(dir.path());
+    for n in 0..3 {
+        spill.append(&record(n, 100)).expect("stored");
+    }
+    spill.flush().expect("written");
+    let good = spill.writer.replace(BufWriter::new(OpenOptions::new().write(true).open("/dev/full").expect("there")));
+    spill.append(&record(3, 100)).expect("in memory");
+    assert!(spill.flush().is_err());
+    assert_eq!(drain(&mut spill), [0, 1, 2]);
+    assert!(!spill.is_drained() && spill.read_next().expect("no read error").is_none());
+    // There is room again.
+    let full = std::mem::replace(&mut spill.writer, good).expect("it writes");
+    let waiting = full.into_parts().1.expect("no panic");
+    spill.writer.as_mut().expect("it writes").write_all(&waiting).expect("written");
+    assert_eq!(drain(&mut spill), [3]);
+}
+
+#[test]
+fn records_behind_a_damaged_one_are_counted_and_a_torn_last_one_is_not() {
+    for (field, damaged) in [("length", 7), ("payload", 7), ("none", 0)] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (mut spill, _) = open(dir.path());
+        for n in 0..10 {
+            spill.append(&record(n, 100)).expect("stored");
+        }
+        spill.sync().expect("on disk");
+        let path = spill.path(spill.segments[0].id);
+        drop(spill);
+        let mut bytes = fs::read(&path).expect("readable");
+        let size = bytes.len() / 10;
+        match field {
+            "length" => bytes[3 * size + 2] ^= 0x10,
+            "payload" => bytes[3 * size + 60] ^= 1,
+            _ => bytes.truncate(3 * size + 60),
+        }
+        fs::write(&path, bytes).expect("writable");
+        let (mut spill, recovered) = open(dir.path());
+        assert_eq!((recovered.records, recovered.damaged), (3, damaged), "{field}");
+        assert_eq!(drain(&mut spill), [0, 1, 2], "{field}");
+    }
 }
 
 proptest! {

@@ -89,7 +89,7 @@ async fn take(heard: &mut Heard, batch: Vec<Outgoing>) {
     match target {
         Target::Ticks => heard.ticks.extend(ticks(&payloads).await),
         Target::Gaps => {
-            assert!(batch.iter().all(|record| Some(record.key.as_slice()) == record.source.map(str::as_bytes)));
+            assert!(batch.iter().all(|record| record.source.is_none_or(|source| record.key == source.as_bytes())));
             heard.gaps.extend(gaps(&payloads).await);
         }
         Target::Health => {}

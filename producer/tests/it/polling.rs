@@ -1,9 +1,14 @@
 //! The polling driver against an exchange with faults.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use pipeline::codec::{Encoder, Framing};
 use pipeline::events::GapReason;
 use producer::backoff::Backoff;
+use producer::gap_ledger::{GapLedger, Scope};
+use producer::open_gaps::OpenGaps;
+use producer::outbox::Outbox;
 use producer::poll::{Polled, poll};
 use producer::sources::coingecko::{self, Asked, Coin};
 
@@ -143,4 +148,56 @@ async fn a_gap_that_is_open_at_the_end_is_closed_and_says_why() {
     let [gap] = closed[..] else { panic!("{closed:?}") };
     assert!(gap.detail.contains("the producer stopped"), "{}", gap.detail);
     assert!(heard.ready.iter().any(|ready| ready.as_ref().is_err_and(|why| why.contains("HTTP 500"))));
+}
+
+#[tokio::test]
+async fn gaps_that_a_killed_producer_left_open_are_closed_by_the_next_one_under_their_own_ids() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let encoder = Arc::new(Encoder::new(Framing::SingleObject).await.expect("an encoder"));
+    let (outbox, _batches) = Outbox::new(encoder);
+    let outbox = outbox.keeping(OpenGaps::read(dir.path()));
+    let symbol = |symbol: &str| Scope::Symbol(symbol.to_owned());
+    let left = [
+        ("coingecko", Scope::Source),
+        ("coingecko", symbol("BTC-USD")),
+        ("coingecko", symbol("ETH-USD")),
+        ("coinbase", Scope::Source),
+    ];
+    for (at, (source, scope)) in left.into_iter().enumerate() {
+        let mut ledger = GapLedger::new(source, outbox.clone());
+        let detail = format!("{scope:?}");
+        ledger.failed(scope, vec![], GapReason::PollFailed, at as i64, detail).await.expect("handed on");
+    }
+    let mut opened: Vec<_> =
+        ["coingecko", "coinbase"].iter().flat_map(|source| outbox.open_gaps().of(source)).collect();
+    opened.sort_by_key(|(_, gap)| gap.started_at);
+    // Killed: no ledger was stopped.
+    drop(outbox);
+
+    let fake = FakeHttp::start(vec![bitcoin("1")]).await;
+    let polled = polled(&fake.url, &["usd"]);
+    let open_gaps = OpenGaps::read(dir.path());
+    let next = |outbox: Outbox, status, shutdown| async move {
+        let outbox = outbox.keeping(open_gaps);
+        outbox.close_left(&["coingecko"], 7).await?;
+        poll(polled, outbox, status, shutdown).await
+    };
+    let mut heard = hear("coingecko", next, |heard| !heard.ticks.is_empty()).await;
+    heard.gaps.sort_by_key(|gap| gap.started_at);
+    let ids = |gaps: Vec<&pipeline::events::Gap>| gaps.iter().map(|gap| gap.id).collect::<Vec<_>>();
+    assert_eq!(ids(heard.gaps.iter().collect()), ids(opened.iter().map(|(_, gap)| gap).collect()));
+    let answered_at = Some(heard.ticks[0].received_at);
+    let [source, asked, unasked, unread] = &heard.gaps[..] else { panic!("{:?}", heard.gaps) };
+    assert_eq!((source.ended_at, asked.ended_at, unread.ended_at), (answered_at, answered_at, Some(7)));
+    assert!(unasked.ended_at < answered_at && unasked.detail.ends_with("closed at restart"), "{unasked:?}");
+    assert!(unread.source == "coinbase" && unread.detail.ends_with("closed at restart"), "{unread:?}");
+    assert!(OpenGaps::read(dir.path()).of_others(&[]).is_empty(), "each is closed once");
+}
+
+#[test]
+fn open_gaps_that_cannot_be_read_are_set_aside() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("open-gaps.json"), "[{").expect("writable");
+    assert!(OpenGaps::read(dir.path()).of_others(&[]).is_empty());
+    assert_eq!(std::fs::read(dir.path().join("open-gaps.json.unreadable")).expect("kept"), b"[{");
 }
