@@ -70,8 +70,9 @@ test: lint ## All checks and tests: lint, unit, integration, end-to-end, browser
 
 .PHONY: verify
 verify: test ## make test, then the fault and load tests whole (they run short in make test)
-	@TICKSTREAM_VERIFY=1 $(STEP) 'whole load tests' cargo test --workspace --locked -- --include-ignored
-	@TICKSTREAM_VERIFY=1 $(STEP) 'whole fault tests' tests/end_to_end/run.sh
+	@TICKSTREAM_HISTORIES=100000 $(STEP) 'the chain, 100,000 histories' cargo test -p consumer-lake --lib --locked model -- --nocapture
+	@TICKSTREAM_KILLS=20 $(STEP) 'the lake, 20 kills' cargo test -p consumer-lake --test it --locked faults -- --nocapture
+	@KILLS=20 $(STEP) 'each consumer, 20 kills' tests/end_to_end/run.sh -k kills -s
 
 .PHONY: bench
 bench: setup-demo $(PAGE) ## Measure over a million ticks: what this machine can do, and what the services do with it
