@@ -70,8 +70,8 @@ test: lint ## All checks and tests: lint, unit, integration, end-to-end, browser
 
 .PHONY: verify
 verify: test ## make test, then the fault and load tests whole (they run short in make test)
-	@TICKSTREAM_HISTORIES=100000 $(STEP) 'the chain, 100,000 histories' cargo test -p consumer-lake --lib --locked model -- --nocapture
-	@TICKSTREAM_KILLS=20 $(STEP) 'the lake, 20 kills' cargo test -p consumer-lake --test it --locked faults -- --nocapture
+	@TICKSTREAM_HISTORIES=100000 $(STEP) 'the chain, 100,000 histories' cargo test --workspace --lib --locked chain::model -- --nocapture
+	@TICKSTREAM_KILLS=20 $(STEP) 'the lake, 20 kills' cargo test --workspace --test it --locked faults::killed_again -- --nocapture
 	@KILLS=20 $(STEP) 'each consumer, 20 kills' tests/end_to_end/run.sh -k kills -s
 
 .PHONY: bench
