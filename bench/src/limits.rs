@@ -10,7 +10,8 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use pipeline::kafka::KafkaArgs;
 use pipeline::records::{Record, RecordBuffer, Records};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -43,6 +44,15 @@ pub fn produce_only(
     Ok(rate(count, begun))
 }
 
+/// The end of a partition is reported as an error; here it is what is waited for.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl ConsumerContext for Quiet {}
+
 /// Reads every partition from its start to its end and looks at nothing: records a second, and the records.
 pub fn consume_only(
     kafka: &KafkaArgs,
@@ -50,12 +60,12 @@ pub fn consume_only(
     partitions: i32,
     keep: bool,
 ) -> anyhow::Result<(f64, Vec<Records>)> {
-    let consumer: BaseConsumer = kafka
+    let consumer: BaseConsumer<Quiet> = kafka
         .consumer(None)
         // Limits are given every advantage: as much is fetched ahead as helps.
         .set("queued.max.messages.kbytes", "65536")
         .set("queued.min.messages", "200000")
-        .create()?;
+        .create_with_context(Quiet)?;
     let mut list = TopicPartitionList::new();
     for partition in 0..partitions {
         list.add_partition_offset(topic, partition, Offset::Beginning)?;

@@ -120,7 +120,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let (written, bytes) = blocking(move || limits::parquet_write(&batches)).await?;
     rows.push(Row { what: "limit: Parquet from memory", rate: written, limit: None, used: None });
 
-    let lake = Service::start(&stack, &binaries, "consumer-lake", &["--topics", topics::TICKS])?;
+    // The last records wait for no more to come; how long is a setting, not a speed.
+    let arguments = ["--topics", topics::TICKS, "--max-age-ms", "200"];
+    let lake = Service::start(&stack, &binaries, "consumer-lake", &arguments)?;
     let begun = lake.ready().await?;
     let ended = lake.reaches("tickstream_consumer_records_total", count).await?;
     let used = lake.used()?;
@@ -133,7 +135,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         used: Some(used),
     });
 
-    let db = Service::start(&stack, &binaries, "consumer-db", &[])?;
+    let db = Service::start(&stack, &binaries, "consumer-db", &["--max-age-ms", "200"])?;
     let begun = db.ready().await?;
     let ended = db.reaches("tickstream_consumer_records_total", count).await?;
     let used = db.used()?;
