@@ -8,7 +8,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation};
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::tls;
 use bytes::Bytes;
@@ -167,7 +167,7 @@ impl Store {
         };
         let etag = output.e_tag.unwrap_or_default();
         let metadata = output.metadata.unwrap_or_default();
-        let body = output.body.collect().await.map_err(|error| unanswered("GET", key, DisplayErrorContext(error)))?;
+        let body = output.body.collect().await.map_err(|error| unanswered("GET", key, causes(&error)))?;
         let bytes = body.into_bytes();
         let expected = output.content_length.and_then(|length| usize::try_from(length).ok());
         if expected.is_some_and(|length| length != bytes.len()) {
@@ -302,6 +302,11 @@ fn unanswered(operation: &'static str, key: &str, reason: impl std::fmt::Display
     StoreError { failure: Failure::Unanswered, operation, key: key.to_owned(), reason: reason.to_string() }
 }
 
+/// An error and what caused it, as one plain line.
+fn causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 fn failed<E>(operation: &'static str, key: &str, error: SdkError<E, Response>) -> StoreError
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
@@ -320,7 +325,7 @@ where
     let reason = match (status(&error), code) {
         (Some(status), Some(code)) => format!("{status} {code}"),
         (Some(status), None) => format!("status {status}"),
-        (None, _) => DisplayErrorContext(&error).to_string(),
+        (None, _) => causes(&error),
     };
     StoreError { failure, operation, key: key.to_owned(), reason }
 }

@@ -70,8 +70,7 @@ impl Broker {
     }
 
     fn with(config: ClientConfig) -> anyhow::Result<Self> {
-        let client = create(&config)
-            .map_err(|error| misconfigured(format!("--kafka-property (KAFKA_PROPERTIES): {error:#}")))?;
+        let client = create(&config)?;
         Ok(Self { config, client, outstanding: 0, owed_since: None })
     }
 
