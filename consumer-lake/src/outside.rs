@@ -23,9 +23,6 @@ use crate::bronze::{BronzeWriter, ROWS_AT_A_TIME};
 use crate::world::{Bronze, Letter, Place, World};
 use crate::{bronze, raw};
 
-/// Dead letters under way at once.
-const LETTERS: usize = 500;
-
 pub struct Outside {
     store: Store,
     topic_ids: TopicIds,
@@ -115,11 +112,8 @@ impl World for Outside {
     }
 
     async fn dead_letters(&self, place: &Place, records: &Records, letters: &[Letter]) -> anyhow::Result<()> {
-        for some in letters.chunks(LETTERS) {
-            let some: Vec<DeadLetter> = some.iter().map(|letter| dead_letter(place, letter)).collect();
-            let some: Vec<&DeadLetter> = some.iter().collect();
-            self.letters.send(records, Some(place.topic_id), &some).await?;
-        }
+        let named: Vec<DeadLetter> = letters.iter().map(|letter| dead_letter(place, letter)).collect();
+        self.letters.send(records, Some(place.topic_id), &named.iter().collect::<Vec<_>>()).await?;
         let (topic, partition, count) = (&*place.topic, place.partition, letters.len());
         tracing::warn!(
             topic,
