@@ -72,6 +72,9 @@ test: lint ## All checks and tests: lint, unit, integration, end-to-end, browser
 verify: test ## make test, then the fault and load tests whole (they run short in make test)
 	@TICKSTREAM_HISTORIES=100000 $(STEP) 'the chain, 100,000 histories' cargo test --workspace --lib --locked chain::model -- --nocapture
 	@TICKSTREAM_KILLS=20 $(STEP) 'the lake, 20 kills' cargo test --workspace --test it --locked faults::killed_again -- --nocapture
+	@TICKSTREAM_KILLS=20 $(STEP) 'shared sources, 20 kills' cargo test --workspace --test it --locked sharing::a_killed -- --nocapture
+	@TICKSTREAM_BURST=1000000 $(STEP) 'a million frames at once' cargo test --workspace --test it --locked faults::burst -- --nocapture
+	@TICKSTREAM_FUZZ_SECONDS=600 $(STEP) 'each parser, 10 minutes of what no source sends' cargo test --workspace --test it --locked fuzz:: -- --nocapture
 	@KILLS=20 $(STEP) 'each consumer, 20 kills' tests/end_to_end/run.sh -k kills -s
 
 .PHONY: bench

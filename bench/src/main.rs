@@ -2,6 +2,7 @@
 //! Rates vary with the machine and its neighbours; the shares are what to look at.
 
 mod limits;
+mod parse;
 mod report;
 mod service;
 
@@ -24,6 +25,9 @@ struct Args {
     /// How many ticks go through.
     #[arg(long, default_value_t = 1_000_000)]
     ticks: usize,
+    /// Only measure the sources' parsers: no broker, no database, a minute in all.
+    #[arg(long)]
+    parse: bool,
     #[command(flatten)]
     log: pipeline::telemetry::LogArgs,
 }
@@ -41,6 +45,10 @@ fn main() -> std::process::ExitCode {
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
+    blocking(|| parse::print(&mut std::io::stdout().lock())).await?;
+    if args.parse {
+        return Ok(());
+    }
     let binaries = binaries()?;
     let stack = Stack::start(Options::default()).await?;
     let kafka = Kafka::parse_from(["bench", "--kafka-bootstrap-servers", &stack.kafka_bootstrap_servers]).args;

@@ -8,7 +8,6 @@ mod database;
 mod events;
 mod lake;
 mod letters;
-mod log;
 mod report;
 mod topic;
 
@@ -126,11 +125,14 @@ fn conclude(report: &Report) -> anyhow::Result<()> {
 }
 
 fn topics_to_audit(asked: &[String]) -> anyhow::Result<Vec<Topic>> {
-    let declared = topics::declared();
-    let names: BTreeSet<&str> = declared.iter().map(|topic| topic.name.as_str()).collect();
+    let archived = topics::archived();
+    let names: BTreeSet<&str> = archived.iter().map(|topic| topic.name.as_str()).collect();
     if let Some(unknown) = asked.iter().find(|name| !names.contains(name.as_str())) {
         let names: Vec<&str> = names.into_iter().collect();
-        return Err(misconfigured(format!("--topic {unknown} is not a declared topic: one of {}", names.join(", "))));
+        return Err(misconfigured(format!(
+            "--topic {unknown} is not a declared topic with records: one of {}",
+            names.join(", ")
+        )));
     }
-    Ok(declared.into_iter().filter(|topic| asked.is_empty() || asked.contains(&topic.name)).collect())
+    Ok(archived.into_iter().filter(|topic| asked.is_empty() || asked.contains(&topic.name)).collect())
 }

@@ -25,7 +25,7 @@ pub struct Cli {
 pub struct Config {
     /// The topics to archive, separated by commas. Records of a declared topic are decoded as well; those of any other one
     /// are kept raw.
-    #[arg(long, env = "LAKE_TOPICS", value_delimiter = ',', default_values_t = declared(), value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env = "LAKE_TOPICS", value_delimiter = ',', default_values_t = archived(), value_parser = NonEmptyStringValueParser::new())]
     pub topics: Vec<String>,
     /// The Kafka consumer group.
     #[arg(long, env = "LAKE_GROUP", default_value = "consumer-lake")]
@@ -56,8 +56,8 @@ impl Config {
     }
 }
 
-fn declared() -> Vec<String> {
-    topics::declared().into_iter().map(|topic| topic.name).collect()
+fn archived() -> Vec<String> {
+    topics::archived().into_iter().map(|topic| topic.name).collect()
 }
 
 #[cfg(test)]

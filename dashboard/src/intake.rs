@@ -64,6 +64,8 @@ impl Intake {
                 let mut state = hub.live();
                 Healths::new(&decoded.batch).iter().for_each(|health| state.put_health(&health));
             }
+            // No page shows them, and no topic that is read here carries them.
+            RecordType::IndexWeight | RecordType::Payload => {}
         }
         Ok(())
     }

@@ -104,6 +104,8 @@ impl Outages {
 
 #[cfg(test)]
 mod tests {
+    use pipeline::example;
+
     use super::*;
 
     fn gap(id: u128, ended_at: Option<i64>) -> Gap {
@@ -135,13 +137,7 @@ mod tests {
         for i in 0..5000_u32 {
             outages.put_gap(&gap(u128::from(i), None));
             let source = format!("source-{i}");
-            outages.put_health(&SourceHealth {
-                source,
-                at: 1,
-                last_answer_at: None,
-                state: "OK".to_owned(),
-                budget_left: None,
-            });
+            outages.put_health(&SourceHealth { source, at: 1, ..example::health() });
         }
         assert_eq!((outages.open_gaps().len(), outages.sources().len()), (MAX_OPEN_GAPS, MAX_SOURCES));
         assert_eq!(outages.refused, 4000 + 4936);
@@ -155,11 +151,10 @@ mod tests {
     fn the_newest_health_counts() {
         let mut outages = Outages::default();
         let health = |at, state: &str| SourceHealth {
-            source: "coinbase".to_owned(),
             at,
             last_answer_at: Some(at),
             state: state.to_owned(),
-            budget_left: None,
+            ..example::health()
         };
         outages.put_health(&health(2, "FAILING"));
         outages.put_health(&health(1, "OK"));

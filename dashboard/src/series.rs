@@ -253,30 +253,13 @@ pub mod tests {
     pub fn tick(symbol: &str, key: &str, price: &str, event_time: i64) -> PriceTick {
         PriceTick {
             event_id: pipeline::events::event_id("test", "trades", symbol, key),
-            revision: 0,
             source: "test".to_owned(),
             symbol: symbol.to_owned(),
-            base: "BTC".to_owned(),
-            quote: "USD".to_owned(),
-            kind: Kind::Trade,
             price: price.parse().expect("a price"),
-            quantity: None,
-            bid: None,
-            ask: None,
-            volume_24h: None,
-            quote_volume_24h: None,
-            market_cap: None,
-            change_24h_pct: None,
             event_time,
-            event_time_origin: EventTimeOrigin::Source,
             received_at: event_time,
-            sequence: None,
-            trade_id: None,
             source_symbol: symbol.to_owned(),
-            payload_id: Uuid::nil(),
-            previous_event_time: None,
-            previous_symbol: None,
-            retracted: false,
+            ..pipeline::example::tick()
         }
     }
 

@@ -1,5 +1,7 @@
-//! Events for tests: any that the types can hold, and one that reads like a real one.
+//! Events for tests: any that the types can hold.
 
+use bytes::Bytes;
+use jiff::civil::Date;
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -7,7 +9,10 @@ use proptest::sample::select;
 use uuid::Uuid;
 
 use crate::decimal::Decimal38;
-use crate::events::{EventTimeOrigin, Gap, GapReason, Kind, PriceTick, SourceHealth, event_id};
+use crate::events::{
+    EventTimeOrigin, Gap, GapReason, IndexWeight, Kind, PayloadRecord, PriceTick, SourceHealth, event_id,
+};
+use crate::{epoch_day, example};
 
 pub(crate) fn decimal() -> impl Strategy<Value = Decimal38> {
     // Each number of digits is as likely as any other; uniform bits would nearly always be 38 digits.
@@ -30,12 +35,12 @@ pub(crate) fn tick() -> impl Strategy<Value = PriceTick> {
         (of(decimal()), of(decimal()), of(decimal()), of(decimal()), of(decimal()), of(decimal()), of(decimal()));
     let times =
         (any::<i64>(), select(EventTimeOrigin::ALL), any::<i64>(), of(any::<i64>()), of(text()), text(), uuid());
-    let before = (of(any::<i64>()), of(text()), any::<bool>());
+    let before = (of(any::<i64>()), of(text()), any::<bool>(), of(any::<i64>()));
     (names, amounts, times, before).prop_map(|(names, amounts, times, before)| {
         let (event_id, revision, source, symbol, base, quote, kind, price) = names;
         let (quantity, bid, ask, volume_24h, quote_volume_24h, market_cap, change_24h_pct) = amounts;
         let (event_time, event_time_origin, received_at, sequence, trade_id, source_symbol, payload_id) = times;
-        let (previous_event_time, previous_symbol, retracted) = before;
+        let (previous_event_time, previous_symbol, retracted, fx_age_ms) = before;
         PriceTick {
             event_id,
             revision,
@@ -62,6 +67,7 @@ pub(crate) fn tick() -> impl Strategy<Value = PriceTick> {
             previous_event_time,
             previous_symbol,
             retracted,
+            fx_age_ms,
         }
     })
 }
@@ -81,31 +87,68 @@ pub(crate) fn gap() -> impl Strategy<Value = Gap> {
 }
 
 pub(crate) fn health() -> impl Strategy<Value = SourceHealth> {
-    (text(), any::<i64>(), of(any::<i64>()), text(), of(any::<i64>())).prop_map(
-        |(source, at, last_answer_at, state, budget_left)| SourceHealth {
+    let used = (of(any::<i64>()), of(any::<i64>()), of(text()));
+    (text(), any::<i64>(), of(any::<i64>()), text(), of(any::<i64>()), used).prop_map(
+        |(source, at, last_answer_at, state, budget_left, (used_today, used_this_month, producer))| SourceHealth {
             source,
             at,
             last_answer_at,
             state,
             budget_left,
+            used_today,
+            used_this_month,
+            producer,
         },
     )
 }
 
-/// One trade as an exchange tells it.
-pub(crate) fn example_tick() -> PriceTick {
-    numbered_tick(1)
+/// Any day that the calendar has.
+fn day() -> impl Strategy<Value = Date> {
+    (epoch_day::to_days(Date::MIN)..=epoch_day::to_days(Date::MAX))
+        .prop_map(|days| epoch_day::from_days(days).expect("within the calendar"))
 }
 
-/// A source that answers.
-pub(crate) fn example_health() -> SourceHealth {
-    SourceHealth {
-        source: "coinbase".into(),
-        at: 1_760_000_000_000_000,
-        last_answer_at: Some(1_760_000_000_000_000),
-        state: "OK".into(),
-        budget_left: None,
-    }
+pub(crate) fn index_weight() -> impl Strategy<Value = IndexWeight> {
+    let names = (uuid(), any::<i32>(), text(), text(), text(), text(), text(), of(text()));
+    (names, decimal(), decimal(), day(), any::<i64>(), uuid(), any::<bool>()).prop_map(
+        |(names, part, theoretical_quantity, pregao_date, received_at, payload_id, retracted)| {
+            let (event_id, revision, source, index_name, code, asset, asset_type, segment) = names;
+            IndexWeight {
+                event_id,
+                revision,
+                source,
+                index_name,
+                code,
+                asset,
+                asset_type,
+                segment,
+                part,
+                theoretical_quantity,
+                pregao_date,
+                received_at,
+                payload_id,
+                retracted,
+            }
+        },
+    )
+}
+
+pub(crate) fn payload() -> impl Strategy<Value = PayloadRecord> {
+    let content = vec(any::<u8>(), 0..300).prop_map(Bytes::from);
+    let place = (text(), any::<i32>(), any::<i32>());
+    (uuid(), text(), text(), of(any::<i32>()), any::<i64>(), place, content).prop_map(
+        |(payload_id, source, request, status, received_at, (content_encoding, part, parts), content)| PayloadRecord {
+            payload_id,
+            source,
+            request,
+            status,
+            received_at,
+            content_encoding,
+            part,
+            parts,
+            content,
+        },
+    )
 }
 
 /// The `number`th of many different trades.
@@ -114,29 +157,11 @@ pub(crate) fn numbered_tick(number: i64) -> PriceTick {
     let cents = 6_718_733 + number % 10_000;
     PriceTick {
         event_id: event_id("coinbase", "matches", "BTC-USD", &trade_id),
-        revision: 0,
-        source: "coinbase".into(),
-        symbol: "BTC-USD".into(),
-        base: "BTC".into(),
-        quote: "USD".into(),
-        kind: Kind::Trade,
         price: Decimal38::parse(&format!("{cents}e-2")).expect("two digits after the point"),
-        quantity: Some(Decimal38::parse("0.00041205").expect("a decimal")),
-        bid: None,
-        ask: None,
-        volume_24h: None,
-        quote_volume_24h: None,
-        market_cap: None,
-        change_24h_pct: None,
         event_time: 1_760_000_000_000_000 + number * 1_000,
-        event_time_origin: EventTimeOrigin::Source,
         received_at: 1_760_000_000_050_000 + number * 1_000,
         sequence: Some(51_234_567_890 + number),
         trade_id: Some(trade_id),
-        source_symbol: "BTC-USD".into(),
-        payload_id: Uuid::from_u128(7),
-        previous_event_time: None,
-        previous_symbol: None,
-        retracted: false,
+        ..example::tick()
     }
 }

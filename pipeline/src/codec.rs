@@ -12,7 +12,7 @@ use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm};
 
 use serde::Serialize;
 
-use crate::events::{Gap, PriceTick, SourceHealth};
+use crate::events::{Gap, IndexWeight, PayloadRecord, PriceTick, SourceHealth};
 use crate::registry::Registry;
 use crate::topics;
 
@@ -22,6 +22,8 @@ pub enum RecordType {
     PriceTick,
     Gap,
     SourceHealth,
+    IndexWeight,
+    Payload,
 }
 
 /// One version of a record type's schema: a file of `schemas/`.
@@ -31,20 +33,30 @@ pub struct SchemaText {
     pub json: &'static str,
 }
 
-const PRICE_TICK: &[SchemaText] = &[SchemaText { version: 1, json: include_str!("../../schemas/price_tick-v1.avsc") }];
+const PRICE_TICK: &[SchemaText] = &[
+    SchemaText { version: 1, json: include_str!("../../schemas/price_tick-v1.avsc") },
+    SchemaText { version: 2, json: include_str!("../../schemas/price_tick-v2.avsc") },
+];
 const GAP: &[SchemaText] = &[SchemaText { version: 1, json: include_str!("../../schemas/gap-v1.avsc") }];
-const SOURCE_HEALTH: &[SchemaText] =
-    &[SchemaText { version: 1, json: include_str!("../../schemas/source_health-v1.avsc") }];
+const SOURCE_HEALTH: &[SchemaText] = &[
+    SchemaText { version: 1, json: include_str!("../../schemas/source_health-v1.avsc") },
+    SchemaText { version: 2, json: include_str!("../../schemas/source_health-v2.avsc") },
+];
+const INDEX_WEIGHT: &[SchemaText] =
+    &[SchemaText { version: 1, json: include_str!("../../schemas/index_weight-v1.avsc") }];
+const PAYLOAD: &[SchemaText] = &[SchemaText { version: 1, json: include_str!("../../schemas/payload-v1.avsc") }];
 
 impl RecordType {
-    pub const ALL: [Self; 3] = [Self::PriceTick, Self::Gap, Self::SourceHealth];
+    pub const ALL: [Self; 5] = [Self::PriceTick, Self::Gap, Self::SourceHealth, Self::IndexWeight, Self::Payload];
 
-    /// The name of its schema files, and of its table in the lake.
+    /// The name of its schema files.
     pub fn name(self) -> &'static str {
         match self {
             Self::PriceTick => "price_tick",
             Self::Gap => "gap",
             Self::SourceHealth => "source_health",
+            Self::IndexWeight => "index_weight",
+            Self::Payload => "payload",
         }
     }
 
@@ -54,6 +66,8 @@ impl RecordType {
             Self::PriceTick => topics::TICKS,
             Self::Gap => topics::GAPS,
             Self::SourceHealth => topics::HEALTH,
+            Self::IndexWeight => topics::INDEX,
+            Self::Payload => topics::PAYLOADS,
         }
     }
 
@@ -63,6 +77,8 @@ impl RecordType {
             Self::PriceTick => PRICE_TICK,
             Self::Gap => GAP,
             Self::SourceHealth => SOURCE_HEALTH,
+            Self::IndexWeight => INDEX_WEIGHT,
+            Self::Payload => PAYLOAD,
         }
     }
 
@@ -72,7 +88,7 @@ impl RecordType {
     }
 
     fn parsed(self) -> &'static Schema {
-        static PARSED: LazyLock<[Schema; 3]> = LazyLock::new(|| {
+        static PARSED: LazyLock<[Schema; 5]> = LazyLock::new(|| {
             RecordType::ALL
                 .map(|record| Schema::parse_str(record.newest().json).expect("compiled-in schemas are schemas"))
         });
@@ -133,6 +149,8 @@ struct Writers {
     tick: RecordWriter,
     gap: RecordWriter,
     health: RecordWriter,
+    index_weight: RecordWriter,
+    payload: RecordWriter,
 }
 
 impl Encoder {
@@ -141,10 +159,13 @@ impl Encoder {
     /// # Errors
     /// [`Misconfigured`](crate::Misconfigured) when the registry cannot be reached or refuses a schema.
     pub async fn new(framing: Framing) -> anyhow::Result<Self> {
+        let writer = async |record| Ok::<_, anyhow::Error>(RecordWriter::new(record, header(&framing, record).await?));
         Ok(Self(Arc::new(Writers {
-            tick: RecordWriter::new(RecordType::PriceTick, header(&framing, RecordType::PriceTick).await?),
-            gap: RecordWriter::new(RecordType::Gap, header(&framing, RecordType::Gap).await?),
-            health: RecordWriter::new(RecordType::SourceHealth, header(&framing, RecordType::SourceHealth).await?),
+            tick: writer(RecordType::PriceTick).await?,
+            gap: writer(RecordType::Gap).await?,
+            health: writer(RecordType::SourceHealth).await?,
+            index_weight: writer(RecordType::IndexWeight).await?,
+            payload: writer(RecordType::Payload).await?,
         })))
     }
 
@@ -162,6 +183,17 @@ impl Encoder {
     pub fn health(&self, health: &SourceHealth) -> Vec<u8> {
         self.0.health.record(health)
     }
+
+    /// A record of market.index.v1.
+    pub fn index_weight(&self, weight: &IndexWeight) -> Vec<u8> {
+        self.0.index_weight.record(weight)
+    }
+
+    /// A record of market.payloads.v1.
+    pub fn payload(&self, part: &PayloadRecord) -> Vec<u8> {
+        // Grown by doubling, the record of a long part would be copied a dozen times.
+        self.0.payload.record_of(part.content.len() + part.request.len() + 256, part)
+    }
 }
 
 /// A framing and the newest schema's writer, prepared once: resolving a schema costs more than a record.
@@ -178,7 +210,12 @@ impl RecordWriter {
     }
 
     fn record(&self, event: &impl Serialize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256);
+        self.record_of(256, event)
+    }
+
+    /// A record of about so many bytes.
+    fn record_of(&self, bytes: usize, event: &impl Serialize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(bytes);
         out.extend_from_slice(&self.header);
         self.writer
             .write_ser(&mut out, event)

@@ -98,6 +98,31 @@ impl Decimal38 {
         Self::from_unscaled(self.0.checked_sub(other.0)?)
     }
 
+    /// Exactly `a * b`; `None` when that has more than 18 digits after the point, or more than 20 before it.
+    pub fn checked_mul(a: Self, b: Self) -> Option<Self> {
+        if a.is_zero() || b.is_zero() {
+            return Some(Self::ZERO);
+        }
+        let ((a, a_places), (b, b_places)) = (a.shortest(), b.shortest());
+        let mut product = a.checked_mul(b)?;
+        let mut places = a_places + b_places;
+        // 2 * 5 makes another zero at the end.
+        while places > Self::SCALE && product % 10 == 0 {
+            (product, places) = (product / 10, places - 1);
+        }
+        let shift = Self::SCALE.checked_sub(places)?;
+        Self::from_unscaled(product.checked_mul(10_i128.pow(shift))?)
+    }
+
+    /// The digits without zeros at their end, and how many of them stand after the point; not for zero.
+    fn shortest(self) -> (i128, u32) {
+        let (mut digits, mut places) = (self.0, Self::SCALE);
+        while places > 0 && digits % 10 == 0 {
+            (digits, places) = (digits / 10, places - 1);
+        }
+        (digits, places)
+    }
+
     /// Exactly `(a + b) / 2`; `None` when that has a 19th digit after the point.
     pub fn mid(a: Self, b: Self) -> Option<Self> {
         // a + b may not fit in 128 bits; the shared bits plus half of the others always do.

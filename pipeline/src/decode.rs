@@ -6,6 +6,7 @@
 
 mod rows;
 mod shape;
+mod ticks;
 mod writer;
 
 use std::collections::HashMap;
@@ -17,7 +18,8 @@ use arrow::datatypes::SchemaRef;
 
 use crate::codec::{CONFLUENT, RecordType, SINGLE_OBJECT};
 use crate::registry::{Registry, RegistryOutage, Stored};
-pub use rows::{Gaps, Healths, Ticks};
+pub use rows::{Gaps, Healths, IndexWeights, Payloads};
+pub use ticks::Ticks;
 use writer::{Header, Writer};
 
 /// A larger value is a bad record, whatever is in it.
@@ -62,8 +64,8 @@ impl Decoder {
         Self { record, schema: writer::columns(record), registry, writers, refused: HashMap::new() }
     }
 
-    /// The columns of every batch: text as Utf8, decimals as Decimal128(38, 18), times as Timestamp(µs, "+00:00"), ids as
-    /// FixedSizeBinary(16), enumerations as Utf8.
+    /// The columns of every batch: text as Utf8, decimals as Decimal128(38, 18), times as Timestamp(µs, "+00:00"), days as
+    /// Date32, ids as FixedSizeBinary(16), bytes as Binary, enumerations as Utf8.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }

@@ -6,10 +6,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use bytes::Bytes;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize, Serializer};
+use sha1::{Digest, Sha1};
+use uuid::{Builder, Uuid};
 
 use crate::decimal::Decimal38;
+use crate::epoch_day;
 
 /// The namespace of every UUIDv5 made here. It is part of each event's identity, so it never changes.
 pub const EVENT_NAMESPACE: Uuid = Uuid::from_u128(0xb8d9e85f_cfe7_4541_9531_8649f69eaeee);
@@ -20,15 +24,31 @@ pub const EVENT_NAMESPACE: Uuid = Uuid::from_u128(0xb8d9e85f_cfe7_4541_9531_8649
 /// `id_space` keeps number ranges apart (trades, aggregate trades, spot, futures); `source_key` is the trade id, else the
 /// product's sequence, else the source's time with its price fields as received text.
 pub fn event_id(source: &str, id_space: &str, source_symbol: &str, source_key: &str) -> Uuid {
-    let parts = [source, id_space, source_symbol, source_key];
-    let mut name = String::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
-    for part in parts {
-        name.push_str(&part.len().to_string());
+    let mut hasher = Sha1::new();
+    hasher.update(EVENT_NAMESPACE.as_bytes());
+    let mut name = String::with_capacity(128);
+    for part in [source, id_space, source_symbol, source_key] {
+        // Netstrings are short but for hostile ones: numbers are written without the formatting machinery.
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        let mut length = part.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (length % 10) as u8;
+            length /= 10;
+            if length == 0 {
+                break;
+            }
+        }
+        name.extend(digits[at..].iter().map(|digit| char::from(*digit)));
         name.push(':');
         name.push_str(part);
         name.push(',');
     }
-    Uuid::new_v5(&EVENT_NAMESPACE, name.as_bytes())
+    hasher.update(name.as_bytes());
+    let mut id = [0; 16];
+    id.copy_from_slice(&hasher.finalize()[..16]);
+    Builder::from_sha1_bytes(id).into_uuid()
 }
 
 /// One price as one source told it.
@@ -66,6 +86,8 @@ pub struct PriceTick {
     pub previous_event_time: Option<i64>,
     pub previous_symbol: Option<String>,
     pub retracted: bool,
+    /// For [`Kind::FxImplied`]: how old the exchange rate was when the price was computed, milliseconds.
+    pub fx_age_ms: Option<i64>,
 }
 
 /// A time in which a source may have said something that is not in the log. Published at opening and, with the same id, at closing.
@@ -91,10 +113,87 @@ pub struct SourceHealth {
     pub at: i64,
     /// Microseconds UTC.
     pub last_answer_at: Option<i64>,
-    /// `OK`, `FAILING` or `CONNECTING`.
+    /// `OK`, `FAILING`, `CONNECTING` or `STOPPED`.
     pub state: String,
     /// Requests left before the source's limit.
     pub budget_left: Option<i64>,
+    /// Calls, or credits, spent of the source's plan since midnight UTC.
+    pub used_today: Option<i64>,
+    /// Calls, or credits, spent of the source's plan since the first of the month UTC.
+    pub used_this_month: Option<i64>,
+    /// Which producer says so.
+    pub producer: Option<String>,
+}
+
+/// One row of an index portfolio: how much one paper weighs in an index on one trading day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexWeight {
+    pub event_id: Uuid,
+    /// 0 at first; a correction of the same `event_id` is one higher.
+    pub revision: i32,
+    pub source: String,
+    /// `IBOV`.
+    pub index_name: String,
+    /// `PETR4`.
+    pub code: String,
+    pub asset: String,
+    /// Share class and event marks as received: padded with spaces, nothing cut off.
+    #[serde(rename = "type")]
+    pub asset_type: String,
+    pub segment: Option<String>,
+    /// Percent of the index.
+    pub part: Decimal38,
+    pub theoretical_quantity: Decimal38,
+    /// The trading day that the portfolio is of.
+    #[serde(with = "epoch_day")]
+    pub pregao_date: Date,
+    /// Microseconds UTC.
+    pub received_at: i64,
+    pub payload_id: Uuid,
+    pub retracted: bool,
+}
+
+/// One part of what a source sent, byte for byte; [`crate::payload`] makes and joins them.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct PayloadRecord {
+    pub payload_id: Uuid,
+    pub source: String,
+    /// Path and query, or what was sent after connecting. Never a secret.
+    pub request: String,
+    /// HTTP status; `None` for a frame.
+    pub status: Option<i32>,
+    /// Microseconds UTC.
+    pub received_at: i64,
+    /// `identity` or `zstd`.
+    pub content_encoding: String,
+    /// From 0.
+    pub part: i32,
+    /// At least 1.
+    pub parts: i32,
+    #[serde(serialize_with = "as_bytes")]
+    pub content: Bytes,
+}
+
+/// Serde takes bytes for a list of numbers unless told.
+fn as_bytes<S: Serializer>(content: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(content)
+}
+
+/// Without the content, which may be half a megabyte.
+impl fmt::Debug for PayloadRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PayloadRecord")
+            .field("payload_id", &self.payload_id)
+            .field("source", &self.source)
+            .field("request", &self.request)
+            .field("status", &self.status)
+            .field("received_at", &self.received_at)
+            .field("content_encoding", &self.content_encoding)
+            .field("part", &self.part)
+            .field("parts", &self.parts)
+            .field("content_bytes", &self.content.len())
+            .finish()
+    }
 }
 
 /// What kind of price a tick is.
@@ -106,6 +205,7 @@ pub enum Kind {
     Ticker,
     Reference,
     Fx,
+    FxImplied,
 }
 
 /// Whose clock `event_time` was read from.
@@ -131,7 +231,8 @@ pub enum GapReason {
 
 impl Kind {
     /// In the order of the Avro symbols.
-    pub const ALL: &'static [Self] = &[Self::Trade, Self::Quote, Self::Ticker, Self::Reference, Self::Fx];
+    pub const ALL: &'static [Self] =
+        &[Self::Trade, Self::Quote, Self::Ticker, Self::Reference, Self::Fx, Self::FxImplied];
 
     /// The Avro symbol.
     pub fn as_str(self) -> &'static str {
@@ -141,6 +242,7 @@ impl Kind {
             Self::Ticker => "TICKER",
             Self::Reference => "REFERENCE",
             Self::Fx => "FX",
+            Self::FxImplied => "FX_IMPLIED",
         }
     }
 }
@@ -257,6 +359,14 @@ mod tests {
         ] {
             assert_ne!(one, other);
         }
+    }
+
+    #[test]
+    fn a_day_is_text_for_people() {
+        let weight = crate::example::index_weight();
+        let json = serde_json::to_value(&weight).unwrap();
+        assert_eq!((&json["pregao_date"], &json["type"]), (&"2026-03-02".into(), &"PN      N2".into()));
+        assert_eq!(serde_json::from_value::<IndexWeight>(json).unwrap(), weight);
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub fn table(record: RecordType) -> &'static str {
         RecordType::PriceTick => "ticks",
         RecordType::Gap => "gaps",
         RecordType::SourceHealth => "health",
+        RecordType::IndexWeight => "index_weights",
+        RecordType::Payload => "payloads",
     }
 }
 

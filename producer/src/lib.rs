@@ -1,79 +1,125 @@
-//! The producer: reads price sources and publishes every price once, in order, with each gap told. Sources are data (a
-//! request and a pure parser); one driver polls, one listens, one generates; one publisher has the way to the broker.
+//! The producer: reads price sources and publishes every price once, in order, with each gap told. A source is data (what to
+//! ask, and a pure parser); one driver polls, one listens; one publisher has the way to the broker.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use anyhow::Context;
 use pipeline::admin::{self, Health};
 use pipeline::codec::Encoder;
 use pipeline::misconfigured;
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::Broker;
-use crate::config::{Config, SimulatedArgs, SourceName};
-use crate::open_gaps::OpenGaps;
-use crate::outbox::Outbox;
-use crate::poll::Polled;
-use crate::publish::Publisher;
-use crate::socket::Socketed;
-use crate::sources::simulated::{self, Market};
-use crate::spill::{Recovered, Spill};
-use crate::status::{Status, now_micros};
+use crate::config::{Config, SourceName};
+use crate::drive::clock::now_micros;
+use crate::drive::status::{self, Status};
+use crate::gaps::open_gaps::OpenGaps;
+use crate::gaps::predecessor::Predecessors;
+use crate::publish::broker::Broker;
+use crate::publish::meters::Summary;
+use crate::publish::outbox::Outbox;
+use crate::publish::publisher::Publisher;
+use crate::publish::spill::{Recovered, Spill};
+use crate::runner::{Ours, Runner};
 
-pub mod backoff;
-pub mod broker;
 pub mod config;
-pub mod gap_ledger;
-pub mod generate;
-pub mod json;
+pub mod drive;
+pub mod gaps;
 pub mod normalize;
-pub mod open_gaps;
-pub mod outbox;
-pub mod overflow;
-pub mod poll;
-pub mod problem;
+pub mod once;
+pub mod parse;
 pub mod publish;
-pub mod row;
-pub mod socket;
+pub mod renormalize;
+pub mod runner;
+pub mod sharing;
 pub mod sources;
-pub mod spill;
-pub mod status;
-pub mod trade_runs;
-pub mod unchanged;
+pub mod symbols;
 
 /// Reads the sources and publishes until `shutdown`, or until every source has ended by itself.
 ///
 /// # Errors
 /// [`pipeline::Misconfigured`] for a mistake that the user can mend; anything else when the publisher fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let sources = Sources::read(&config)?;
-    let health = Health::new();
-    admin::serve(config.admin.admin_addr, health.clone(), None, shutdown.clone()).await?;
-    let encoder = Arc::new(Encoder::new(config.registry.framing()?).await?);
-    let (spill, recovered) = open_spill(&config)?;
-    let open_gaps = OpenGaps::read(&config.spill_dir);
-    let kafka = config.kafka.clone();
-    let broker =
-        tokio::task::spawn_blocking(move || Broker::connect(&kafka)).await.context("connecting panicked")??;
-    let (outbox, batches) = Outbox::new(encoder.clone());
-    let outbox = outbox.keeping(open_gaps);
-    let mut publisher = Publisher::new(broker, spill, encoder, health.clone());
-    if recovered.damaged > 0 {
-        publisher.lost_on_disk(recovered.damaged, "an earlier run's files were damaged");
+    let symbols = Arc::new(config.symbols()?);
+    let wanted: Ours = config.sources.iter().copied().collect();
+    // Each source is read from the configuration once before anything starts, so that a mistake is told at once.
+    for name in &wanted {
+        config.driven(*name, &symbols)?;
     }
-    let publisher = publisher.start(batches, Handle::current()).context("cannot start the publisher's thread")?;
+    let health = Health::new();
+    let statuses: BTreeMap<SourceName, Status> =
+        wanted.iter().map(|name| (*name, Status::new(name.as_str(), health.clone()))).collect();
+    let all: Vec<Status> = statuses.values().cloned().collect();
+    let router = status::router(all.clone());
+    admin::serve(config.admin.admin_addr, health.clone(), Some(router), shutdown.clone()).await?;
+    let Publishing { outbox, thread } = Publishing::start(&config, &health).await?;
 
-    outbox.close_left(&sources.with_gaps(), now_micros()).await?;
+    let names: Vec<&str> = wanted.iter().map(|name| name.as_str()).collect();
+    outbox.close_left(&names, now_micros()).await?;
     let ending = shutdown.child_token();
-    let mut drivers = sources.start(&outbox, &health, &ending);
-    // The publisher ends when the last sender is gone.
-    drop(outbox);
-    let ended = end_of(&mut drivers, &ending).await;
-    let published = tokio::task::spawn_blocking(move || publisher.join()).await.context("joining panicked")?;
-    published.map_err(|_| anyhow::anyhow!("the publisher panicked"))??;
+    let (ours, sharing) = match &config.group {
+        None => (watch::channel(wanted).1, None),
+        Some(group) => {
+            // Nothing is ours before the group says so.
+            all.iter().for_each(Status::standby);
+            let sharing = sharing::join(&config.kafka, group, &wanted, health.clone(), ending.clone()).await?;
+            (sharing.ours.clone(), Some(sharing))
+        }
+    };
+    tokio::spawn(status::publish_health(all, instance(), outbox.clone(), ending.clone()));
+    let predecessors = Predecessors::new(config.kafka.clone(), config.registry.registry()?);
+    let shared = sharing.is_some();
+    // The publisher ends when the runner, which has the last sender, has.
+    let runner = Runner { config: Arc::new(config), symbols, outbox, statuses, predecessors, shared };
+    let ended = runner.run(ours, ending.clone()).await;
+    ending.cancel();
+    if let Some(sharing) = sharing {
+        sharing.left().await;
+    }
+    Publishing::ended(thread).await?;
     ended
+}
+
+/// Where sources hand their records to, and the thread that publishes them.
+pub(crate) struct Publishing {
+    pub outbox: Outbox,
+    pub thread: JoinHandle<anyhow::Result<Summary>>,
+}
+
+impl Publishing {
+    /// Publishes what an earlier run left on disk, and then what is handed to the outbox.
+    pub async fn start(config: &Config, health: &Health) -> anyhow::Result<Self> {
+        let encoder = Arc::new(Encoder::new(config.registry.framing()?).await?);
+        let (spill, recovered) = open_spill(config)?;
+        let open_gaps = OpenGaps::read(&config.spill_dir);
+        let kafka = config.kafka.clone();
+        let broker =
+            tokio::task::spawn_blocking(move || Broker::connect(&kafka)).await.context("connecting panicked")??;
+        let (outbox, batches) = Outbox::new(encoder.clone());
+        let outbox = outbox.keeping(open_gaps).checking(config.checks());
+        let mut publisher = Publisher::new(broker, spill, encoder, health.clone());
+        if recovered.damaged > 0 {
+            publisher.lost_on_disk(recovered.damaged, "an earlier run's files were damaged");
+        }
+        let thread = publisher.start(batches, Handle::current()).context("cannot start the publisher's thread")?;
+        Ok(Self { outbox, thread })
+    }
+
+    /// Waits until all is published, or on disk: when the last outbox is gone.
+    pub async fn ended(thread: JoinHandle<anyhow::Result<Summary>>) -> anyhow::Result<Summary> {
+        let published = tokio::task::spawn_blocking(move || thread.join()).await.context("joining panicked")?;
+        published.map_err(|_| anyhow::anyhow!("the publisher panicked"))?
+    }
+}
+
+/// What this producer calls itself in health records: the machine's name, the process, and when it began: in a container both
+/// of the others may be those of the one before.
+fn instance() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}/{}/{}", host.trim(), std::process::id(), now_micros() / 1_000_000)
 }
 
 fn open_spill(config: &Config) -> anyhow::Result<(Spill, Recovered)> {
@@ -93,73 +139,4 @@ fn open_spill(config: &Config) -> anyhow::Result<(Spill, Recovered)> {
         );
     }
     Ok((spill, recovered))
-}
-
-/// What is to be read, with all of its configuration checked.
-struct Sources {
-    polled: Option<Polled>,
-    socketed: Option<Socketed>,
-    simulated: Option<SimulatedArgs>,
-}
-
-impl Sources {
-    fn read(config: &Config) -> anyhow::Result<Self> {
-        let mut sources = Self { polled: None, socketed: None, simulated: None };
-        for name in &config.sources {
-            match name {
-                SourceName::Simulated => sources.simulated = Some(config.simulated.clone()),
-                SourceName::Coingecko => sources.polled = Some(config.coingecko.polled()?),
-                SourceName::Coinbase => sources.socketed = Some(config.coinbase.socketed()?),
-            }
-        }
-        Ok(sources)
-    }
-
-    /// The names of those that keep a ledger of gaps.
-    fn with_gaps(&self) -> Vec<&'static str> {
-        let polled = self.polled.as_ref().map(|polled| polled.source);
-        polled.into_iter().chain(self.socketed.as_ref().map(|socketed| socketed.source)).collect()
-    }
-
-    /// Starts a task a source, and the one that tells of their health.
-    fn start(self, outbox: &Outbox, health: &Health, shutdown: &CancellationToken) -> JoinSet<anyhow::Result<()>> {
-        let mut drivers = JoinSet::new();
-        let mut statuses = Vec::new();
-        let mut status = |source| {
-            let status = Status::new(source, health.clone());
-            statuses.push(status.clone());
-            status
-        };
-        if let Some(polled) = self.polled {
-            let status = status(polled.source);
-            drivers.spawn(poll::poll(polled, outbox.clone(), status, shutdown.clone()));
-        }
-        if let Some(socketed) = self.socketed {
-            let status = status(socketed.source);
-            drivers.spawn(socket::listen(socketed, outbox.clone(), status, shutdown.clone()));
-        }
-        if let Some(args) = self.simulated {
-            let market = Market::new(args.simulated_seed, &args.simulated_symbols, now_micros());
-            let (rate, limit) = (args.simulated_rate, args.simulated_trades);
-            let status = status(simulated::SOURCE);
-            drivers.spawn(generate::generate(market, rate, limit, outbox.clone(), status, shutdown.clone()));
-        }
-        // Health is told as long as any source lives, so it is not one of the drivers that are waited for.
-        tokio::spawn(status::publish_health(statuses, outbox.clone(), shutdown.clone()));
-        drivers
-    }
-}
-
-/// Waits for every source; the first that fails stops the others.
-async fn end_of(drivers: &mut JoinSet<anyhow::Result<()>>, ending: &CancellationToken) -> anyhow::Result<()> {
-    let mut ended = Ok(());
-    while let Some(driver) = drivers.join_next().await {
-        let result = driver.context("a source panicked").and_then(|result| result);
-        if result.is_err() {
-            ending.cancel();
-            ended = ended.and(result);
-        }
-    }
-    ending.cancel();
-    ended
 }

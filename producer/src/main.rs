@@ -7,7 +7,9 @@ fn main() -> ExitCode {
     pipeline::main("producer", &log, |shutdown| async move {
         match command {
             Command::Run(config) => producer::run(*config, shutdown).await,
+            Command::Once(args) => producer::once::once(*args, shutdown).await,
             Command::Normalize(args) => producer::normalize::normalize(&args),
+            Command::Renormalize(args) => producer::renormalize::renormalize(*args, shutdown).await,
         }
     })
 }

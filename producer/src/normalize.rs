@@ -4,18 +4,21 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use jiff::Timestamp;
-use pipeline::events::PriceTick;
+use pipeline::events::{IndexWeight, PriceTick};
 use pipeline::misconfigured;
 use serde::Serialize;
 
 use crate::config::SourceName;
-use crate::problem::Problem;
-use crate::sources::{MAX_BODY_BYTES, Parsed, coinbase, coingecko};
-use crate::status::now_micros;
-use crate::trade_runs::TradeRuns;
+use crate::drive::clock::now_micros;
+use crate::drive::trade_runs::TradeRuns;
+use crate::parse::payload::Payload;
+use crate::parse::problem::Problem;
+use crate::sources::{self, MAX_BODY_BYTES, Parsed, Source};
+use crate::symbols::Symbols;
 
 #[derive(Args, Debug)]
 pub struct NormalizeArgs {
@@ -25,6 +28,9 @@ pub struct NormalizeArgs {
     /// The request that was answered, path and query: it says what was asked, and so what is missing.
     #[arg(long, value_name = "PATH")]
     pub request: Option<String>,
+    /// A table of symbols in place of the one that comes with the program.
+    #[arg(long, env = "PRODUCER_SYMBOLS_FILE", value_name = "FILE")]
+    pub symbols_file: Option<PathBuf>,
     /// When the payloads were received, RFC 3339; now when not given.
     #[arg(long, value_name = "TIME")]
     pub received_at: Option<Timestamp>,
@@ -40,6 +46,7 @@ pub struct NormalizeArgs {
 #[serde(rename_all = "snake_case")]
 enum Line<'a> {
     Tick(&'a PriceTick),
+    IndexWeight(&'a IndexWeight),
     Problem(Located<'a>),
 }
 
@@ -57,9 +64,16 @@ struct Located<'a> {
 /// # Errors
 /// [`pipeline::Misconfigured`] for a file that cannot be read, or a source that has no payloads.
 pub fn normalize(args: &NormalizeArgs) -> anyhow::Result<()> {
+    let symbols = args.symbols_file.as_deref().map_or_else(|| Ok(Symbols::built_in()), Symbols::read)?;
     let mut printer = Printer {
         out: BufWriter::new(io::stdout().lock()),
-        parser: Parser::new(args)?,
+        source: sources::reader(args.source, &Arc::new(symbols)).ok_or_else(|| {
+            misconfigured(format!(
+                "--source {} has no payloads of its own: it makes or repeats others",
+                args.source.as_str()
+            ))
+        })?,
+        request: args.request.clone().unwrap_or_default(),
         received_at: args.received_at.map_or_else(now_micros, |at| at.as_microsecond()),
     };
     let printed = args.files.iter().try_for_each(|file| printer.file(file, args.lines));
@@ -81,35 +95,10 @@ impl From<io::Error> for Stop {
     }
 }
 
-enum Parser {
-    Coingecko(coingecko::Asked),
-    Coinbase,
-}
-
-impl Parser {
-    fn new(args: &NormalizeArgs) -> anyhow::Result<Self> {
-        match args.source {
-            SourceName::Coingecko => {
-                Ok(Self::Coingecko(coingecko::Asked::from_request(args.request.as_deref().unwrap_or_default())))
-            }
-            SourceName::Coinbase => Ok(Self::Coinbase),
-            SourceName::Simulated => Err(misconfigured(
-                "--source simulated has no payloads: it makes its prices itself; choose coingecko or coinbase",
-            )),
-        }
-    }
-
-    fn parse(&self, bytes: &[u8], received_at: i64) -> Parsed {
-        match self {
-            Self::Coingecko(asked) => coingecko::parse(bytes, received_at, asked),
-            Self::Coinbase => coinbase::parse(bytes, received_at, &[]),
-        }
-    }
-}
-
 struct Printer<W> {
     out: W,
-    parser: Parser,
+    source: Box<dyn Source>,
+    request: String,
     received_at: i64,
 }
 
@@ -128,41 +117,48 @@ impl<W: Write> Printer<W> {
         } else {
             Box::new(BufReader::new(File::open(path).map_err(unreadable)?))
         };
-        let mut runs = TradeRuns::default();
+        let mut session = Session::default();
         if lines || name.ends_with(".jsonl") {
             let mut number = 0;
             while let Some(payload) = next_payload(&mut reader, true).map_err(unreadable)? {
                 number += 1;
-                self.payload(payload, &name, Some(number), &mut runs)?;
+                self.payload(payload, &name, Some(number), &mut session)?;
             }
         } else if let Some(payload) = next_payload(&mut reader, false).map_err(unreadable)? {
-            self.payload(payload, &name, None, &mut runs)?;
+            self.payload(payload, &name, None, &mut session)?;
         }
-        for missing in runs.end() {
+        for missing in session.runs.end() {
             self.problem(&Problem::noted("trades_missing", "", missing.to_string()), &name, None)?;
         }
         Ok(())
     }
 
-    fn payload(&mut self, payload: Payload, file: &str, line: Option<u64>, runs: &mut TradeRuns) -> Result<(), Stop> {
+    fn payload(&mut self, payload: Piece, file: &str, line: Option<u64>, session: &mut Session) -> Result<(), Stop> {
         let bytes = match payload {
             // A blank line between payloads says nothing and is none.
-            Payload::Whole(bytes) if line.is_some() && bytes.trim_ascii().is_empty() => return Ok(()),
-            Payload::Whole(bytes) => bytes,
-            Payload::TooLong => {
+            Piece::Whole(bytes) if line.is_some() && bytes.trim_ascii().is_empty() => return Ok(()),
+            Piece::Whole(bytes) => bytes,
+            Piece::TooLong => {
                 let detail = format!("longer than {MAX_BODY_BYTES} bytes, and not read");
                 return self.problem(&Problem::rejected("too_long", "", detail), file, line);
             }
         };
-        let parsed = self.parser.parse(&bytes, self.received_at);
+        let name = self.source.name();
+        let parsed = self.source.parse(&Payload::new(name, &bytes, self.received_at, &self.request));
         for tick in &parsed.ticks {
             self.print(&Line::Tick(tick))?;
+        }
+        for weight in &parsed.weights {
+            self.print(&Line::IndexWeight(weight))?;
         }
         for problem in &parsed.problems {
             self.problem(problem, file, line)?;
         }
-        for missing in runs.follow(&parsed) {
+        for missing in session.runs.follow(&parsed) {
             self.problem(&Problem::noted("trades_missing", "", missing.to_string()), file, line)?;
+        }
+        if let Some(detail) = session.frames_missing(&parsed) {
+            self.problem(&Problem::noted("frames_missing", "", detail), file, line)?;
         }
         Ok(())
     }
@@ -177,13 +173,31 @@ impl<W: Write> Printer<W> {
     }
 }
 
-enum Payload {
+/// What the payloads of one file, taken for those of one connection, say of each other.
+#[derive(Default)]
+struct Session {
+    runs: TradeRuns,
+    /// The highest number of a frame so far.
+    sequence: Option<i64>,
+}
+
+impl Session {
+    /// The frames of the connection that should stand before this one and do not.
+    fn frames_missing(&mut self, parsed: &Parsed) -> Option<String> {
+        let number = parsed.connection_sequence?;
+        let before = self.sequence.replace(self.sequence.unwrap_or(i64::MIN).max(number))?;
+        (number > before.saturating_add(1))
+            .then(|| format!("messages {} to {} of the connection did not come", before + 1, number - 1))
+    }
+}
+
+pub(crate) enum Piece {
     Whole(Vec<u8>),
     TooLong,
 }
 
 /// The next line, or all that is left; `None` at the end of lines. What is too long is passed over, not held.
-fn next_payload(reader: &mut dyn BufRead, line: bool) -> io::Result<Option<Payload>> {
+pub(crate) fn next_payload(reader: &mut dyn BufRead, line: bool) -> io::Result<Option<Piece>> {
     let most = MAX_BODY_BYTES as u64 + 1;
     let mut bytes = Vec::new();
     let read = if line {
@@ -192,13 +206,13 @@ fn next_payload(reader: &mut dyn BufRead, line: bool) -> io::Result<Option<Paylo
         reader.take(most).read_to_end(&mut bytes)?
     };
     if read == 0 {
-        return Ok((!line).then_some(Payload::Whole(bytes)));
+        return Ok((!line).then_some(Piece::Whole(bytes)));
     }
     if line && bytes.last() == Some(&b'\n') {
         bytes.pop();
     }
     if bytes.len() <= MAX_BODY_BYTES {
-        return Ok(Some(Payload::Whole(bytes)));
+        return Ok(Some(Piece::Whole(bytes)));
     }
     drop(bytes);
     let mut rest = Vec::new();
@@ -208,5 +222,5 @@ fn next_payload(reader: &mut dyn BufRead, line: bool) -> io::Result<Option<Paylo
             break;
         }
     }
-    Ok(Some(Payload::TooLong))
+    Ok(Some(Piece::TooLong))
 }

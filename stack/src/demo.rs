@@ -29,7 +29,7 @@ pub struct DemoArgs {
     /// End after so long (such as 60s, 5m), audit, and fail unless all counts agree [default: run until Ctrl-C].
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     run_for: Option<Duration>,
-    /// Read the real exchanges (Coinbase, CoinGecko) instead of the simulated market.
+    /// Read the real sources that need no key instead of the simulated market.
     #[arg(long)]
     live: bool,
     /// Simulated trades a second.
@@ -51,13 +51,19 @@ pub struct DemoArgs {
 
 impl DemoArgs {
     fn producer_settings(&self, stack: &Stack) -> Vec<(&'static str, String)> {
-        let sources = if self.live { "coinbase,coingecko" } else { "simulated" };
-        vec![
+        let live = "coingecko,awesomeapi,b3,binance,coinbase,kraken,okx,bitstamp";
+        let sources = if self.live { live } else { "simulated" };
+        let mut settings = vec![
             ("PRODUCER_SOURCES", sources.to_owned()),
             ("PRODUCER_SPILL_DIR", stack.data_dir().join("producer-spill").display().to_string()),
             ("SIMULATED_RATE", self.rate.to_string()),
             ("SIMULATED_SEED", self.seed.to_string()),
-        ]
+        ];
+        if self.live {
+            // Only the live sources have an exchange rate to imply them with.
+            settings.push(("PRODUCER_IMPLIED_SYMBOLS", "BTC-BRL,ETH-BRL".to_owned()));
+        }
+        settings
     }
 }
 

@@ -57,16 +57,28 @@ class Exchanges:
             await asyncio.sleep(1)
         return socket
 
-    def settings(self, ids, currencies, products):
-        """What tells the producer to read from here."""
+    def settings(self, coins, currencies, products, symbols_file):
+        """What tells the producer to read from here; `coins` maps CoinGecko's ids to symbols. The table of symbols is written
+        to `symbols_file`: recorded sessions have products that nobody lists any more."""
+        names = {}
+        for coin, base in coins.items():
+            for currency in currencies:
+                names.setdefault(f"{base}-{currency.upper()}", {})["coingecko"] = f"{coin}/{currency}"
+        asked = list(names)
+        for product in products:
+            names.setdefault(product, {})["coinbase"] = product
+        lines = [f"{symbol} = {{ " + ", ".join(f'{source} = "{name}"' for source, name in of.items()) + " }"
+                 for symbol, of in names.items()]
+        symbols_file.write_text('quotes = ["USD", "BRL"]\n[symbols]\n' + "\n".join(lines) + "\n")
         return {
             "PRODUCER_SOURCES": "coingecko,coinbase",
+            "PRODUCER_SYMBOLS_FILE": str(symbols_file),
             "COINGECKO_BASE_URL": f"http://127.0.0.1:{self.port}",
-            "COINGECKO_IDS": ",".join(ids),
-            "COINGECKO_VS_CURRENCIES": ",".join(currencies),
+            "COINGECKO_SYMBOLS": ",".join(asked),
             "COINGECKO_POLL_SECONDS": "1",
+            "COINGECKO_BUDGET": "unlimited",
             "COINBASE_WS_URL": f"ws://127.0.0.1:{self.port}/coinbase",
-            "COINBASE_PRODUCTS": ",".join(products),
+            "COINBASE_SYMBOLS": ",".join(products),
             # A busy machine may be late with a heartbeat; that a silent socket is left is tested with the producer.
             "COINBASE_SILENCE_SECONDS": "30",
         }

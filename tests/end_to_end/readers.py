@@ -41,14 +41,22 @@ def topic(environment, name):
     return records
 
 
+def schemas(record):
+    """Each version of a record type's schema, by the fingerprint as its records have it."""
+    texts = [json.loads(file.read_text()) for file in SCHEMAS.glob(f"{record}-v*.avsc")]
+    canonical = [fastavro.schema.to_parsing_canonical_form(text) for text in texts]
+    fingerprints = [bytes.fromhex(fastavro.schema.fingerprint(form, "CRC-64-AVRO")) for form in canonical]
+    return dict(zip(fingerprints, map(fastavro.schema.parse_schema, texts), strict=True))
+
+
 def ticks(environment, name="market.ticks.v1"):
     """The topic's ticks, decoded by fastavro: dicts with exact decimals."""
-    schema = fastavro.schema.parse_schema(json.loads((SCHEMAS / "price_tick-v1.avsc").read_text()))
+    versions = schemas("price_tick")
     decoded = []
     for partition, offset, _, value, _ in topic(environment, name):
         assert value[:2] == b"\xc3\x01", f"single-object framing at {partition}:{offset}"
         body = io.BytesIO(value[10:])
-        decoded.append(fastavro.schemaless_reader(body, schema))
+        decoded.append(fastavro.schemaless_reader(body, versions[value[2:10]]))
         assert body.read() == b"", f"bytes after the record at {partition}:{offset}"
     return decoded
 

@@ -55,7 +55,7 @@ def expected_ticks(coingecko, coinbase, products):
     return expected
 
 
-def run(world, coingecko, coinbase, ids, currencies, products, screenshot=None):
+def run(world, coingecko, coinbase, coins, currencies, products, screenshot=None):
     expected = expected_ticks(coingecko, coinbase, products)
     total = sum(expected.values())
     exchanges = Exchanges(coingecko, coinbase)
@@ -66,7 +66,7 @@ def run(world, coingecko, coinbase, ids, currencies, products, screenshot=None):
     lake = world.start("consumer-lake", LAKE_MAX_AGE_MS="500").ready()
     world.start("dashboard", DASHBOARD_ADDR=address).ready()
     producer = world.start("producer", PRODUCER_SPILL_DIR=str(world.folder / "spill"),
-                           **exchanges.settings(ids, currencies, products)).ready()
+                           **exchanges.settings(coins, currencies, products, world.folder / "symbols.toml")).ready()
     wait_until(f"{total} rows in Postgres\n{producer.tail()}",
                lambda: readers.postgres(world, "select count(*) from ticks")[0][0] >= total)
 
@@ -139,4 +139,4 @@ def test_recorded_payloads(world, number):
     answer = answers[number].read_bytes()
     trades = [json.loads(frame) for frame in frames]
     products = sorted({t["product_id"] for t in trades if t.get("type") in ("match", "last_match")})
-    run(world, answer, frames if number == 0 else frames[:0], list(json.loads(answer)), ["usd"], products)
+    run(world, answer, frames if number == 0 else frames[:0], {coin: COINS[coin] for coin in json.loads(answer)}, ["usd"], products)

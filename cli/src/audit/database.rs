@@ -1,12 +1,12 @@
 //! The topic's events against the rows of `ticks`, as sets: not only as many, but the same ones.
 
 use futures::TryStreamExt;
+use pipeline::stretches::Stretch;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::events::{Events, Gathering, Seen};
 use super::letters::{Coordinates, Letters};
-use super::log::Stretch;
 use super::report::DatabaseReport;
 use crate::database::{DatabaseArgs, explain};
 

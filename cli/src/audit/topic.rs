@@ -7,6 +7,7 @@ use pipeline::lake::table;
 use pipeline::misconfigured;
 use pipeline::registry::Registry;
 use pipeline::store::Store;
+use pipeline::stretches::{self, Stretch};
 use pipeline::topic_id::TopicIds;
 use pipeline::topics::{self, Topic};
 use sqlx::PgConnection;
@@ -19,9 +20,10 @@ use super::database::{self, Ticks};
 use super::events::Gathering;
 use super::lake::{self, Bronze, Place};
 use super::letters::Letters;
-use super::log::{self, Stretch};
 use super::report::{PartitionReport, Report, TopicReport, sum};
 use crate::kafka::{Cluster, Metadata};
+
+const WHEN_CUT: &str = "run the audit again";
 
 pub struct Auditor<'a> {
     pub args: &'a AuditArgs,
@@ -136,12 +138,12 @@ impl Auditor<'_> {
                 topic.name
             )));
         }
-        let mut decoder = match topic.record {
+        let mut decoder = match topic.record() {
             Some(record) if compares => Some(Decoder::new(record, self.registry.clone())),
             Some(_) | None => None,
         };
         let mut ticks = Ticks { events: Gathering::default(), undecodable: Vec::new() };
-        log::read(&self.args.kafka, &topic.name, stretches, async |partition, records| {
+        stretches::read(&self.args.kafka, &topic.name, stretches, WHEN_CUT, async |partition, records| {
             let offsets = records.offsets().values();
             if let Some(open) = partitions.iter_mut().find(|open| open.stretch.partition == partition) {
                 for offset in offsets {
@@ -170,7 +172,7 @@ impl Auditor<'_> {
             let ends = self.cluster.ends(&dlq, partition).await?;
             stretches.push(Stretch { partition, start: ends.start, end: ends.end });
         }
-        let read = log::read(&self.args.kafka, &dlq, &stretches, async |_, records| {
+        let read = stretches::read(&self.args.kafka, &dlq, &stretches, WHEN_CUT, async |_, records| {
             letters.take(topic_id, &records);
             Ok(())
         });
@@ -231,7 +233,7 @@ impl Auditor<'_> {
         report.lake_records = Some(held);
         report.lake_records_older = Some(all - held);
         report.lake_objects = Some(chain.links.len() as u64);
-        if let Some(record) = topic.record {
+        if let Some(record) = topic.record() {
             let bronze = lake::bronze(store, place, table(record), &chain.links).await?;
             let rows = bronze.iter().map(|bronze| if let Bronze::Rows(rows) = bronze { *rows } else { 0 });
             report.bronze_rows = Some(rows.sum());

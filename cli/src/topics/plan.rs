@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use pipeline::topics::Topic;
+use pipeline::topics::{Holds, Topic};
 
 /// A dead letter is as large as the record that could not be read, and carries headers of ours besides.
 const LETTER_BYTES: &str = "20000000";
@@ -45,7 +45,7 @@ pub fn settings(topic: &Topic) -> Vec<(&'static str, String)> {
         ("message.timestamp.type", "LogAppendTime".to_owned()),
         ("retention.ms", topic.retention_ms.to_string()),
     ];
-    if topic.record.is_none() {
+    if topic.holds == Holds::DeadLetters {
         settings.push(("max.message.bytes", LETTER_BYTES.to_owned()));
     }
     settings
@@ -96,6 +96,12 @@ mod tests {
             assert_eq!(plan(&topic, Some(&as_declared(&topic))), Plan::Change(vec![]), "{}", topic.name);
             assert_eq!(plan(&topic, None), Plan::Create);
         }
+    }
+
+    #[test]
+    fn a_topic_without_records_is_made_without_room_for_letters() {
+        let names: Vec<_> = settings(&declared("market.sources.v1")).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["cleanup.policy", "message.timestamp.type", "retention.ms"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Ticks in market.ticks.v1, put there by hand: each where the test wants it.
 
 use pipeline::codec::{Encoder, Framing};
-use pipeline::decimal::Decimal38;
-use pipeline::events::{EventTimeOrigin, Kind, PriceTick, event_id};
+use pipeline::events::{PriceTick, event_id};
+use pipeline::example;
 use pipeline::kafka::KafkaArgs;
 use pipeline::records::{Record, RecordBuffer, Records};
 use pipeline::topics::TICKS;
@@ -58,30 +58,10 @@ impl Market {
     fn tick(&self, n: u64) -> Vec<u8> {
         self.encoder.tick(&PriceTick {
             event_id: id(n),
-            revision: 0,
-            source: "test".to_owned(),
-            symbol: "BTC-USD".to_owned(),
-            base: "BTC".to_owned(),
-            quote: "USD".to_owned(),
-            kind: Kind::Trade,
-            price: Decimal38::parse("67187.3358936566").expect("a price"),
-            quantity: None,
-            bid: None,
-            ask: None,
-            volume_24h: None,
-            quote_volume_24h: None,
-            market_cap: None,
-            change_24h_pct: None,
             event_time: EVENT_TIME_MICROS,
-            event_time_origin: EventTimeOrigin::Source,
             received_at: EVENT_TIME_MICROS,
-            sequence: None,
             trade_id: Some(n.to_string()),
-            source_symbol: "BTC-USD".to_owned(),
-            payload_id: Uuid::nil(),
-            previous_event_time: None,
-            previous_symbol: None,
-            retracted: false,
+            ..example::tick()
         })
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use pipeline::codec::{Encoder, Framing};
 use pipeline::consume::PartitionBatch;
 use pipeline::decimal::Decimal38;
-use pipeline::events::{EventTimeOrigin, Kind, PriceTick, event_id};
+use pipeline::events::{PriceTick, event_id};
+use pipeline::example;
 use pipeline::records::{Record, RecordBuffer};
 use uuid::Uuid;
 
@@ -23,30 +24,14 @@ pub fn decimal(text: &str) -> Decimal38 {
 pub fn tick(key: &str, seconds: i64, price: &str) -> PriceTick {
     PriceTick {
         event_id: event_id("coinbase", "matches", "BTC-USD", key),
-        revision: 0,
-        source: "coinbase".to_owned(),
-        symbol: "BTC-USD".to_owned(),
-        base: "BTC".to_owned(),
-        quote: "USD".to_owned(),
-        kind: Kind::Trade,
         price: decimal(price),
         quantity: Some(decimal("0.5")),
-        bid: None,
-        ask: None,
-        volume_24h: None,
-        quote_volume_24h: None,
-        market_cap: None,
-        change_24h_pct: None,
         event_time: NOON + seconds * SECOND,
-        event_time_origin: EventTimeOrigin::Source,
         received_at: NOON + seconds * SECOND + 1,
         sequence: None,
         trade_id: Some(key.to_owned()),
-        source_symbol: "BTC-USD".to_owned(),
         payload_id: Uuid::nil(),
-        previous_event_time: None,
-        previous_symbol: None,
-        retracted: false,
+        ..example::tick()
     }
 }
 

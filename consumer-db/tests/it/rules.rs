@@ -1,6 +1,6 @@
 //! Which row stands, and which price is shown.
 
-use pipeline::events::PriceTick;
+use pipeline::events::{Kind, PriceTick};
 
 use crate::database::{TestDatabase, write};
 use crate::log::{decimal, moved, one_batch, retracted, tick};
@@ -106,6 +106,17 @@ async fn of_fills_at_one_instant_the_last_in_sequence_is_the_price() {
         write(&mut database.sink(), &[one_batch(&order).await]).await;
         assert_eq!(database.column(LATEST).await, ["BTC-USD coinbase fill19 119 0"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_price_is_kept() {
+    let kinds = Kind::ALL.iter().map(|kind| kind.as_str());
+    let of = |(seconds, kind): (i64, &Kind)| PriceTick { kind: *kind, ..tick(kind.as_str(), seconds, "100") };
+    let ticks: Vec<PriceTick> = (0..).zip(Kind::ALL).map(of).collect();
+    let database = TestDatabase::new().await;
+    assert!(write(&mut database.sink(), &[one_batch(&ticks).await]).await.is_empty());
+    assert_eq!(database.column("select kind from ticks order by event_time").await, kinds.collect::<Vec<_>>());
+    assert_eq!(database.value("select kind from prices").await, "FX_IMPLIED");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pipeline::codec::{Encoder, Framing};
 use pipeline::events::SourceHealth;
+use pipeline::example;
 use pipeline::topics;
 use stack::Stack;
 
@@ -74,7 +75,7 @@ async fn killed_again_and_again_it_loses_and_repeats_nothing() {
 }
 
 fn health(at: i64) -> SourceHealth {
-    SourceHealth { source: "simulated".to_owned(), at, last_answer_at: None, state: "OK".to_owned(), budget_left: None }
+    SourceHealth { at, ..example::health() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

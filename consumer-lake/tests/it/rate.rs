@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use pipeline::codec::{Encoder, Framing};
-use pipeline::events::{EventTimeOrigin, Kind, PriceTick};
+use pipeline::events::PriceTick;
+use pipeline::example;
 use pipeline::topics;
 use uuid::Uuid;
 
@@ -57,29 +58,13 @@ fn tick(number: i64, rng: &mut fastrand::Rng) -> PriceTick {
     let price = format!("{}.{:08}", rng.u32(60_000..70_000), rng.u32(0..100_000_000));
     PriceTick {
         event_id: Uuid::from_u128(rng.u128(..)),
-        revision: 0,
-        source: "simulated".to_owned(),
-        symbol: "BTC-USD".to_owned(),
-        base: "BTC".to_owned(),
-        quote: "USD".to_owned(),
-        kind: Kind::Trade,
         price: price.parse().expect("a decimal"),
         quantity: Some(format!("0.{:08}", rng.u32(0..100_000_000)).parse().expect("a decimal")),
-        bid: None,
-        ask: None,
-        volume_24h: None,
-        quote_volume_24h: None,
-        market_cap: None,
-        change_24h_pct: None,
         event_time: 1_700_000_000_000_000 + number * 1000,
-        event_time_origin: EventTimeOrigin::Source,
         received_at: 1_700_000_000_050_000 + number * 1000,
         sequence: Some(number),
         trade_id: Some(number.to_string()),
-        source_symbol: "BTCUSD".to_owned(),
         payload_id: Uuid::from_u128(rng.u128(..)),
-        previous_event_time: None,
-        previous_symbol: None,
-        retracted: false,
+        ..example::tick()
     }
 }

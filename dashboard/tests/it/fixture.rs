@@ -6,7 +6,8 @@ use clap::Parser;
 use dashboard::{Config, Dashboard};
 use futures::{SinkExt, StreamExt};
 use pipeline::codec::{Encoder, Framing};
-use pipeline::events::{EventTimeOrigin, Gap, Kind, PriceTick, SourceHealth, event_id};
+use pipeline::events::{Gap, PriceTick, SourceHealth, event_id};
+use pipeline::example;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -236,29 +237,13 @@ pub fn tick(symbol: &str, price: &str) -> PriceTick {
     let now = now_us();
     PriceTick {
         event_id: event_id("test", "trades", symbol, &now.to_string()),
-        revision: 0,
         source: "test".to_owned(),
         symbol: symbol.to_owned(),
         base: symbol.to_owned(),
-        quote: "USD".to_owned(),
-        kind: Kind::Trade,
         price: price.parse().expect("a price"),
-        quantity: None,
-        bid: None,
-        ask: None,
-        volume_24h: None,
-        quote_volume_24h: None,
-        market_cap: None,
-        change_24h_pct: None,
         event_time: now,
-        event_time_origin: EventTimeOrigin::Source,
         received_at: now,
-        sequence: None,
-        trade_id: None,
         source_symbol: symbol.to_owned(),
-        payload_id: Uuid::nil(),
-        previous_event_time: None,
-        previous_symbol: None,
-        retracted: false,
+        ..example::tick()
     }
 }

@@ -1,6 +1,7 @@
 //! What a page gets: prices exact to the last digit, gaps, heartbeats, and the page itself.
 
 use pipeline::events::{Gap, GapReason, PriceTick, SourceHealth};
+use pipeline::example;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
@@ -87,13 +88,7 @@ async fn gaps_and_health_are_told() {
     };
     running.topics.publish_gap(&gap);
     let now = now_us();
-    let health = SourceHealth {
-        source: "test".to_owned(),
-        at: now,
-        last_answer_at: Some(now),
-        state: "OK".to_owned(),
-        budget_left: None,
-    };
+    let health = SourceHealth { source: "test".to_owned(), at: now, last_answer_at: Some(now), ..example::health() };
     running.topics.publish_health(&health);
     let mut page = running.connect().await;
     page.until(|message| message["sources"][0]["source"] == "test" && message["feed"]["state"] == "live").await;

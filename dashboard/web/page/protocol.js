@@ -29,7 +29,7 @@
  *
  * @typedef {object} Source
  * @property {string} source
- * @property {string} state OK, FAILING or CONNECTING
+ * @property {string} state OK, FAILING, CONNECTING or STOPPED
  * @property {number} at_us
  * @property {number | null} last_answer_at_us
  *

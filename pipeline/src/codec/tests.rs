@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::arbitrary;
 use crate::decimal::Decimal38;
+use crate::events::Kind;
+use crate::{arbitrary, example};
 
 pub(crate) fn encoder() -> Encoder {
     let single = |record: RecordType| {
@@ -18,6 +19,8 @@ pub(crate) fn encoder() -> Encoder {
         tick: single(RecordType::PriceTick),
         gap: single(RecordType::Gap),
         health: single(RecordType::SourceHealth),
+        index_weight: single(RecordType::IndexWeight),
+        payload: single(RecordType::Payload),
     }))
 }
 
@@ -27,8 +30,12 @@ fn fingerprints_are_the_specifications() {
     // header in order, that is the number little endian.
     let pinned = [
         (RecordType::PriceTick, 1, "2941fba949b8f2c7"),
+        (RecordType::PriceTick, 2, "7bb0a31250ad4744"),
         (RecordType::Gap, 1, "2f346b533ab8e932"),
         (RecordType::SourceHealth, 1, "13bf596bb83ba5c1"),
+        (RecordType::SourceHealth, 2, "530e196a781dab89"),
+        (RecordType::IndexWeight, 1, "9baaade2608231a5"),
+        (RecordType::Payload, 1, "f2c0d966d1ede8e7"),
     ];
     let all: usize = RecordType::ALL.iter().map(|record| record.schemas().len()).sum();
     assert_eq!(pinned.len(), all, "each version of each schema is pinned");
@@ -50,21 +57,41 @@ fn versions_count_up_and_the_newest_is_last() {
 
 #[test]
 fn bytes_are_those_of_fastavro() {
-    // Python, fastavro 1.13: schemaless_writer with schemas/price_tick-v1.avsc and the values of the example tick.
-    let expected = [
-        "e55c51ae1ba55691a5db0bebf335f2f00010636f696e626173650e4254432d555344064254430655534400140e3a3ba5",
-        "dc37618e0000020e0176c1dde13400000000000000d08ff0ecbdada00600f09cf6ecbdada00602a6db8bddfd02021238",
-        "36313233343536380e4254432d55534400000000000000000000000000000007000000",
-    ]
-    .concat();
-    let record = encoder().tick(&arbitrary::example_tick());
-    let body: String = record[10..].iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(body, expected);
+    // Python, fastavro 1.13: schemaless_writer with each type's newest schema file and the values of the examples.
+    let check = |record: Vec<u8>, expected: &[&str]| {
+        let body: String = record[10..].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(body, expected.concat());
+    };
+    let implied = PriceTick { kind: Kind::FxImplied, fx_age_ms: Some(61_500), ..example::tick() };
+    check(
+        encoder().tick(&implied),
+        &[
+            "e55c51ae1ba55691a5db0bebf335f2f00010636f696e626173650e4254432d55534406425443065553440a140e3a3ba5",
+            "dc37618e0000020e0176c1dde13400000000000000d08ff0ecbdada00600f09cf6ecbdada00602a6db8bddfd02021238",
+            "36313233343536380e4254432d5553440000000000000000000000000000000700000002f8c007",
+        ],
+    );
+    check(
+        encoder().index_weight(&example::index_weight()),
+        &[
+            "392b0dfce0f850319a58f1043f65ab5f000462330849424f560a504554523412504554524f4252415314504e20202020",
+            "20204e32001055077a09aad18000180e84a8bf5905f09e84240000c4c00280a0ea8d8a85a60600000000000000000000",
+            "00000000000700",
+        ],
+    );
+    check(
+        encoder().payload(&example::payload()),
+        &[
+            "0000000000000000000000000000000712636f696e6765636b6f642f6170692f76332f73696d706c652f70726963653f",
+            "6964733d626974636f696e2676735f63757272656e636965733d75736402900380a0ea8d8a85a606106964656e746974",
+            "790002327b22626974636f696e223a7b22757364223a36373138377d7d",
+        ],
+    );
 }
 
 #[tokio::test]
 async fn single_object_framing_names_the_schema() {
-    let tick = arbitrary::example_tick();
+    let tick = example::tick();
     let record = Encoder::new(Framing::SingleObject).await.unwrap().tick(&tick);
     assert_eq!(record[..2], [0xC3, 0x01]);
     assert_eq!(record[2..10], RecordType::PriceTick.fingerprint().to_le_bytes());
@@ -90,6 +117,17 @@ proptest! {
     #[test]
     fn health_is_encoded_as_apache_avro_does(health in arbitrary::health()) {
         prop_assert_eq!(&encoder().health(&health)[10..], by_apache_avro(RecordType::SourceHealth, health_value(&health)));
+    }
+
+    #[test]
+    fn index_weights_are_encoded_as_apache_avro_does(weight in arbitrary::index_weight()) {
+        let expected = by_apache_avro(RecordType::IndexWeight, index_weight_value(&weight));
+        prop_assert_eq!(&encoder().index_weight(&weight)[10..], expected);
+    }
+
+    #[test]
+    fn payloads_are_encoded_as_apache_avro_does(part in arbitrary::payload()) {
+        prop_assert_eq!(&encoder().payload(&part)[10..], by_apache_avro(RecordType::Payload, payload_value(&part)));
     }
 }
 
@@ -120,6 +158,7 @@ fn tick_value(tick: &PriceTick) -> Value {
         ("previous_event_time", optional(tick.previous_event_time.map(Value::TimestampMicros))),
         ("previous_symbol", optional(tick.previous_symbol.as_deref().map(text))),
         ("retracted", Value::Boolean(tick.retracted)),
+        ("fx_age_ms", optional(tick.fx_age_ms.map(Value::Long))),
     ])
 }
 
@@ -142,6 +181,42 @@ fn health_value(health: &SourceHealth) -> Value {
         ("last_answer_at", optional(health.last_answer_at.map(Value::TimestampMicros))),
         ("state", text(&health.state)),
         ("budget_left", optional(health.budget_left.map(Value::Long))),
+        ("used_today", optional(health.used_today.map(Value::Long))),
+        ("used_this_month", optional(health.used_this_month.map(Value::Long))),
+        ("producer", optional(health.producer.as_deref().map(text))),
+    ])
+}
+
+fn index_weight_value(weight: &IndexWeight) -> Value {
+    record(vec![
+        ("event_id", uuid(weight.event_id)),
+        ("revision", Value::Int(weight.revision)),
+        ("source", text(&weight.source)),
+        ("index_name", text(&weight.index_name)),
+        ("code", text(&weight.code)),
+        ("asset", text(&weight.asset)),
+        ("type", text(&weight.asset_type)),
+        ("segment", optional(weight.segment.as_deref().map(text))),
+        ("part", decimal(weight.part)),
+        ("theoretical_quantity", decimal(weight.theoretical_quantity)),
+        ("pregao_date", Value::Date(crate::epoch_day::to_days(weight.pregao_date))),
+        ("received_at", Value::TimestampMicros(weight.received_at)),
+        ("payload_id", uuid(weight.payload_id)),
+        ("retracted", Value::Boolean(weight.retracted)),
+    ])
+}
+
+fn payload_value(part: &PayloadRecord) -> Value {
+    record(vec![
+        ("payload_id", uuid(part.payload_id)),
+        ("source", text(&part.source)),
+        ("request", text(&part.request)),
+        ("status", optional(part.status.map(Value::Int))),
+        ("received_at", Value::TimestampMicros(part.received_at)),
+        ("content_encoding", text(&part.content_encoding)),
+        ("part", Value::Int(part.part)),
+        ("parts", Value::Int(part.parts)),
+        ("content", Value::Bytes(part.content.to_vec())),
     ])
 }
 

@@ -4,229 +4,15 @@
 use std::str::FromStr;
 
 use arrow::array::{
-    Array, AsArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Int32Array, Int64Array, ListArray,
-    RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Int32Array,
+    Int64Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::decimal::Decimal38;
-use crate::events::{EventTimeOrigin, Gap, GapReason, Kind, PriceTick, SourceHealth};
-
-/// The columns of price_tick.
-#[derive(Clone, Copy, Debug)]
-pub struct Ticks<'a> {
-    pub event_ids: &'a FixedSizeBinaryArray,
-    pub revisions: &'a Int32Array,
-    pub sources: &'a StringArray,
-    pub symbols: &'a StringArray,
-    pub bases: &'a StringArray,
-    pub quotes: &'a StringArray,
-    /// As Avro symbols, `TRADE`.
-    pub kinds: &'a StringArray,
-    pub prices: &'a Decimal128Array,
-    pub quantities: &'a Decimal128Array,
-    pub bids: &'a Decimal128Array,
-    pub asks: &'a Decimal128Array,
-    pub volumes_24h: &'a Decimal128Array,
-    pub quote_volumes_24h: &'a Decimal128Array,
-    pub market_caps: &'a Decimal128Array,
-    pub changes_24h_pct: &'a Decimal128Array,
-    pub event_times: &'a TimestampMicrosecondArray,
-    /// As Avro symbols, `SOURCE`.
-    pub event_time_origins: &'a StringArray,
-    pub received_ats: &'a TimestampMicrosecondArray,
-    pub sequences: &'a Int64Array,
-    pub trade_ids: &'a StringArray,
-    pub source_symbols: &'a StringArray,
-    pub payload_ids: &'a FixedSizeBinaryArray,
-    pub previous_event_times: &'a TimestampMicrosecondArray,
-    pub previous_symbols: &'a StringArray,
-    pub retracteds: &'a BooleanArray,
-}
-
-impl<'a> Ticks<'a> {
-    /// # Panics
-    /// When `batch` has not the columns of [`super::Decoder::schema`] for price_tick.
-    pub fn new(batch: &'a RecordBatch) -> Self {
-        let decimals = |name| column(batch, name).as_primitive::<Decimal128Type>();
-        let times = |name| column(batch, name).as_primitive::<TimestampMicrosecondType>();
-        let texts = |name| column(batch, name).as_string::<i32>();
-        Self {
-            event_ids: column(batch, "event_id").as_fixed_size_binary(),
-            revisions: column(batch, "revision").as_primitive::<Int32Type>(),
-            sources: texts("source"),
-            symbols: texts("symbol"),
-            bases: texts("base"),
-            quotes: texts("quote"),
-            kinds: texts("kind"),
-            prices: decimals("price"),
-            quantities: decimals("quantity"),
-            bids: decimals("bid"),
-            asks: decimals("ask"),
-            volumes_24h: decimals("volume_24h"),
-            quote_volumes_24h: decimals("quote_volume_24h"),
-            market_caps: decimals("market_cap"),
-            changes_24h_pct: decimals("change_24h_pct"),
-            event_times: times("event_time"),
-            event_time_origins: texts("event_time_origin"),
-            received_ats: times("received_at"),
-            sequences: column(batch, "sequence").as_primitive::<Int64Type>(),
-            trade_ids: texts("trade_id"),
-            source_symbols: texts("source_symbol"),
-            payload_ids: column(batch, "payload_id").as_fixed_size_binary(),
-            previous_event_times: times("previous_event_time"),
-            previous_symbols: texts("previous_symbol"),
-            retracteds: column(batch, "retracted").as_boolean(),
-        }
-    }
-
-    pub fn len(&self) -> usize {
-        self.event_ids.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    pub fn event_id(&self, row: usize) -> Uuid {
-        uuid(self.event_ids, row)
-    }
-
-    pub fn revision(&self, row: usize) -> i32 {
-        self.revisions.value(row)
-    }
-
-    pub fn source(&self, row: usize) -> &'a str {
-        self.sources.value(row)
-    }
-
-    pub fn symbol(&self, row: usize) -> &'a str {
-        self.symbols.value(row)
-    }
-
-    pub fn base(&self, row: usize) -> &'a str {
-        self.bases.value(row)
-    }
-
-    pub fn quote(&self, row: usize) -> &'a str {
-        self.quotes.value(row)
-    }
-
-    pub fn kind(&self, row: usize) -> Kind {
-        symbol(self.kinds, row)
-    }
-
-    pub fn price(&self, row: usize) -> Decimal38 {
-        decimal(self.prices, row)
-    }
-
-    pub fn quantity(&self, row: usize) -> Option<Decimal38> {
-        optional(self.quantities, row, decimal)
-    }
-
-    pub fn bid(&self, row: usize) -> Option<Decimal38> {
-        optional(self.bids, row, decimal)
-    }
-
-    pub fn ask(&self, row: usize) -> Option<Decimal38> {
-        optional(self.asks, row, decimal)
-    }
-
-    pub fn volume_24h(&self, row: usize) -> Option<Decimal38> {
-        optional(self.volumes_24h, row, decimal)
-    }
-
-    pub fn quote_volume_24h(&self, row: usize) -> Option<Decimal38> {
-        optional(self.quote_volumes_24h, row, decimal)
-    }
-
-    pub fn market_cap(&self, row: usize) -> Option<Decimal38> {
-        optional(self.market_caps, row, decimal)
-    }
-
-    pub fn change_24h_pct(&self, row: usize) -> Option<Decimal38> {
-        optional(self.changes_24h_pct, row, decimal)
-    }
-
-    /// Microseconds UTC.
-    pub fn event_time(&self, row: usize) -> i64 {
-        self.event_times.value(row)
-    }
-
-    pub fn event_time_origin(&self, row: usize) -> EventTimeOrigin {
-        symbol(self.event_time_origins, row)
-    }
-
-    /// Microseconds UTC.
-    pub fn received_at(&self, row: usize) -> i64 {
-        self.received_ats.value(row)
-    }
-
-    pub fn sequence(&self, row: usize) -> Option<i64> {
-        self.sequences.is_valid(row).then(|| self.sequences.value(row))
-    }
-
-    pub fn trade_id(&self, row: usize) -> Option<&'a str> {
-        self.trade_ids.is_valid(row).then(|| self.trade_ids.value(row))
-    }
-
-    pub fn source_symbol(&self, row: usize) -> &'a str {
-        self.source_symbols.value(row)
-    }
-
-    pub fn payload_id(&self, row: usize) -> Uuid {
-        uuid(self.payload_ids, row)
-    }
-
-    /// Microseconds UTC.
-    pub fn previous_event_time(&self, row: usize) -> Option<i64> {
-        self.previous_event_times.is_valid(row).then(|| self.previous_event_times.value(row))
-    }
-
-    pub fn previous_symbol(&self, row: usize) -> Option<&'a str> {
-        self.previous_symbols.is_valid(row).then(|| self.previous_symbols.value(row))
-    }
-
-    pub fn retracted(&self, row: usize) -> bool {
-        self.retracteds.value(row)
-    }
-
-    /// The whole tick, owned.
-    pub fn get(&self, row: usize) -> PriceTick {
-        PriceTick {
-            event_id: self.event_id(row),
-            revision: self.revision(row),
-            source: self.source(row).to_owned(),
-            symbol: self.symbol(row).to_owned(),
-            base: self.base(row).to_owned(),
-            quote: self.quote(row).to_owned(),
-            kind: self.kind(row),
-            price: self.price(row),
-            quantity: self.quantity(row),
-            bid: self.bid(row),
-            ask: self.ask(row),
-            volume_24h: self.volume_24h(row),
-            quote_volume_24h: self.quote_volume_24h(row),
-            market_cap: self.market_cap(row),
-            change_24h_pct: self.change_24h_pct(row),
-            event_time: self.event_time(row),
-            event_time_origin: self.event_time_origin(row),
-            received_at: self.received_at(row),
-            sequence: self.sequence(row),
-            trade_id: self.trade_id(row).map(str::to_owned),
-            source_symbol: self.source_symbol(row).to_owned(),
-            payload_id: self.payload_id(row),
-            previous_event_time: self.previous_event_time(row),
-            previous_symbol: self.previous_symbol(row).map(str::to_owned),
-            retracted: self.retracted(row),
-        }
-    }
-
-    pub fn iter(self) -> impl Iterator<Item = PriceTick> + 'a {
-        (0..self.len()).map(move |row| self.get(row))
-    }
-}
+use crate::epoch_day;
+use crate::events::{Gap, GapReason, IndexWeight, PayloadRecord, SourceHealth};
 
 /// The columns of gap.
 #[derive(Clone, Copy, Debug)]
@@ -290,6 +76,9 @@ pub struct Healths<'a> {
     pub last_answer_ats: &'a TimestampMicrosecondArray,
     pub states: &'a StringArray,
     pub budgets_left: &'a Int64Array,
+    pub used_todays: &'a Int64Array,
+    pub used_this_months: &'a Int64Array,
+    pub producers: &'a StringArray,
 }
 
 impl<'a> Healths<'a> {
@@ -302,6 +91,9 @@ impl<'a> Healths<'a> {
             last_answer_ats: column(batch, "last_answer_at").as_primitive(),
             states: column(batch, "state").as_string(),
             budgets_left: column(batch, "budget_left").as_primitive(),
+            used_todays: column(batch, "used_today").as_primitive(),
+            used_this_months: column(batch, "used_this_month").as_primitive(),
+            producers: column(batch, "producer").as_string(),
         }
     }
 
@@ -320,6 +112,9 @@ impl<'a> Healths<'a> {
             last_answer_at: self.last_answer_ats.is_valid(row).then(|| self.last_answer_ats.value(row)),
             state: self.states.value(row).to_owned(),
             budget_left: self.budgets_left.is_valid(row).then(|| self.budgets_left.value(row)),
+            used_today: self.used_todays.is_valid(row).then(|| self.used_todays.value(row)),
+            used_this_month: self.used_this_months.is_valid(row).then(|| self.used_this_months.value(row)),
+            producer: self.producers.is_valid(row).then(|| self.producers.value(row).to_owned()),
         }
     }
 
@@ -328,23 +123,160 @@ impl<'a> Healths<'a> {
     }
 }
 
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a dyn Array {
+/// The columns of index_weight.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexWeights<'a> {
+    pub event_ids: &'a FixedSizeBinaryArray,
+    pub revisions: &'a Int32Array,
+    pub sources: &'a StringArray,
+    pub index_names: &'a StringArray,
+    pub codes: &'a StringArray,
+    pub assets: &'a StringArray,
+    pub asset_types: &'a StringArray,
+    pub segments: &'a StringArray,
+    pub parts: &'a Decimal128Array,
+    pub theoretical_quantities: &'a Decimal128Array,
+    pub pregao_dates: &'a Date32Array,
+    pub received_ats: &'a TimestampMicrosecondArray,
+    pub payload_ids: &'a FixedSizeBinaryArray,
+    pub retracteds: &'a BooleanArray,
+}
+
+impl<'a> IndexWeights<'a> {
+    /// # Panics
+    /// When `batch` has not the columns of [`super::Decoder::schema`] for index_weight.
+    pub fn new(batch: &'a RecordBatch) -> Self {
+        Self {
+            event_ids: column(batch, "event_id").as_fixed_size_binary(),
+            revisions: column(batch, "revision").as_primitive(),
+            sources: column(batch, "source").as_string(),
+            index_names: column(batch, "index_name").as_string(),
+            codes: column(batch, "code").as_string(),
+            assets: column(batch, "asset").as_string(),
+            asset_types: column(batch, "type").as_string(),
+            segments: column(batch, "segment").as_string(),
+            parts: column(batch, "part").as_primitive(),
+            theoretical_quantities: column(batch, "theoretical_quantity").as_primitive(),
+            pregao_dates: column(batch, "pregao_date").as_primitive(),
+            received_ats: column(batch, "received_at").as_primitive(),
+            payload_ids: column(batch, "payload_id").as_fixed_size_binary(),
+            retracteds: column(batch, "retracted").as_boolean(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.event_ids.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn get(&self, row: usize) -> IndexWeight {
+        let day = epoch_day::from_days(self.pregao_dates.value(row));
+        IndexWeight {
+            event_id: uuid(self.event_ids, row),
+            revision: self.revisions.value(row),
+            source: self.sources.value(row).to_owned(),
+            index_name: self.index_names.value(row).to_owned(),
+            code: self.codes.value(row).to_owned(),
+            asset: self.assets.value(row).to_owned(),
+            asset_type: self.asset_types.value(row).to_owned(),
+            segment: self.segments.is_valid(row).then(|| self.segments.value(row).to_owned()),
+            part: decimal(self.parts, row),
+            theoretical_quantity: decimal(self.theoretical_quantities, row),
+            pregao_date: day.expect("no day that the calendar does not have is decoded"),
+            received_at: self.received_ats.value(row),
+            payload_id: uuid(self.payload_ids, row),
+            retracted: self.retracteds.value(row),
+        }
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = IndexWeight> + 'a {
+        (0..self.len()).map(move |row| self.get(row))
+    }
+}
+
+/// The columns of payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Payloads<'a> {
+    pub payload_ids: &'a FixedSizeBinaryArray,
+    pub sources: &'a StringArray,
+    pub requests: &'a StringArray,
+    pub statuses: &'a Int32Array,
+    pub received_ats: &'a TimestampMicrosecondArray,
+    pub content_encodings: &'a StringArray,
+    pub parts: &'a Int32Array,
+    pub parts_counts: &'a Int32Array,
+    pub contents: &'a BinaryArray,
+}
+
+impl<'a> Payloads<'a> {
+    /// # Panics
+    /// When `batch` has not the columns of [`super::Decoder::schema`] for payload.
+    pub fn new(batch: &'a RecordBatch) -> Self {
+        Self {
+            payload_ids: column(batch, "payload_id").as_fixed_size_binary(),
+            sources: column(batch, "source").as_string(),
+            requests: column(batch, "request").as_string(),
+            statuses: column(batch, "status").as_primitive(),
+            received_ats: column(batch, "received_at").as_primitive(),
+            content_encodings: column(batch, "content_encoding").as_string(),
+            parts: column(batch, "part").as_primitive(),
+            parts_counts: column(batch, "parts").as_primitive(),
+            contents: column(batch, "content").as_binary(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.payload_ids.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The whole record; its content is a copy, so that it does not keep the batch.
+    pub fn get(&self, row: usize) -> PayloadRecord {
+        PayloadRecord {
+            payload_id: uuid(self.payload_ids, row),
+            source: self.sources.value(row).to_owned(),
+            request: self.requests.value(row).to_owned(),
+            status: self.statuses.is_valid(row).then(|| self.statuses.value(row)),
+            received_at: self.received_ats.value(row),
+            content_encoding: self.content_encodings.value(row).to_owned(),
+            part: self.parts.value(row),
+            parts: self.parts_counts.value(row),
+            content: Bytes::copy_from_slice(self.contents.value(row)),
+        }
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = PayloadRecord> + 'a {
+        (0..self.len()).map(move |row| self.get(row))
+    }
+}
+
+pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a dyn Array {
     batch.column_by_name(name).unwrap_or_else(|| panic!("the batch has no column {name}")).as_ref()
 }
 
-fn uuid(ids: &FixedSizeBinaryArray, row: usize) -> Uuid {
+pub(super) fn uuid(ids: &FixedSizeBinaryArray, row: usize) -> Uuid {
     Uuid::from_slice(ids.value(row)).expect("the column's values have sixteen bytes")
 }
 
-fn decimal(values: &Decimal128Array, row: usize) -> Decimal38 {
+pub(super) fn decimal(values: &Decimal128Array, row: usize) -> Decimal38 {
     Decimal38::from_unscaled(values.value(row)).expect("no value of more than 38 digits is decoded")
 }
 
-fn optional(values: &Decimal128Array, row: usize, get: fn(&Decimal128Array, usize) -> Decimal38) -> Option<Decimal38> {
+pub(super) fn optional(
+    values: &Decimal128Array,
+    row: usize,
+    get: fn(&Decimal128Array, usize) -> Decimal38,
+) -> Option<Decimal38> {
     values.is_valid(row).then(|| get(values, row))
 }
 
-fn symbol<T: FromStr>(values: &StringArray, row: usize) -> T {
+pub(super) fn symbol<T: FromStr>(values: &StringArray, row: usize) -> T {
     let symbol = values.value(row);
     symbol.parse().unwrap_or_else(|_| panic!("{symbol} was decoded, so the schema has it and the enumeration must too"))
 }

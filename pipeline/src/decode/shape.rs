@@ -8,6 +8,8 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
+use crate::epoch_day;
+
 /// Deeper than any schema of ours by far; a recursive schema ends here.
 const MAX_DEPTH: usize = 16;
 
@@ -16,6 +18,8 @@ pub(super) enum Shape {
     Null,
     Boolean,
     Int,
+    /// Days since 1970.
+    Day,
     Long,
     Float,
     Double,
@@ -66,8 +70,11 @@ impl Shape {
                 other => return Err(format!("boolean {other}")),
             },
             Self::Int => {
-                let value = long(rest)?;
-                i32::try_from(value).map_err(|_| format!("int {value} out of range"))?;
+                int(rest)?;
+            }
+            Self::Day => {
+                let day = int(rest)?;
+                epoch_day::from_days(day).ok_or_else(|| format!("day {day} is not in the calendar"))?;
             }
             Self::Long => {
                 long(rest)?;
@@ -136,6 +143,11 @@ fn bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], String> {
     let claimed = long(rest)?;
     let count = usize::try_from(claimed).map_err(|_| format!("length {claimed}"))?;
     take(rest, count)
+}
+
+fn int(rest: &mut &[u8]) -> Result<i32, String> {
+    let value = long(rest)?;
+    i32::try_from(value).map_err(|_| format!("int {value} out of range"))
 }
 
 fn long(rest: &mut &[u8]) -> Result<i64, String> {
@@ -265,6 +277,7 @@ impl Compiler {
             }
             "array" => Shape::Array(Box::new(self.shape(part("items")?, depth + 1)?)),
             "map" => Shape::Map(Box::new(self.shape(part("values")?, depth + 1)?)),
+            "int" if object.get("logicalType").and_then(Value::as_str) == Some("date") => Shape::Day,
             "bytes" => decimal(object, None)?.unwrap_or(Shape::Bytes),
             name => self.by_name(name)?,
         };

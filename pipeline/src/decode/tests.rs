@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::arbitrary;
 use crate::codec::encoder_for_tests;
-use crate::events::PriceTick;
+use crate::events::{PriceTick, SourceHealth};
+use crate::example;
 
 /// A registry id that decoders made by [`decoder`] know without asking: the newest schema.
 const KNOWN_ID: u32 = 7;
@@ -79,6 +80,20 @@ proptest! {
         let decoded = run(&mut decoder(RecordType::SourceHealth), &values);
         prop_assert_eq!(Healths::new(&decoded.batch).iter().collect::<Vec<_>>(), input);
     }
+
+    #[test]
+    fn index_weights_round_trip(input in proptest::collection::vec(arbitrary::index_weight(), 0..20)) {
+        let values: Vec<_> = input.iter().map(|weight| Some(encoder_for_tests().index_weight(weight))).collect();
+        let decoded = run(&mut decoder(RecordType::IndexWeight), &values);
+        prop_assert_eq!(IndexWeights::new(&decoded.batch).iter().collect::<Vec<_>>(), input);
+    }
+
+    #[test]
+    fn payloads_round_trip(input in proptest::collection::vec(arbitrary::payload(), 0..20)) {
+        let values: Vec<_> = input.iter().map(|part| Some(encoder_for_tests().payload(part))).collect();
+        let decoded = run(&mut decoder(RecordType::Payload), &values);
+        prop_assert_eq!(Payloads::new(&decoded.batch).iter().collect::<Vec<_>>(), input);
+    }
 }
 
 #[test]
@@ -90,6 +105,41 @@ fn one_decoder_serves_batch_after_batch() {
         assert_eq!(ticks(&decoded), [arbitrary::numbered_tick(batch), arbitrary::numbered_tick(batch + 100)]);
     }
     assert_eq!(run(&mut decoder, &[]).batch.num_rows(), 0);
+}
+
+/// A record of an earlier schema version, its body as fastavro wrote it.
+fn old_record(record: RecordType, version: u32, body: &[&str]) -> Vec<u8> {
+    let text = record.schemas().iter().find(|text| text.version == version).unwrap();
+    let body = body.concat();
+    let body = (0..body.len()).step_by(2).map(|at| u8::from_str_radix(&body[at..at + 2], 16).unwrap());
+    SINGLE_OBJECT.into_iter().chain(text.fingerprint().to_le_bytes()).chain(body).collect()
+}
+
+#[test]
+fn what_was_written_before_a_field_was_added_is_read_with_nothing_in_it() {
+    // Python, fastavro 1.13: schemaless_writer with schemas/price_tick-v1.avsc and the values of the example tick.
+    let tick = old_record(
+        RecordType::PriceTick,
+        1,
+        &[
+            "e55c51ae1ba55691a5db0bebf335f2f00010636f696e626173650e4254432d555344064254430655534400140e3a3ba5",
+            "dc37618e0000020e0176c1dde13400000000000000d08ff0ecbdada00600f09cf6ecbdada00602a6db8bddfd02021238",
+            "36313233343536380e4254432d55534400000000000000000000000000000007000000",
+        ],
+    );
+    let aged = PriceTick { fx_age_ms: Some(1), ..arbitrary::numbered_tick(2) };
+    let values = [Some(encoder_for_tests().tick(&aged)), Some(tick), Some(encoded(3))];
+    let decoded = run(&mut decoder(RecordType::PriceTick), &values);
+    assert_eq!(ticks(&decoded), [aged, PriceTick { fx_age_ms: None, ..example::tick() }, arbitrary::numbered_tick(3)]);
+
+    // The same with schemas/source_health-v1.avsc.
+    let body = ["10636f696e626173658080f0ecbdada006028080f0ecbdada006044f4b00"];
+    let health = old_record(RecordType::SourceHealth, 1, &body);
+    let told = SourceHealth { used_today: Some(3), producer: Some("a".to_owned()), ..example::health() };
+    let values = [Some(health), Some(encoder_for_tests().health(&told))];
+    let decoded = run(&mut decoder(RecordType::SourceHealth), &values);
+    let old = SourceHealth { used_today: None, used_this_month: None, producer: None, ..example::health() };
+    assert_eq!(Healths::new(&decoded.batch).iter().collect::<Vec<_>>(), [old, told]);
 }
 
 /// The schema with one change, as another version of it might have.
@@ -116,15 +166,22 @@ fn from_writer(schema: &str, body: &[u8]) -> Decoded {
 
 #[test]
 fn an_old_writer_without_the_optional_fields_is_read() {
-    let left_out =
-        ["volume_24h", "quote_volume_24h", "market_cap", "previous_event_time", "previous_symbol", "sequence"];
+    let left_out = [
+        "volume_24h",
+        "quote_volume_24h",
+        "market_cap",
+        "previous_event_time",
+        "previous_symbol",
+        "sequence",
+        "fx_age_ms",
+    ];
     let old = changed(|schema| {
         schema["fields"].as_array_mut().unwrap().retain(|field| !left_out.contains(&field["name"].as_str().unwrap()));
     });
     let tick = PriceTick { sequence: None, ..arbitrary::numbered_tick(5) };
     let whole = encoder_for_tests().tick(&tick);
     // Absent optionals are one zero byte each: volume_24h, quote_volume_24h and market_cap of the four after `ask`, then
-    // sequence, then the two before `retracted`.
+    // sequence, then the two before `retracted` and the one after it.
     let body = old_body(&tick);
     assert_eq!(body.len() + left_out.len(), whole.len() - 10);
     let decoded = from_writer(&old, &body);
@@ -147,7 +204,8 @@ fn old_body(tick: &PriceTick) -> Vec<u8> {
     };
     body.remove(sequence_at);
     let end = body.len();
-    body.drain(end - 3..end - 1);
+    body.remove(end - 1);
+    body.drain(end - 4..end - 2);
     body
 }
 
@@ -155,7 +213,7 @@ fn old_body(tick: &PriceTick) -> Vec<u8> {
 fn a_newer_writer_is_read_as_far_as_it_can_be() {
     let newer = changed(|schema| {
         field(schema, "kind")["type"]["symbols"] =
-            serde_json::json!(["BARTER", "TRADE", "QUOTE", "TICKER", "REFERENCE", "FX"]);
+            serde_json::json!(["BARTER", "TRADE", "QUOTE", "TICKER", "REFERENCE", "FX", "FX_IMPLIED"]);
         let extra = serde_json::json!({"name": "venue", "type": "string"});
         schema["fields"].as_array_mut().unwrap().push(extra);
     });

@@ -1,9 +1,10 @@
-//! An HTTP server that answers each request with the next entry of a script, faults included, over real TCP. The last
-//! entry is repeated.
+//! An HTTP server that answers each request with the next entry of a script, faults included, over real TCP, and writes down
+//! when. The last entry is repeated.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use producer::drive::clock::now_micros;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -17,8 +18,12 @@ pub enum Answer {
     },
     /// Says nothing until the client gives up.
     Silent,
-    /// A body of so many bytes.
+    /// So many spaces, without saying how many there will be.
     Long(usize),
+    /// The body, a byte each so often.
+    Drip(Vec<u8>, Duration),
+    /// The connection ends without a word.
+    Hangup,
 }
 
 pub fn ok(body: &str) -> Answer {
@@ -29,6 +34,10 @@ pub fn ok(body: &str) -> Answer {
 pub struct Request {
     pub at: Instant,
     pub head: String,
+    /// When it had come, micros UTC.
+    pub came_at: i64,
+    /// When the answer to it had gone, or could go no further, micros UTC.
+    pub answered_at: Option<i64>,
 }
 
 pub struct FakeHttp {
@@ -47,11 +56,15 @@ impl FakeHttp {
                 let head = read_head(&mut stream).await;
                 let number = {
                     let mut seen = seen.lock().expect("no panic");
-                    seen.push(Request { at: Instant::now(), head });
+                    seen.push(Request { at: Instant::now(), head, came_at: now_micros(), answered_at: None });
                     seen.len() - 1
                 };
                 let answer = script[number.min(script.len() - 1)].clone();
-                tokio::spawn(async move { drop(give(&mut stream, answer).await) });
+                let seen = seen.clone();
+                tokio::spawn(async move {
+                    drop(give(&mut stream, answer).await);
+                    seen.lock().expect("no panic")[number].answered_at = Some(now_micros());
+                });
             }
         });
         Self { url, requests }
@@ -96,6 +109,15 @@ async fn give(stream: &mut TcpStream, answer: Answer) -> std::io::Result<()> {
                 stream.write_all(&chunk).await?;
             }
         }
+        Answer::Drip(body, every) => {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all(head.as_bytes()).await?;
+            for byte in body {
+                stream.write_all(&[byte]).await?;
+                tokio::time::sleep(every).await;
+            }
+        }
+        Answer::Hangup => {}
     }
     stream.shutdown().await
 }

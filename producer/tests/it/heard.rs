@@ -4,13 +4,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::BinaryArray;
+use arrow::array::{BinaryArray, RecordBatch};
 use pipeline::admin::Health;
 use pipeline::codec::{Encoder, Framing, RecordType};
-use pipeline::decode::{Decoder, Gaps, Ticks};
-use pipeline::events::{Gap, PriceTick};
-use producer::outbox::{Outbox, Outgoing, Target};
-use producer::status::Status;
+use pipeline::decode::{Decoder, Gaps, Healths, IndexWeights, Payloads, Ticks};
+use pipeline::events::{Gap, IndexWeight, PriceTick, SourceHealth};
+use pipeline::payload::Joiner;
+use producer::drive::Way;
+use producer::drive::clock::Clock;
+use producer::drive::status::Status;
+use producer::publish::outbox::{Outbox, Outgoing, Target};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Default)]
@@ -18,6 +21,13 @@ pub struct Heard {
     pub ticks: Vec<PriceTick>,
     pub gaps: Vec<Gap>,
     pub ready: Vec<Result<(), String>>,
+    /// Records of payloads.
+    pub payloads: usize,
+    /// Rows of index portfolios.
+    pub weights: Vec<IndexWeight>,
+    /// Every record as it was handed on, but payloads: those as they were received.
+    pub said: Vec<u8>,
+    pub status: Option<Status>,
 }
 
 impl Heard {
@@ -43,11 +53,7 @@ impl Heard {
 }
 
 /// Runs `driver` until `enough`, then stops it and takes what it still says.
-pub async fn hear<F>(
-    source: &'static str,
-    driver: impl FnOnce(Outbox, Status, CancellationToken) -> F,
-    enough: impl Fn(&Heard) -> bool,
-) -> Heard
+pub async fn hear<F>(source: &'static str, driver: impl FnOnce(Way) -> F, enough: impl Fn(&Heard) -> bool) -> Heard
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
@@ -56,8 +62,18 @@ where
     let (outbox, mut batches) = Outbox::new(Arc::new(encoder));
     let health = Health::new();
     let shutdown = CancellationToken::new();
-    let running = tokio::spawn(driver(outbox, Status::new(source, health.clone()), shutdown.clone()));
-    let mut heard = Heard::default();
+    let status = Status::new(source, health.clone());
+    let way = Way {
+        outbox,
+        status: status.clone(),
+        clock: Clock::Wall,
+        keep_payloads: true,
+        state_dir: None,
+        predecessor: None,
+        shutdown: shutdown.clone(),
+    };
+    let running = tokio::spawn(driver(way));
+    let mut heard = Heard { status: Some(status), ..Heard::default() };
     let until = Instant::now() + Duration::from_secs(30);
     while !enough(&heard) {
         assert!(Instant::now() < until, "only heard {} ticks and {:?}", heard.ticks.len(), heard.gaps);
@@ -92,22 +108,50 @@ async fn take(heard: &mut Heard, batch: Vec<Outgoing>) {
             assert!(batch.iter().all(|record| record.source.is_none_or(|source| record.key == source.as_bytes())));
             heard.gaps.extend(gaps(&payloads).await);
         }
+        Target::Payloads => {
+            heard.payloads += batch.len();
+            heard.said.extend(bodies(&payloads).await);
+        }
+        Target::Index => heard.weights.extend(weights(&payloads).await),
         Target::Health => {}
+    }
+    if target != Target::Payloads {
+        heard.said.extend(batch.iter().flat_map(|record| [record.key.as_slice(), record.payload.as_slice()]).flatten());
     }
 }
 
 pub async fn ticks(values: &[Vec<u8>]) -> Vec<PriceTick> {
-    let mut decoder = Decoder::new(RecordType::PriceTick, None);
+    Ticks::new(&decoded(RecordType::PriceTick, values).await).iter().collect()
+}
+
+pub async fn healths(values: &[Vec<u8>]) -> Vec<SourceHealth> {
+    let mut decoder = Decoder::new(RecordType::SourceHealth, None);
     let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
     let decoded = decoder.decode(&BinaryArray::from_vec(values)).await.expect("no registry");
     assert_eq!(decoded.bad, []);
-    Ticks::new(&decoded.batch).iter().collect()
+    Healths::new(&decoded.batch).iter().collect()
 }
 
 pub async fn gaps(values: &[Vec<u8>]) -> Vec<Gap> {
-    let mut decoder = Decoder::new(RecordType::Gap, None);
+    Gaps::new(&decoded(RecordType::Gap, values).await).iter().collect()
+}
+
+async fn weights(values: &[Vec<u8>]) -> Vec<IndexWeight> {
+    IndexWeights::new(&decoded(RecordType::IndexWeight, values).await).iter().collect()
+}
+
+/// What was asked and answered, of those that came whole in one record.
+async fn bodies(values: &[Vec<u8>]) -> Vec<u8> {
+    let mut joiner = Joiner::default();
+    let batch = decoded(RecordType::Payload, values).await;
+    let whole = Payloads::new(&batch).iter().filter_map(|record| joiner.push(record).ok().flatten());
+    whole.flat_map(|payload| [payload.request.into_bytes(), payload.body.to_vec()].concat()).collect()
+}
+
+async fn decoded(record: RecordType, values: &[Vec<u8>]) -> RecordBatch {
+    let mut decoder = Decoder::new(record, None);
     let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
     let decoded = decoder.decode(&BinaryArray::from_vec(values)).await.expect("no registry");
     assert_eq!(decoded.bad, []);
-    Gaps::new(&decoded.batch).iter().collect()
+    decoded.batch
 }

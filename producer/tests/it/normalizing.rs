@@ -67,7 +67,7 @@ fn lines_and_whole_files_become_ticks_and_problems() {
 fn a_mistake_is_one_line_and_exit_code_2() {
     for (args, said) in [
         (vec!["--source", "coingecko", "/nowhere.json"], "/nowhere.json"),
-        (vec!["--source", "simulated", "-"], "choose coingecko or coinbase"),
+        (vec!["--source", "recorded", "-"], "has no payloads of its own"),
     ] {
         let output = normalize(&args, None);
         let error = String::from_utf8(output.stderr).expect("UTF-8");

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pipeline::events::{Gap, GapReason, PriceTick};
 use pipeline::kafka::KafkaArgs;
-use pipeline::topics;
+use pipeline::topics::{self, Holds};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -28,14 +28,14 @@ struct Args {
 }
 
 /// The one broker, for one test at a time: they stall it.
-async fn broker() -> (MutexGuard<'static, ()>, &'static Stack, KafkaArgs) {
+pub async fn broker() -> (MutexGuard<'static, ()>, &'static Stack, KafkaArgs) {
     static ONE: Mutex<()> = Mutex::const_new(());
     let guard = ONE.lock().await;
     heard::install_tls();
     let stack = stack::shared().await;
     let kafka = Args::parse_from(["test", "--kafka-bootstrap-servers", &stack.kafka_bootstrap_servers]).kafka;
     let admin: AdminClient<DefaultClientContext> = kafka.admin().create().expect("an admin client");
-    for topic in topics::declared().iter().filter(|topic| topic.record.is_some()) {
+    for topic in topics::declared().iter().filter(|topic| topic.holds != Holds::DeadLetters) {
         let new = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(1));
         let created = admin.create_topics([&new], &AdminOptions::new()).await.expect("the broker answers");
         assert!(matches!(created[0], Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))), "{created:?}");
@@ -43,13 +43,13 @@ async fn broker() -> (MutexGuard<'static, ()>, &'static Stack, KafkaArgs) {
     (guard, stack, kafka)
 }
 
-struct Producer {
+pub struct Producer {
     child: Child,
     admin: String,
 }
 
 impl Producer {
-    fn start(kafka: &KafkaArgs, spill: &Path, args: &[&str]) -> Self {
+    pub fn start(kafka: &KafkaArgs, spill: &Path, args: &[&str]) -> Self {
         let [port] = stack::free_ports().expect("a free port");
         let admin = format!("127.0.0.1:{port}");
         let mut command = Command::new(env!("CARGO_BIN_EXE_producer"));
@@ -68,13 +68,13 @@ impl Producer {
         Self { child: command.spawn().expect("the binary is built"), admin }
     }
 
-    async fn get(&self, path: &str) -> Option<(u16, String)> {
+    pub async fn get(&self, path: &str) -> Option<(u16, String)> {
         let response = reqwest::get(format!("http://{}{path}", self.admin)).await.ok()?;
         Some((response.status().as_u16(), response.text().await.ok()?))
     }
 
     /// A metric summed over its labels; 0 when it is not there.
-    async fn metric(&self, name: &str) -> f64 {
+    pub async fn metric(&self, name: &str) -> f64 {
         let Some((_, text)) = self.get("/metrics").await else { return 0.0 };
         text.lines()
             .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))
@@ -94,16 +94,24 @@ impl Producer {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("it runs");
     }
 
-    async fn end(mut self) -> Option<i32> {
+    pub async fn end(mut self) -> Option<i32> {
         tokio::task::spawn_blocking(move || self.child.wait().expect("it ends").code()).await.expect("no panic")
     }
 }
 
-fn read(kafka: &KafkaArgs, topic: &str) -> Vec<Vec<u8>> {
+/// A test that fails leaves no producer behind.
+impl Drop for Producer {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+pub fn read(kafka: &KafkaArgs, topic: &str) -> Vec<Vec<u8>> {
     let consumer: BaseConsumer = kafka.consumer(None).create().expect("a consumer");
     let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(20)).expect("the broker answers");
     let mut assignment = TopicPartitionList::new();
@@ -141,15 +149,23 @@ async fn overflows_since(kafka: &KafkaArgs, since: i64) -> Vec<Gap> {
     gaps
 }
 
-fn numbers(ticks: &[PriceTick]) -> Vec<u64> {
-    let number = |tick: &PriceTick| tick.trade_id.as_deref()?.split_once('-')?.1.parse().ok();
-    ticks.iter().map(|tick| number(tick).expect("run-number")).collect()
+/// A symbol's trades are numbered from 1 without holes.
+fn number(tick: &PriceTick) -> u64 {
+    tick.trade_id.as_deref().and_then(|id| id.parse().ok()).expect("a number")
+}
+
+/// Each symbol's trades by their numbers: what is in the log twice is there once.
+fn distinct(ticks: &[PriceTick]) -> BTreeMap<&str, BTreeMap<u64, &PriceTick>> {
+    let mut all: BTreeMap<&str, BTreeMap<u64, &PriceTick>> = BTreeMap::new();
+    for tick in ticks {
+        all.entry(&tick.symbol).or_default().entry(number(tick)).or_insert(tick);
+    }
+    all
 }
 
 fn assert_in_order(ticks: &[PriceTick], symbols: &[String]) {
     for symbol in symbols {
-        let of_symbol: Vec<PriceTick> = ticks.iter().filter(|tick| tick.symbol == *symbol).cloned().collect();
-        let numbers = numbers(&of_symbol);
+        let numbers: Vec<u64> = ticks.iter().filter(|tick| tick.symbol == *symbol).map(number).collect();
         assert!(numbers.is_sorted(), "{symbol} is out of order");
         assert!(!numbers.is_empty());
     }
@@ -192,10 +208,13 @@ async fn a_stalled_broker_costs_nothing() {
 
     assert_eq!(producer.end().await, Some(0));
     let ticks = ticks_of(&kafka, &symbols).await;
-    let mut all = numbers(&ticks);
     assert_in_order(&ticks, &symbols);
-    all.sort_unstable();
-    assert_eq!(all, (1..=200_000).collect::<Vec<u64>>(), "each trade is there once");
+    assert_eq!(ticks.len(), 200_000);
+    for (symbol, trades) in distinct(&ticks) {
+        assert!(trades.keys().copied().eq(1..=trades.len() as u64), "a trade of {symbol} is missing");
+    }
+    let once: usize = distinct(&ticks).values().map(BTreeMap::len).sum();
+    assert_eq!(once, ticks.len(), "each trade is there once");
     say(&format!("stalled broker: 200000 made, {} in the topic, {spilled} through the spill", ticks.len()));
 }
 
@@ -219,18 +238,25 @@ async fn what_was_spilled_survives_a_kill_and_an_orderly_end_keeps_even_the_memo
         let next = Producer::start(&kafka, dir.path(), &["--simulated-trades", "1"]);
         assert_eq!(next.end().await, Some(0));
         let ticks = ticks_of(&kafka, &symbols).await;
-        let mut distinct = numbers(&ticks);
-        distinct.sort_unstable();
-        distinct.dedup();
-        let last = *distinct.last().expect("some are there");
-        let missing = last - distinct.len() as u64;
-        say(&format!("{signal}: {last} made, {missing} lost, {} in the topic twice", ticks.len() - distinct.len()));
+        let trades = distinct(&ticks);
+        let there: usize = trades.values().map(BTreeMap::len).sum();
+        let made: u64 = trades.values().filter_map(|trades| trades.keys().last()).sum();
+        let missing = made - there as u64;
+        say(&format!("{signal}: {made} made, {missing} lost, {} in the topic twice", ticks.len() - there));
         match signal {
             // The memory is gone: at most what it holds, and nothing that was spilled.
             Signal::SIGKILL => {
                 assert!(missing <= 55_000, "{missing}");
-                let spilled = &distinct[distinct.len() - 10_000..];
-                assert!(spilled.windows(2).all(|pair| pair[1] == pair[0] + 1), "a spilled trade is lost");
+                let mut newest: Vec<(i64, u64, &str)> = Vec::new();
+                for (symbol, trades) in &trades {
+                    newest.extend(trades.iter().map(|(number, tick)| (tick.received_at, *number, *symbol)));
+                }
+                newest.sort_unstable();
+                for symbol in &symbols {
+                    let spilled = newest[newest.len() - 10_000..].iter().filter(|(.., of)| of == symbol);
+                    let spilled: Vec<u64> = spilled.map(|(_, number, _)| *number).collect();
+                    assert!(spilled.windows(2).all(|pair| pair[1] == pair[0] + 1), "a spilled trade is lost");
+                }
                 assert_in_order(&ticks, &symbols);
             }
             _ => assert_eq!(missing, 0),
@@ -269,10 +295,9 @@ async fn what_had_to_be_dropped_is_counted_and_is_a_gap() {
     assert_eq!(producer.end().await, Some(0));
 
     let ticks = ticks_of(&kafka, &symbols).await;
-    let mut distinct = numbers(&ticks);
     assert_in_order(&ticks, &symbols);
-    distinct.sort_unstable();
-    distinct.dedup();
+    let trades = distinct(&ticks);
+    let there: usize = trades.values().map(BTreeMap::len).sum();
     let gaps = overflows_since(&kafka, since).await;
     let closed: Vec<&Gap> = gaps.iter().filter(|gap| gap.ended_at.is_some()).collect();
     assert_eq!(gaps.len(), 2 * closed.len(), "each is opened and closed: {gaps:?}");
@@ -285,22 +310,23 @@ async fn what_had_to_be_dropped_is_counted_and_is_a_gap() {
                 .expect("a count")
         })
         .sum();
-    say(&format!("full spill: 160000 made, {} in the topic, {told} dropped in {} gaps", distinct.len(), closed.len()));
-    assert_eq!(distinct.len() as u64 + told, 160_000);
+    say(&format!("full spill: 160000 made, {there} in the topic, {told} dropped in {} gaps", closed.len()));
+    assert_eq!(there as u64 + told, 160_000);
     assert!(told >= dropped && dropped > 1_000);
     // Every trade that is missing was made within one of the gaps.
-    let at =
-        |number: u64| ticks.iter().find(|tick| numbers(std::slice::from_ref(tick)) == [number]).expect("it is there");
-    for pair in distinct.windows(2).filter(|pair| pair[1] != pair[0] + 1) {
-        let (before, after) = (at(pair[0]).received_at, at(pair[1]).received_at);
-        assert!(
-            closed.iter().any(|gap| gap.started_at >= before && gap.ended_at <= Some(after + 2_000_000)),
-            "{pair:?}"
-        );
+    for trades in trades.values() {
+        let trades: Vec<(u64, i64)> = trades.iter().map(|(number, tick)| (*number, tick.received_at)).collect();
+        for pair in trades.windows(2).filter(|pair| pair[1].0 != pair[0].0 + 1) {
+            let (before, after) = (pair[0].1, pair[1].1);
+            assert!(
+                closed.iter().any(|gap| gap.started_at >= before && gap.ended_at <= Some(after + 2_000_000)),
+                "{pair:?}"
+            );
+        }
     }
 }
 
 /// Fault tests print what they counted.
-fn say(line: &str) {
+pub fn say(line: &str) {
     eprintln!("{line}");
 }

@@ -1,39 +1,54 @@
-//! The polling driver against an exchange with faults.
+//! The polling driver over several polls, and over restarts; single faults are in `faults/`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use pipeline::admin::Health;
 use pipeline::codec::{Encoder, Framing};
 use pipeline::events::GapReason;
-use producer::backoff::Backoff;
-use producer::gap_ledger::{GapLedger, Scope};
-use producer::open_gaps::OpenGaps;
-use producer::outbox::Outbox;
-use producer::poll::{Polled, poll};
-use producer::sources::coingecko::{self, Asked, Coin};
+use producer::drive::Way;
+use producer::drive::backoff::Backoff;
+use producer::drive::budget::Plan;
+use producer::drive::fetch::{Http, Server};
+use producer::drive::poll::{Ask, History, Polled, Schedule, poll};
+use producer::drive::status::Status;
+use producer::gaps::ledger::{GapLedger, Scope};
+use producer::gaps::open_gaps::OpenGaps;
+use producer::publish::outbox::Outbox;
+use producer::sources::coingecko::Coingecko;
+use producer::symbols::Symbols;
 
-use crate::fake_http::{Answer, FakeHttp, ok};
+use crate::fake_http::{Answer, FakeHttp, Request, ok};
 use crate::heard::{Heard, hear};
 
 const INTERVAL: Duration = Duration::from_millis(40);
 
 fn polled(base_url: &str, currencies: &[&str]) -> Polled {
-    let asked = Asked {
-        coins: vec![Coin { id: "bitcoin".to_owned(), base: "BTC".to_owned() }],
-        currencies: currencies.iter().map(|currency| (*currency).to_owned()).collect(),
-        anything: false,
-    };
+    let path = format!(
+        "/api/v3/simple/price?ids=bitcoin&vs_currencies={}&include_last_updated_at=true&precision=full",
+        currencies.join(",")
+    );
     Polled {
-        source: "coingecko",
-        url: format!("{base_url}{}", asked.path()),
-        key: Some(("x-cg-demo-api-key", "CG-hidden-key".into())),
-        interval: INTERVAL,
-        timeout: Duration::from_millis(500),
+        source: Arc::new(Coingecko { symbols: Arc::new(Symbols::built_in()) }),
+        server: Server {
+            source: "coingecko",
+            base_url: base_url.to_owned(),
+            key: Some(("x-cg-demo-api-key", "CG-hidden-key".into())),
+            timeout: Duration::from_millis(500),
+        },
+        requests: vec![Ask { path, cost: 1 }],
+        asked: currencies.iter().map(|currency| format!("BTC-{}", currency.to_uppercase())).collect(),
+        schedule: Schedule::Every(INTERVAL),
         backoff: Backoff::new(Duration::from_millis(10), Duration::from_millis(40)),
-        asked: asked.symbols(),
         stale_after: Duration::from_secs(600),
-        parse: Box::new(move |body, received_at| coingecko::parse(body, received_at, &asked)),
+        budget: Plan::default(),
+        backfill: None,
     }
+}
+
+async fn run(polled: Polled, way: Way) -> anyhow::Result<()> {
+    let http = Http::new(&polled.server)?;
+    poll(polled, Box::new(http), way).await
 }
 
 fn bitcoin(price: &str) -> Answer {
@@ -43,49 +58,8 @@ fn bitcoin(price: &str) -> Answer {
 async fn play(script: Vec<Answer>, currencies: &[&str], enough: impl Fn(&Heard) -> bool) -> (Heard, FakeHttp) {
     let fake = FakeHttp::start(script).await;
     let polled = polled(&fake.url, currencies);
-    let heard = hear("coingecko", |outbox, status, shutdown| poll(polled, outbox, status, shutdown), enough).await;
+    let heard = hear("coingecko", |way| run(polled, way), enough).await;
     (heard, fake)
-}
-
-#[tokio::test]
-async fn each_fault_is_one_gap_with_its_reason_and_no_price_is_made_up() {
-    let status =
-        |status, headers: Vec<(&'static str, String)>, body: &str| Answer::Status(status, headers, body.into());
-    let html = "<!DOCTYPE html><html><body>Just a moment</body></html>";
-    let elsewhere = vec![("location", "http://elsewhere.example/".to_owned())];
-    for (fault, reason, said) in [
-        (ok(html), GapReason::PollFailed, "not JSON"),
-        (ok("{}"), GapReason::PollFailed, "the answer is {}"),
-        (ok(""), GapReason::PollFailed, "empty body"),
-        (ok(r#"{"bitcoin":{"us"#), GapReason::PollFailed, "breaks off"),
-        (ok(r#"{"bitcoin":{"usd":-1}}"#), GapReason::PollFailed, "a price of"),
-        (
-            ok(r#"{"status":{"error_code":429,"error_message":"slow"}}"#),
-            GapReason::RateLimited,
-            "HTTP 200: error_code 429",
-        ),
-        (status(429, vec![], "{}"), GapReason::RateLimited, "HTTP 429"),
-        (status(500, vec![], html), GapReason::PollFailed, "HTTP 500"),
-        (status(403, vec![], r#"{"error":"no"}"#), GapReason::PollFailed, "HTTP 403: \"no\""),
-        (status(302, elsewhere, ""), GapReason::PollFailed, "is not followed"),
-        (Answer::CutOff { body: r#"{"bitcoin":{"usd":5}}"#, sent: 12 }, GapReason::PollFailed, ""),
-        (Answer::Silent, GapReason::PollFailed, ""),
-        (Answer::Long(21 * 1024 * 1024), GapReason::PollFailed, "longer than"),
-    ] {
-        let script = vec![bitcoin("1"), fault.clone(), bitcoin("2")];
-        let (heard, fake) = play(script, &["usd"], |heard| heard.ticks.len() == 2).await;
-        assert_eq!(heard.prices(), ["BTC-USD 1", "BTC-USD 2"], "{fault:?}");
-        let closed = heard.closed();
-        let [gap] = closed[..] else { panic!("{fault:?}: {closed:?}") };
-        assert_eq!((gap.reason, gap.symbols.as_slice()), (reason, ["BTC-USD".to_owned()].as_slice()), "{fault:?}");
-        assert!(gap.detail.contains(said), "{fault:?}: {}", gap.detail);
-        assert!(!gap.detail.contains("CG-hidden-key"));
-        // From the failed try to the answer after it.
-        let (first, second) = (heard.ticks[0].received_at, heard.ticks[1].received_at);
-        assert!(gap.started_at >= first && gap.ended_at == Some(second), "{fault:?}");
-        assert!(heard.ready.iter().any(Result::is_ok) && heard.ready.last().is_some_and(Result::is_ok));
-        assert!(fake.requests().iter().all(|request| request.head.contains("x-cg-demo-api-key: CG-hidden-key")));
-    }
 }
 
 #[tokio::test]
@@ -98,15 +72,6 @@ async fn a_run_of_failures_is_one_gap() {
     assert_eq!(gap.reason, GapReason::PollFailed);
     assert!(gap.detail.contains("4 failed tries, the last: HTTP 502"), "{}", gap.detail);
     assert_eq!(heard.gaps.len(), 2, "one opening and one closing");
-}
-
-#[tokio::test]
-async fn retry_after_is_obeyed() {
-    let limited = Answer::Status(429, vec![("retry-after", "1".to_owned())], Vec::new());
-    let (_, fake) = play(vec![bitcoin("1"), limited, bitcoin("2")], &["usd"], |heard| heard.ticks.len() == 2).await;
-    let requests = fake.requests();
-    let waited = requests[2].at - requests[1].at;
-    assert!(waited >= Duration::from_secs(1), "{waited:?}");
 }
 
 #[tokio::test]
@@ -127,17 +92,6 @@ async fn a_symbol_that_is_left_out_has_a_gap_of_its_own() {
     let [gap] = closed[..] else { panic!("{closed:?}") };
     assert_eq!(gap.symbols, ["BTC-BRL"]);
     assert!(heard.prices().contains(&"BTC-USD 3".to_owned()), "the other symbol goes on");
-}
-
-#[tokio::test]
-async fn a_time_that_stands_still_is_stale() {
-    let now = jiff::Timestamp::now().as_second();
-    let at = |price: u32, seconds: i64| ok(&format!(r#"{{"bitcoin":{{"usd":{price},"last_updated_at":{seconds}}}}}"#));
-    let script = vec![at(1, now), at(2, now - 700), at(3, now)];
-    let (heard, _) = play(script, &["usd"], |heard| heard.ticks.len() >= 3 && heard.gaps.len() >= 2).await;
-    let closed = heard.closed();
-    let [gap] = closed[..] else { panic!("{closed:?}") };
-    assert_eq!((gap.reason, gap.started_at), (GapReason::Stale, (now - 700) * 1_000_000));
 }
 
 #[tokio::test]
@@ -164,7 +118,7 @@ async fn gaps_that_a_killed_producer_left_open_are_closed_by_the_next_one_under_
         ("coinbase", Scope::Source),
     ];
     for (at, (source, scope)) in left.into_iter().enumerate() {
-        let mut ledger = GapLedger::new(source, outbox.clone());
+        let mut ledger = GapLedger::new(source, outbox.clone(), Status::new(source, Health::new()));
         let detail = format!("{scope:?}");
         ledger.failed(scope, vec![], GapReason::PollFailed, at as i64, detail).await.expect("handed on");
     }
@@ -177,10 +131,10 @@ async fn gaps_that_a_killed_producer_left_open_are_closed_by_the_next_one_under_
     let fake = FakeHttp::start(vec![bitcoin("1")]).await;
     let polled = polled(&fake.url, &["usd"]);
     let open_gaps = OpenGaps::read(dir.path());
-    let next = |outbox: Outbox, status, shutdown| async move {
-        let outbox = outbox.keeping(open_gaps);
+    let next = |way: Way| async move {
+        let outbox = way.outbox.keeping(open_gaps);
         outbox.close_left(&["coingecko"], 7).await?;
-        poll(polled, outbox, status, shutdown).await
+        run(polled, Way { outbox, ..way }).await
     };
     let mut heard = hear("coingecko", next, |heard| !heard.ticks.is_empty()).await;
     heard.gaps.sort_by_key(|gap| gap.started_at);
@@ -200,4 +154,34 @@ fn open_gaps_that_cannot_be_read_are_set_aside() {
     std::fs::write(dir.path().join("open-gaps.json"), "[{").expect("writable");
     assert!(OpenGaps::read(dir.path()).of_others(&[]).is_empty());
     assert_eq!(std::fs::read(dir.path().join("open-gaps.json.unreadable")).expect("kept"), b"[{");
+}
+
+/// The second poll of a symbol closes a gap; its history is then asked for in three calls. What was asked, in order: `now` or
+/// `past`.
+async fn with_history(past: Answer, enough: usize) -> Vec<&'static str> {
+    let status = Answer::Status(500, vec![], Vec::new());
+    let fake = FakeHttp::start(vec![status, bitcoin("1"), past, bitcoin("2")]).await;
+    let mut polled = polled(&fake.url, &["usd"]);
+    let chart = "/api/v3/coins/bitcoin/market_chart/range?vs_currency=usd&from=";
+    let requests = move |_: &str, from: i64, _: i64| {
+        (0..3).map(|call| Ask { path: format!("{chart}{}", from + call), cost: 1 }).collect::<Vec<_>>()
+    };
+    polled.backfill = Some(History { requests: Arc::new(requests) });
+    drop(hear("coingecko", |way| run(polled, way), |_| fake.requests().len() >= enough).await);
+    let kind = |request: &Request| if request.head.contains("market_chart") { "past" } else { "now" };
+    fake.requests().iter().map(kind).collect()
+}
+
+#[tokio::test]
+async fn the_past_is_asked_for_between_two_polls() {
+    let asked = with_history(ok(r#"{"prices":[[1700000000000,1]]}"#), 7).await;
+    assert_eq!(asked[..3], ["now", "now", "past"]);
+    assert_eq!(asked.iter().filter(|kind| **kind == "past").count(), 3, "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_history_that_says_too_many_is_left_alone() {
+    let asked = with_history(Answer::Status(429, vec![], Vec::new()), 6).await;
+    assert_eq!(asked[..3], ["now", "now", "past"]);
+    assert!(asked[3..].iter().all(|kind| *kind == "now"), "{asked:?}");
 }

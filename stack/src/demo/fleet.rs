@@ -82,7 +82,8 @@ impl Fleet {
         loop {
             let servers = stack.kafka_bootstrap_servers.clone();
             let behind = tokio::task::spawn_blocking(move || {
-                let read = [topics::TICKS, topics::GAPS, topics::HEALTH];
+                let archived = topics::archived();
+                let read: Vec<&str> = archived.iter().map(|topic| topic.name.as_str()).collect();
                 let lake = positions::behind(&servers, "consumer-lake", topics::TICKS, &read)?;
                 Ok::<_, anyhow::Error>(lake + positions::behind(&servers, "consumer-db", topics::TICKS, &read)?)
             })

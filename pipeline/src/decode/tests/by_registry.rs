@@ -71,7 +71,13 @@ async fn registered_at_start_and_read_by_id() {
     let (registry, fake) = registry().await;
     fake.lock().unwrap().schemas.push(json!({"schema": "\"string\""}));
     let encoder = Encoder::new(Framing::Registry(registry.clone())).await.unwrap();
-    let subjects = ["market.ticks.v1-value", "market.gaps.v1-value", "market.health.v1-value"];
+    let subjects = [
+        "market.ticks.v1-value",
+        "market.gaps.v1-value",
+        "market.health.v1-value",
+        "market.index.v1-value",
+        "market.payloads.v1-value",
+    ];
     assert_eq!(fake.lock().unwrap().subjects, subjects);
 
     let tick = arbitrary::numbered_tick(3);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::decimal::Decimal38;
+use crate::events::IndexWeight;
 
 /// One bad value between good ones: it alone is bad, with this reason, and the others come through.
 fn check_bad(value: Option<Vec<u8>>, reason: &str) {
@@ -14,7 +15,7 @@ fn check_bad(value: Option<Vec<u8>>, reason: &str) {
 
 /// A good record with the bytes of `field`'s value replaced; `field` is found by comparing with a tick that differs there.
 fn with_bytes(other: &PriceTick, length: usize, replacement: &[u8]) -> Vec<u8> {
-    let [mut record, marked] = [&arbitrary::example_tick(), other].map(|tick| encoder_for_tests().tick(tick));
+    let [mut record, marked] = [&example::tick(), other].map(|tick| encoder_for_tests().tick(tick));
     let at = record.iter().zip(&marked).position(|(a, b)| a != b).unwrap();
     record.splice(at..at + length, replacement.iter().copied());
     record
@@ -28,19 +29,19 @@ fn no_record_at_all() {
     check_bad(Some(vec![0xC3, 0x02, 1, 2, 3, 4, 5, 6, 7, 8]), "no Avro framing");
     check_bad(Some([&[0xC3, 0x01][..], &[9; 8], b"body"].concat()), "unknown schema fingerprint 0909090909090909");
     check_bad(Some(vec![0, 0, 0, 0, 99, 1]), "schema id 99, but no schema registry is configured");
-    let health = arbitrary::example_health();
+    let health = example::health();
     check_bad(Some(encoder_for_tests().health(&health)), "a source_health record, not price_tick");
 }
 
 #[test]
 fn too_large() {
     check_bad(Some(vec![0xC3; 10 << 20]), "10485760 bytes");
-    let mut record = encoder_for_tests()
-        .tick(&PriceTick { source_symbol: "x".repeat(MAX_RECORD_BYTES), ..arbitrary::example_tick() });
+    let mut record =
+        encoder_for_tests().tick(&PriceTick { source_symbol: "x".repeat(MAX_RECORD_BYTES), ..example::tick() });
     check_bad(Some(record.clone()), "1048576 are the most");
     record.truncate(MAX_RECORD_BYTES);
     check_bad(Some(record), "source_symbol: truncated");
-    let fits = PriceTick { source_symbol: "x".repeat(MAX_RECORD_BYTES - 300), ..arbitrary::example_tick() };
+    let fits = PriceTick { source_symbol: "x".repeat(MAX_RECORD_BYTES - 300), ..example::tick() };
     let decoded = run(&mut decoder(RecordType::PriceTick), &[Some(encoder_for_tests().tick(&fits))]);
     assert_eq!(ticks(&decoded), [fits]);
 }
@@ -65,7 +66,7 @@ fn more_than_one_record() {
 
 #[test]
 fn values_that_the_columns_cannot_hold() {
-    let tick = arbitrary::example_tick();
+    let tick = example::tick();
     let price = PriceTick { price: Decimal38::ZERO, ..tick.clone() };
     let price_bytes = encoder_for_tests().tick(&tick).len() - encoder_for_tests().tick(&price).len() + 2;
     let limit = 10_i128.pow(38).to_be_bytes();
@@ -76,8 +77,8 @@ fn values_that_the_columns_cannot_hold() {
     check_bad(Some(price_of(&[0x7F; 16])), "price: decimal of 16 bytes has too many digits");
 
     let kind = PriceTick { kind: crate::events::Kind::Fx, ..tick.clone() };
-    check_bad(Some(with_bytes(&kind, 1, &[10])), "kind: symbol 5 of 5");
-    check_bad(Some(with_bytes(&kind, 1, &[1])), "kind: symbol -1 of 5");
+    check_bad(Some(with_bytes(&kind, 1, &[12])), "kind: symbol 6 of 6");
+    check_bad(Some(with_bytes(&kind, 1, &[1])), "kind: symbol -1 of 6");
     let bid = PriceTick { bid: Some(Decimal38::ZERO), ..tick.clone() };
     check_bad(Some(with_bytes(&bid, 1, &[4, 2, 0])), "bid: union branch 2 of 2");
     let source = PriceTick { source: "coinbasf".into(), ..tick.clone() };
@@ -90,8 +91,34 @@ fn values_that_the_columns_cannot_hold() {
 }
 
 #[test]
+fn a_day_that_the_calendar_does_not_have() {
+    let weight = example::index_weight();
+    let whole = encoder_for_tests().index_weight(&weight);
+    let next_day = IndexWeight { pregao_date: weight.pregao_date.tomorrow().unwrap(), ..weight.clone() };
+    let marked = encoder_for_tests().index_weight(&next_day);
+    let at = whole.iter().zip(&marked).position(|(a, b)| a != b).unwrap();
+    let with_day = |day: &[u8]| {
+        let mut record = whole.clone();
+        record.splice(at..at + 3, day.iter().copied());
+        record
+    };
+    // 2^31 - 1, -2^31 and 2^31, as varints.
+    let days: [(&[u8], &str); 3] = [
+        (&[0xFE, 0xFF, 0xFF, 0xFF, 0x0F], "pregao_date: day 2147483647 is not in the calendar"),
+        (&[0xFF, 0xFF, 0xFF, 0xFF, 0x0F], "pregao_date: day -2147483648 is not in the calendar"),
+        (&[0x80, 0x80, 0x80, 0x80, 0x10], "pregao_date: int 2147483648 out of range"),
+    ];
+    for (day, reason) in days {
+        let values = [Some(whole.clone()), Some(with_day(day)), Some(whole.clone())];
+        let decoded = run(&mut decoder(RecordType::IndexWeight), &values);
+        assert_eq!(decoded.bad, [(1, reason.to_owned())]);
+        assert_eq!(IndexWeights::new(&decoded.batch).iter().collect::<Vec<_>>(), [weight.clone(), weight.clone()]);
+    }
+}
+
+#[test]
 fn a_wide_decimal_that_fits_is_good() {
-    let tick = arbitrary::example_tick();
+    let tick = example::tick();
     let bid = PriceTick { bid: Some(Decimal38::ZERO), ..tick.clone() };
     let padded = [&[2, 40][..], &[0xFF; 19], &[0xFE]].concat();
     let decoded = run(&mut decoder(RecordType::PriceTick), &[Some(with_bytes(&bid, 1, &padded))]);
@@ -112,7 +139,7 @@ fn three_percent_poison_costs_three_percent() {
 /// What gets past the walk must not get past the decoder: poison straight into arrow-avro.
 #[test]
 fn the_decoder_itself_loses_only_the_bad() {
-    let tick = arbitrary::example_tick();
+    let tick = example::tick();
     let kind = PriceTick { kind: crate::events::Kind::Fx, ..tick.clone() };
     let source = PriceTick { source: "coinbasf".into(), ..tick };
     let poison = [
@@ -120,7 +147,7 @@ fn the_decoder_itself_loses_only_the_bad() {
         [encoded(8), encoded(9)].concat(),
         [encoded(8), vec![0xC3]].concat(),
         // These two show only when the columns are taken out.
-        with_bytes(&kind, 1, &[10]),
+        with_bytes(&kind, 1, &[12]),
         with_bytes(&source, 1, &[0xFF]),
     ];
     for bad_value in poison {
@@ -211,6 +238,32 @@ proptest! {
         let found: Vec<_> = Gaps::new(&decoded.batch).iter().collect();
         prop_assert_eq!(found.first(), Some(&gap));
         prop_assert_eq!(found.last(), Some(&gap));
+    }
+
+    #[test]
+    fn mutated_index_weights_hurt_nobody(
+        weight in arbitrary::index_weight(),
+        mutations in proptest::collection::vec(mutation(), 1..4),
+    ) {
+        let whole = encoder_for_tests().index_weight(&weight);
+        let mut record = whole.clone();
+        mutations.iter().for_each(|mutation| mutate(&mut record, mutation));
+        let decoded = run(&mut decoder(RecordType::IndexWeight), &[Some(whole.clone()), Some(record), Some(whole)]);
+        let found: Vec<_> = IndexWeights::new(&decoded.batch).iter().collect();
+        prop_assert_eq!((found.first(), found.last()), (Some(&weight), Some(&weight)));
+    }
+
+    #[test]
+    fn mutated_payloads_hurt_nobody(
+        part in arbitrary::payload(),
+        mutations in proptest::collection::vec(mutation(), 1..4),
+    ) {
+        let whole = encoder_for_tests().payload(&part);
+        let mut record = whole.clone();
+        mutations.iter().for_each(|mutation| mutate(&mut record, mutation));
+        let decoded = run(&mut decoder(RecordType::Payload), &[Some(whole.clone()), Some(record), Some(whole)]);
+        let found: Vec<_> = Payloads::new(&decoded.batch).iter().collect();
+        prop_assert_eq!((found.first(), found.last()), (Some(&part), Some(&part)));
     }
 
     #[test]
