@@ -24,6 +24,8 @@ use crate::protocol::{
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a shutdown leaves a connection to say goodbye.
 const GOODBYE: Duration = Duration::from_millis(500);
+/// What a client that is shown out has to read why.
+const LINGER: Duration = Duration::from_secs(2);
 /// Client messages: a burst, then a rate.
 const BURST: f64 = 20.0;
 const PER_SECOND: f64 = 10.0;
@@ -41,7 +43,7 @@ enum End {
 pub async fn serve(socket: WebSocket, hub: Arc<Hub>, shutdown: CancellationToken) {
     let connections = metrics::gauge!("tickstream_dashboard_connections");
     connections.increment(1.0);
-    let (sink, stream) = socket.split();
+    let (sink, mut stream) = socket.split();
     let events = hub.subscribe();
     let mut connection = Connection {
         sink,
@@ -53,8 +55,8 @@ pub async fn serve(socket: WebSocket, hub: Arc<Hub>, shutdown: CancellationToken
         gaps: false,
         gaps_after: 0,
     };
-    let end = connection.run(stream, events).await;
-    connection.say_goodbye(&end).await;
+    let end = connection.run(&mut stream, events).await;
+    connection.say_goodbye(&end, &mut stream).await;
     tracing::debug!(?end, messages = connection.seq, "connection ended");
     connections.decrement(1.0);
 }
@@ -85,7 +87,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(&mut self, mut stream: SplitStream<WebSocket>, mut events: broadcast::Receiver<Event>) -> End {
+    async fn run(&mut self, stream: &mut SplitStream<WebSocket>, mut events: broadcast::Receiver<Event>) -> End {
         let shutdown = self.shutdown.clone();
         let mut rate = Rate::new();
         loop {
@@ -262,22 +264,29 @@ impl Connection {
         }
     }
 
-    async fn say_goodbye(&mut self, end: &End) {
-        let (message, code, reason) = match end {
+    /// Says why, closes, and goes on reading for a moment: a socket dropped with messages unread is reset by the kernel, and a
+    /// reset takes away what the client had not read yet.
+    async fn say_goodbye(&mut self, end: &End, stream: &mut SplitStream<WebSocket>) {
+        let (message, code, reason, patience) = match end {
             End::Gone => return,
             End::TooFast => {
                 let message = "too many messages; connect again and be slower";
                 let error = ServerMessage::Error { id: None, code: ErrorCode::RateLimited, message };
-                (error, close_code::POLICY, "rate limited")
+                (error, close_code::POLICY, "rate limited", LINGER)
             }
             End::Shutdown => {
                 let message = "the server is going down; connect again in a moment";
-                (ServerMessage::Shutdown { message }, close_code::AWAY, "shutdown")
+                (ServerMessage::Shutdown { message }, close_code::AWAY, "shutdown", GOODBYE)
             }
         };
         if self.send(&message).await.is_ok() {
             let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
-            drop(tokio::time::timeout(GOODBYE, self.sink.send(close)).await);
+            let closed = async {
+                if self.sink.send(close).await.is_ok() {
+                    while let Some(Ok(_)) = stream.next().await {}
+                }
+            };
+            drop(tokio::time::timeout(patience, closed).await);
         }
     }
 }
