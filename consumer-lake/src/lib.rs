@@ -1,18 +1,13 @@
 //! The lake consumer: every record of the topics once in raw Parquet objects, bytes verbatim, and decoded in bronze ones.
 //!
-//! The way of a batch: [`sink`] hands it to the writer of its partition; [`chain`] holds the rules, and says first what they
-//! are; `raw` and `bronze` make the objects; `outside` is S3 and Kafka as the chain asks for them ([`world`]).
+//! The way of a batch: [`sink`] hands it to the writer of its partition; the rules of that writer are the [`lake`]'s.
 
-pub mod bronze;
-pub mod chain;
 mod config;
-mod outside;
-pub mod raw;
 pub mod sink;
-pub mod world;
 
 use std::time::Duration;
 
+use lake::Outside;
 use pipeline::admin::{self, Health};
 use pipeline::consume::{ConsumeConfig, consume};
 use pipeline::dead_letter::DeadLetters;
@@ -22,7 +17,6 @@ use pipeline::topic_id::TopicIds;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Cli, Config};
-pub use outside::Outside;
 pub use sink::LakeSink;
 
 /// Consumes until `shutdown`.

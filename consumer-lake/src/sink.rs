@@ -7,14 +7,13 @@ use anyhow::anyhow;
 use async_trait::async_trait;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
+use lake::Outside;
+use lake::chain::{Batch, Chain, Given};
+use lake::outside::dead_letter;
 use pipeline::consume::{Assigned, Fault, PartitionBatch, Sink, Written};
 use pipeline::dead_letter::DeadLetter;
 use pipeline::lake::table;
 use pipeline::topics;
-
-use crate::Outside;
-use crate::chain::{Batch, Chain, Given};
-use crate::outside::dead_letter;
 
 /// Partitions whose tail is looked for at once.
 const STARTS: usize = 4;

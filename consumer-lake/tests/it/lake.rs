@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use consumer_lake::{bronze, raw};
+use lake::{bronze, raw};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use pipeline::lake::{Link, Origin, bronze_key, origin_key, partition_prefix, raw_key};
 use pipeline::records::Records;
