@@ -1,0 +1,115 @@
+-- gold/candles: open, high, low, close of each source, symbol and price basis (the ticks' kind) in 1m, 5m, 1h and 1d.
+--
+-- Open and close are the first and the last tick in (event_time, event_id). complete is false where a gap of the source that
+-- concerns the symbol overlaps [bucket, bucket + timeframe); one that only touches an edge does not, an open one reaches on
+-- without end. The ticks are sorted once: what stands before and after a minute tells whether it begins or ends a longer bucket.
+--
+-- volume is exact. DECIMAL(38,18) holds sums below 10^20 units; a sum near that or beyond is null, never wrapped (no market
+-- trades so much in a day, wrong ticks may). quote_volume, vwap and average are DOUBLE, added in the order of time.
+WITH
+ordered AS (
+    SELECT
+        source, symbol, kind, dt, event_time, event_id, price, quantity,
+        lag(event_time) OVER (PARTITION BY source, symbol, kind, dt ORDER BY event_time, event_id) AS time_before,
+        lead(event_time) OVER (PARTITION BY source, symbol, kind, dt ORDER BY event_time, event_id) AS time_after
+    FROM silver_ticks
+),
+timed AS (
+    SELECT
+        source, symbol, kind, dt, price, quantity,
+        unix_micros(event_time) AS event_us,
+        unix_micros(event_time) - unix_micros(event_time) % 60000000 AS minute_us,
+        coalesce(unix_micros(time_before), -1) AS before_us,
+        coalesce(unix_micros(time_after), 4611686018427387904) AS after_us
+    FROM ordered
+),
+minutes AS (
+    SELECT
+        source, symbol, kind, dt, minute_us,
+        max(CASE WHEN before_us < minute_us THEN price END) AS open,
+        max(price) AS high,
+        min(price) AS low,
+        max(CASE WHEN after_us >= minute_us + 60000000 THEN price END) AS close,
+        CASE WHEN sum(abs(CAST(quantity AS DOUBLE))) < 9e19 THEN sum(quantity) END AS volume,
+        sum(CAST(price AS DOUBLE) * CAST(quantity AS DOUBLE)) AS quote_volume,
+        sum(CAST(price AS DOUBLE)) AS price_sum,
+        count(*) AS ticks,
+        min(event_us) AS first_us,
+        max(event_us) AS last_us,
+        min(before_us) AS before_us,
+        max(after_us) AS after_us
+    FROM timed
+    GROUP BY source, symbol, kind, dt, minute_us
+),
+timeframes AS (
+    SELECT '1m' AS timeframe, CAST(60000000 AS BIGINT) AS width_us
+    UNION ALL SELECT '5m', 300000000
+    UNION ALL SELECT '1h', 3600000000
+    UNION ALL SELECT '1d', 86400000000
+),
+spread AS (
+    SELECT m.*, t.timeframe, t.width_us, m.minute_us - m.minute_us % t.width_us AS bucket_us
+    FROM minutes m
+    CROSS JOIN timeframes t
+),
+buckets AS (
+    SELECT
+        source, symbol, kind, timeframe, dt, bucket_us, width_us,
+        max(CASE WHEN before_us < bucket_us THEN open END) AS open,
+        max(high) AS high,
+        min(low) AS low,
+        max(CASE WHEN after_us >= bucket_us + width_us THEN close END) AS close,
+        CASE WHEN sum(abs(CAST(volume AS DOUBLE))) < 9e19 THEN sum(volume) END AS volume,
+        sum(quote_volume) AS quote_volume,
+        sum(price_sum) AS price_sum,
+        sum(ticks) AS ticks,
+        min(first_us) AS first_us,
+        max(last_us) AS last_us
+    FROM spread
+    GROUP BY source, symbol, kind, timeframe, dt, bucket_us, width_us
+),
+-- Each gap at its start, each bucket at its end and before the gaps that start there: a bucket overlaps a gap when the
+-- farthest end met so far lies behind its own start. One pass, however many gaps there are.
+steps AS (
+    SELECT
+        source, symbol, bucket_us + width_us AS at_us, 0 AS turn, CAST(NULL AS BIGINT) AS gap_end_us,
+        kind, timeframe, dt, bucket_us, open, high, low, close, volume, quote_volume, price_sum, ticks, first_us, last_us
+    FROM buckets
+    UNION ALL
+    SELECT
+        s.source, s.symbol, unix_micros(g.started_at), 1, coalesce(unix_micros(g.ended_at), 4611686018427387904),
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM silver_gaps g
+    JOIN (SELECT DISTINCT source, symbol FROM silver_ticks) s
+      ON s.source = g.source AND (coalesce(cardinality(g.symbols), 0) = 0 OR array_contains(g.symbols, s.symbol))
+),
+judged AS (
+    SELECT
+        s.*,
+        max(gap_end_us) OVER (
+            PARTITION BY source, symbol ORDER BY at_us, turn ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS farthest_us
+    FROM steps s
+)
+SELECT
+    source,
+    symbol,
+    kind AS price_basis,
+    timestamp_micros(bucket_us) AS bucket,
+    open,
+    high,
+    low,
+    close,
+    volume,
+    CASE WHEN volume > 0 THEN quote_volume / CAST(volume AS DOUBLE) END AS vwap,
+    quote_volume,
+    price_sum / CAST(ticks AS DOUBLE) AS average,
+    CAST(ticks AS BIGINT) AS ticks,
+    timestamp_micros(first_us) AS first_event_time,
+    timestamp_micros(last_us) AS last_event_time,
+    coalesce(farthest_us, bucket_us) <= bucket_us AS complete,
+    timeframe,
+    dt
+FROM judged
+WHERE turn = 0
+ORDER BY timeframe, dt, symbol, source, price_basis, bucket

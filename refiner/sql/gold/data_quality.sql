@@ -1,0 +1,192 @@
+-- gold/data_quality: how well a source was heard on a day. A source that said nothing has a row where a gap tells so.
+--
+-- longest_silence_s: whole seconds between two ticks of the day, of any symbol. Freshness (received_at - event_time, only where
+-- event_time is the source's own clock) and broker delay (broker_time - received_at) are milliseconds, percentiles by nearest
+-- rank and exact. gap_seconds: the part of the day in which a gap of any symbol was open, overlaps counted once, an open gap to
+-- the day's end. duplicates: bronze rows that told again what was known. late_ticks: in the broker more than an hour after
+-- their time. off_median_share: of the source's 1m closes that at least three sources can be compared in, the share that is
+-- more than 1 % off their median; null where there are none.
+WITH
+by_symbol AS (
+    SELECT
+        source, dt, symbol,
+        count(*) AS ticks,
+        min(unix_micros(event_time)) AS first_us,
+        max(unix_micros(event_time)) AS last_us,
+        sum(copies - revisions) AS duplicates,
+        sum(CASE WHEN revision > 0 THEN 1 ELSE 0 END) AS corrections,
+        sum(CASE WHEN unix_micros(broker_time) - unix_micros(event_time) > 3600000000 THEN 1 ELSE 0 END) AS late_ticks
+    FROM silver_ticks
+    GROUP BY source, dt, symbol
+),
+counts AS (
+    SELECT
+        source, dt,
+        sum(ticks) AS ticks,
+        count(*) AS symbols,
+        min(first_us) AS first_us,
+        max(last_us) AS last_us,
+        sum(duplicates) AS duplicates,
+        sum(corrections) AS corrections,
+        sum(late_ticks) AS late_ticks
+    FROM by_symbol
+    GROUP BY source, dt
+),
+-- A silence of a second or more lies between two different seconds.
+seconds AS (
+    SELECT
+        source, dt,
+        unix_micros(event_time) - unix_micros(event_time) % 1000000 AS second_us,
+        min(unix_micros(event_time)) AS first_us,
+        max(unix_micros(event_time)) AS last_us
+    FROM silver_ticks
+    GROUP BY source, dt, unix_micros(event_time) - unix_micros(event_time) % 1000000
+),
+steps AS (
+    SELECT source, dt, first_us - lag(last_us) OVER (PARTITION BY source, dt ORDER BY second_us) AS silence_us
+    FROM seconds
+),
+silences AS (
+    SELECT source, dt, coalesce(max(silence_us), 0) AS silence_us
+    FROM steps
+    GROUP BY source, dt
+),
+delays AS (
+    SELECT source, dt, 'freshness' AS measure, unix_micros(received_at) - unix_micros(event_time) AS delay_us
+    FROM silver_ticks
+    WHERE event_time_origin = 'SOURCE'
+    UNION ALL
+    SELECT source, dt, 'broker', unix_micros(broker_time) - unix_micros(received_at)
+    FROM silver_ticks
+),
+-- How many ticks for each millisecond of delay: few rows, whatever the ticks.
+histogram AS (
+    SELECT source, dt, measure, CAST((delay_us - delay_us % 1000) / 1000 AS BIGINT) AS delay_ms, count(*) AS ticks
+    FROM delays
+    GROUP BY source, dt, measure, CAST((delay_us - delay_us % 1000) / 1000 AS BIGINT)
+),
+cumulated AS (
+    SELECT
+        source, dt, measure, delay_ms,
+        sum(ticks) OVER (
+            PARTITION BY source, dt, measure ORDER BY delay_ms ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        ) AS reached,
+        sum(ticks) OVER (PARTITION BY source, dt, measure) AS ticks
+    FROM histogram
+),
+percentiles AS (
+    SELECT
+        source, dt,
+        min(CASE WHEN measure = 'freshness' AND reached * 2 >= ticks THEN delay_ms END) AS freshness_p50_ms,
+        min(CASE WHEN measure = 'freshness' AND reached * 20 >= ticks * 19 THEN delay_ms END) AS freshness_p95_ms,
+        max(CASE WHEN measure = 'freshness' THEN delay_ms END) AS freshness_max_ms,
+        min(CASE WHEN measure = 'broker' AND reached * 2 >= ticks THEN delay_ms END) AS broker_delay_p50_ms,
+        min(CASE WHEN measure = 'broker' AND reached * 20 >= ticks * 19 THEN delay_ms END) AS broker_delay_p95_ms,
+        max(CASE WHEN measure = 'broker' THEN delay_ms END) AS broker_delay_max_ms
+    FROM cumulated
+    GROUP BY source, dt
+),
+days AS (
+    SELECT dt, min(first_us) - min(first_us) % 86400000000 AS day_us
+    FROM by_symbol
+    GROUP BY dt
+),
+day_gaps AS (
+    SELECT
+        g.source, d.dt, g.id,
+        CASE WHEN g.ended_at IS NULL THEN 1 ELSE 0 END AS open_gaps,
+        greatest(unix_micros(g.started_at), d.day_us) AS start_us,
+        least(coalesce(unix_micros(g.ended_at), d.day_us + 86400000000), d.day_us + 86400000000) AS end_us
+    FROM silver_gaps g
+    JOIN days d
+      ON unix_micros(g.started_at) < d.day_us + 86400000000
+     AND (g.ended_at IS NULL OR unix_micros(g.ended_at) > d.day_us)
+),
+reached_gaps AS (
+    SELECT
+        g.*,
+        max(end_us) OVER (
+            PARTITION BY source, dt ORDER BY start_us, end_us, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS reached_us
+    FROM day_gaps g
+),
+gaps AS (
+    SELECT
+        source, dt,
+        count(*) AS gaps,
+        sum(open_gaps) AS open_gaps,
+        sum(greatest(end_us - greatest(start_us, coalesce(reached_us, start_us)), 0)) AS gap_us
+    FROM reached_gaps
+    GROUP BY source, dt
+),
+preferred AS (
+    SELECT
+        source, symbol, bucket, dt,
+        CAST(close AS DOUBLE) AS close,
+        row_number() OVER (
+            PARTITION BY source, symbol, bucket
+            ORDER BY
+                CASE price_basis WHEN 'TRADE' THEN 1 WHEN 'FX' THEN 2 WHEN 'QUOTE' THEN 3 WHEN 'TICKER' THEN 4 ELSE 5 END,
+                price_basis
+        ) AS choice
+    FROM gold_candles
+    WHERE timeframe = '1m' AND price_basis <> 'FX_IMPLIED'
+),
+ranked AS (
+    SELECT
+        source, symbol, bucket, dt, close,
+        row_number() OVER (PARTITION BY symbol, bucket ORDER BY close, source) AS place,
+        count(*) OVER (PARTITION BY symbol, bucket) AS sources
+    FROM preferred
+    WHERE choice = 1
+),
+compared AS (
+    SELECT
+        source, dt, close,
+        avg(CASE WHEN place * 2 >= sources AND place * 2 <= sources + 2 THEN close END)
+            OVER (PARTITION BY symbol, bucket) AS median
+    FROM ranked
+    WHERE sources >= 3
+),
+offs AS (
+    SELECT
+        source, dt,
+        count(*) AS compared_minutes,
+        sum(CASE WHEN abs(close - median) > abs(median) * 0.01 THEN 1 ELSE 0 END) AS off_minutes
+    FROM compared
+    GROUP BY source, dt
+),
+heard AS (
+    SELECT source, dt FROM counts
+    UNION
+    SELECT source, dt FROM gaps
+)
+SELECT
+    h.source,
+    CAST(coalesce(c.ticks, 0) AS BIGINT) AS ticks,
+    CAST(coalesce(c.symbols, 0) AS BIGINT) AS symbols,
+    timestamp_micros(c.first_us) AS first_event_time,
+    timestamp_micros(c.last_us) AS last_event_time,
+    CAST((s.silence_us - s.silence_us % 1000000) / 1000000 AS BIGINT) AS longest_silence_s,
+    p.freshness_p50_ms,
+    p.freshness_p95_ms,
+    p.freshness_max_ms,
+    p.broker_delay_p50_ms,
+    p.broker_delay_p95_ms,
+    p.broker_delay_max_ms,
+    CAST(coalesce(g.gaps, 0) AS BIGINT) AS gaps,
+    CAST(coalesce(g.open_gaps, 0) AS BIGINT) AS open_gaps,
+    CAST(coalesce(g.gap_us, 0) AS DOUBLE) / 1000000 AS gap_seconds,
+    CAST(coalesce(c.duplicates, 0) AS BIGINT) AS duplicates,
+    CAST(coalesce(c.corrections, 0) AS BIGINT) AS corrections,
+    CAST(coalesce(c.late_ticks, 0) AS BIGINT) AS late_ticks,
+    CAST(coalesce(o.compared_minutes, 0) AS BIGINT) AS compared_minutes,
+    CAST(o.off_minutes AS DOUBLE) / CAST(o.compared_minutes AS DOUBLE) AS off_median_share,
+    h.dt
+FROM heard h
+LEFT JOIN counts c ON c.source = h.source AND c.dt = h.dt
+LEFT JOIN silences s ON s.source = h.source AND s.dt = h.dt
+LEFT JOIN percentiles p ON p.source = h.source AND p.dt = h.dt
+LEFT JOIN gaps g ON g.source = h.source AND g.dt = h.dt
+LEFT JOIN offs o ON o.source = h.source AND o.dt = h.dt
+ORDER BY h.dt, h.source

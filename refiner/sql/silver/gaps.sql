@@ -1,0 +1,19 @@
+-- silver/gaps: each gap once. A closing wins over an opening in whatever order they came; among closings, and among openings,
+-- the last in (broker_time, kafka_partition, kafka_offset) wins. ended_at is null while the gap is open.
+WITH
+ranked AS (
+    SELECT
+        g.*,
+        row_number() OVER (
+            PARTITION BY id
+            ORDER BY
+                CASE WHEN ended_at IS NULL THEN 1 ELSE 0 END, broker_time DESC, kafka_partition DESC, kafka_offset DESC
+        ) AS place
+    FROM bronze_gaps g
+)
+SELECT
+    id, source, symbols, reason, started_at, ended_at, detail, kafka_partition, kafka_offset, broker_time,
+    CAST(CAST(started_at AS DATE) AS STRING) AS dt
+FROM ranked
+WHERE place = 1
+ORDER BY source, started_at, id
