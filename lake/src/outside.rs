@@ -1,25 +1,19 @@
-//! The real world: S3, Kafka and Parquet as the chain asks for them. Encoding runs on blocking threads, as many at once as
-//! there are processors, so that neither memory nor the poll thread suffers. Must never happen here: a decision, or a retry
-//! of a PUT.
+//! The real world: S3, Kafka and Parquet as the chain asks for them. Must never happen here: a decision, or a retry of a PUT.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use bytes::Bytes;
-use pipeline::codec::RecordType;
 use pipeline::dead_letter::{DeadLetter, DeadLetters};
-use pipeline::decode::Decoder;
 use pipeline::lake::{self, Link, LinkRows};
 use pipeline::records::Records;
 use pipeline::registry::Registry;
 use pipeline::store::{Condition, Head, Object, Put, Store};
 use pipeline::topic_id::{TopicIdError, TopicIds};
 use pipeline::topics;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::bronze::{BronzeWriter, ROWS_AT_A_TIME};
+use crate::encodings::Encodings;
 use crate::world::{Bronze, Letter, Place, World};
 use crate::{bronze, raw};
 
@@ -27,33 +21,12 @@ pub struct Outside {
     store: Store,
     topic_ids: TopicIds,
     letters: DeadLetters,
-    registry: Option<Registry>,
-    /// Decoders that wait for work: each remembers the schemas that it met.
-    decoders: Mutex<Vec<(RecordType, Decoder)>>,
-    processors: Semaphore,
+    encodings: Encodings,
 }
 
 impl Outside {
     pub fn new(store: Store, topic_ids: TopicIds, letters: DeadLetters, registry: Option<Registry>) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let processors = Semaphore::new(processors);
-        Self { store, topic_ids, letters, registry, decoders: Mutex::default(), processors }
-    }
-
-    /// Work that keeps a processor busy.
-    async fn busy<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
-    ) -> anyhow::Result<T> {
-        let _permit = self.processors.acquire().await.context("the processors are never closed")?;
-        tokio::task::spawn_blocking(work).await?
-    }
-
-    /// A decoder for `record`, to be given back.
-    fn decoder(&self, record: RecordType) -> Decoder {
-        let mut idle = self.decoders.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = idle.iter().position(|(of, _)| *of == record);
-        found.map_or_else(|| Decoder::new(record, self.registry.clone()), |index| idle.swap_remove(index).1)
+        Self { store, topic_ids, letters, encodings: Encodings::new(registry) }
     }
 }
 
@@ -138,31 +111,16 @@ impl World for Outside {
     }
 
     async fn raw(&self, link: &Link, records: &Records) -> anyhow::Result<Bytes> {
-        let (link, records) = (*link, records.clone());
-        self.busy(move || raw::encode(&link, &records)).await
+        self.encodings.raw(link, records).await
     }
 
     async fn read_raw(&self, bytes: Bytes) -> anyhow::Result<(Link, Records)> {
-        self.busy(move || raw::decode(bytes)).await
+        self.encodings.read_raw(bytes).await
     }
 
     async fn bronze(&self, place: &Place, _link: &Link, records: &Records) -> anyhow::Result<Bronze> {
         let record = topics::record_type(&place.topic).with_context(|| format!("{} has no table", place.topic))?;
-        let mut decoder = self.decoder(record);
-        let (partition, records, runtime) = (place.partition, records.clone(), tokio::runtime::Handle::current());
-        let work = move || {
-            let mut writer = BronzeWriter::new(partition, &decoder.schema())?;
-            for from in (0..records.len()).step_by(ROWS_AT_A_TIME) {
-                let some = records.slice(from, ROWS_AT_A_TIME.min(records.len() - from));
-                // It waits only for a schema registry, and only for an id that is new.
-                let decoded = runtime.block_on(decoder.decode(some.values()))?;
-                writer.push(&some, decoded)?;
-            }
-            Ok((writer.finish()?, decoder))
-        };
-        let (bronze, decoder) = self.busy(work).await?;
-        self.decoders.lock().unwrap_or_else(PoisonError::into_inner).push((record, decoder));
-        Ok(bronze)
+        self.encodings.bronze_of(record, place.partition, records).await
     }
 
     fn bad(&self, bronze: Bytes) -> anyhow::Result<Vec<Letter>> {
