@@ -1,5 +1,6 @@
-//! The object store: whole objects, read and written under conditions. Invariant: an `Err` of [`Store::put`] says nothing about
-//! whether the object is there now; only a HEAD tells. Must never happen here: an unconditional PUT.
+//! The object store: whole objects, read and written under conditions, each with a checksum of its bytes in its metadata.
+//! Invariant: an `Err` of [`Store::put`] says nothing about whether the object is there now; only a HEAD tells. Must never
+//! happen here: an unconditional PUT.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::misconfigured;
 const ATTEMPT: Duration = Duration::from_secs(15);
 const CONNECT: Duration = Duration::from_secs(3);
 const PROBE_KEY: &str = "_probe/conditional-writes";
+/// In an object's metadata: the CRC-32 of its bytes, eight hexadecimal digits. An ETag is not always one.
+const CHECKSUM: &str = "tickstream-crc32";
 
 #[derive(Args, Clone, Debug)]
 pub struct StoreArgs {
@@ -51,6 +54,14 @@ pub struct Head {
 pub struct Object {
     pub head: Head,
     pub bytes: Bytes,
+}
+
+impl Object {
+    /// Whether the bytes are those that were put; `None` when the metadata, and the checksum with it, was lost.
+    #[must_use]
+    pub fn is_as_written(&self) -> Option<bool> {
+        self.head.metadata.get(CHECKSUM).map(|checksum| *checksum == checksum_of(&self.bytes))
+    }
 }
 
 /// One line of a listing. A listing never tells metadata.
@@ -176,6 +187,36 @@ impl Store {
         Ok(Some(Object { head: Head { etag, size: bytes.len() as u64, metadata }, bytes }))
     }
 
+    /// The last `bytes` of an object, or all of a shorter one, and the whole object's size; `None` when there is no such
+    /// object.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn get_tail(&self, key: &str, bytes: u64) -> Result<Option<(Bytes, u64)>, StoreError> {
+        let request = self.client.get_object().bucket(&self.bucket).key(self.full(key));
+        let output = match request.range(format!("bytes=-{bytes}")).send().await {
+            Ok(output) => output,
+            Err(error) if missing(&error) => return Ok(None),
+            Err(error) => return Err(failed("GET", key, error)),
+        };
+        // `bytes 100-199/200`; a store that sends the whole object leaves it out.
+        let size = output.content_range.as_deref().and_then(|range| range.rsplit('/').next()?.parse().ok());
+        let body = output.body.collect().await.map_err(|error| unanswered("GET", key, causes(&error)))?;
+        let tail = body.into_bytes();
+        let size = size.unwrap_or(tail.len() as u64);
+        Ok(Some((tail, size)))
+    }
+
+    /// Deletes an object: the refiner's, once it has taken up the note that the object is. Never one of raw: that would free
+    /// its create-only key.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        let request = self.client.delete_object().bucket(&self.bucket).key(self.full(key));
+        request.send().await.map(drop).map_err(|error| failed("DELETE", key, error))
+    }
+
     /// ETag, size and metadata, or `None` when there is no such object.
     ///
     /// # Errors
@@ -201,9 +242,10 @@ impl Store {
         &self,
         key: &str,
         bytes: Bytes,
-        metadata: HashMap<String, String>,
+        mut metadata: HashMap<String, String>,
         condition: Condition<'_>,
     ) -> Result<Put, StoreError> {
+        metadata.insert(CHECKSUM.to_owned(), checksum_of(&bytes));
         let request = self
             .client
             .put_object()
@@ -285,6 +327,10 @@ impl Store {
             ))),
         }
     }
+}
+
+fn checksum_of(bytes: &[u8]) -> String {
+    format!("{:08x}", crc32fast::hash(bytes))
 }
 
 type Response = aws_sdk_s3::config::http::HttpResponse;
