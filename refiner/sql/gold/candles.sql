@@ -1,45 +1,52 @@
 -- gold/candles: open, high, low, close of each source, symbol and price basis (the ticks' kind) in 1m, 5m, 1h and 1d.
 --
--- Open and close are the first and the last tick in (event_time, event_id). complete is false where a gap of the source that
--- concerns the symbol overlaps [bucket, bucket + timeframe); one that only touches an edge does not, an open one reaches on
--- without end. The ticks are sorted once: what stands before and after a minute tells whether it begins or ends a longer bucket.
+-- Open and close are the first and the last tick in (event_time, event_id). complete is false where a gap of the source
+-- that concerns the symbol overlaps [bucket, bucket + timeframe); one that only touches an edge does not, an open one
+-- reaches on without end. Ticks are grouped, never sorted: only those at a minute's first and last moment are put in
+-- order.
 --
--- volume is exact. DECIMAL(38,18) holds sums below 10^20 units; a sum near that or beyond is null, never wrapped (no market
--- trades so much in a day, wrong ticks may). quote_volume, vwap and average are DOUBLE, added in the order of time.
+-- volume is exact. DECIMAL(38,18) holds sums below 10^20 units; a sum near that or beyond is null, never wrapped (no
+-- market trades so much in a day, wrong ticks may). quote_volume, vwap and average are DOUBLE.
 WITH
-ordered AS (
-    SELECT
-        source, symbol, kind, dt, event_time, event_id, price, quantity,
-        lag(event_time) OVER (PARTITION BY source, symbol, kind, dt ORDER BY event_time, event_id) AS time_before,
-        lead(event_time) OVER (PARTITION BY source, symbol, kind, dt ORDER BY event_time, event_id) AS time_after
-    FROM silver_ticks
-),
 timed AS (
     SELECT
-        source, symbol, kind, dt, price, quantity,
+        source, symbol, kind, dt, event_id, price, quantity,
         unix_micros(event_time) AS event_us,
-        unix_micros(event_time) - unix_micros(event_time) % 60000000 AS minute_us,
-        coalesce(unix_micros(time_before), -1) AS before_us,
-        coalesce(unix_micros(time_after), 4611686018427387904) AS after_us
-    FROM ordered
+        unix_micros(event_time) - unix_micros(event_time) % 60000000 AS minute_us
+    FROM silver_ticks
 ),
 minutes AS (
     SELECT
         source, symbol, kind, dt, minute_us,
-        max(CASE WHEN before_us < minute_us THEN price END) AS open,
         max(price) AS high,
         min(price) AS low,
-        max(CASE WHEN after_us >= minute_us + 60000000 THEN price END) AS close,
-        CASE WHEN sum(abs(CAST(quantity AS DOUBLE))) < 9e19 THEN sum(quantity) END AS volume,
+        sum(quantity) AS volume,
+        sum(abs(CAST(quantity AS DOUBLE))) AS rough_volume,
         sum(CAST(price AS DOUBLE) * CAST(quantity AS DOUBLE)) AS quote_volume,
         sum(CAST(price AS DOUBLE)) AS price_sum,
         count(*) AS ticks,
         min(event_us) AS first_us,
-        max(event_us) AS last_us,
-        min(before_us) AS before_us,
-        max(after_us) AS after_us
+        max(event_us) AS last_us
     FROM timed
     GROUP BY source, symbol, kind, dt, minute_us
+),
+edges AS (
+    SELECT m.*, t.event_us, t.event_id, t.price
+    FROM minutes m
+    JOIN timed t
+      ON t.source = m.source AND t.symbol = m.symbol AND t.kind = m.kind AND t.minute_us = m.minute_us
+     AND (t.event_us = m.first_us OR t.event_us = m.last_us)
+),
+ordered AS (
+    SELECT
+        e.*,
+        coalesce(
+            lag(event_us) OVER (PARTITION BY source, symbol, kind, dt ORDER BY event_us, event_id), -1
+        ) AS before_us,
+        coalesce(
+            lead(event_us) OVER (PARTITION BY source, symbol, kind, dt ORDER BY event_us, event_id), 4611686018427387904
+        ) AS after_us
+    FROM edges e
 ),
 timeframes AS (
     SELECT '1m' AS timeframe, CAST(60000000 AS BIGINT) AS width_us
@@ -47,22 +54,31 @@ timeframes AS (
     UNION ALL SELECT '1h', 3600000000
     UNION ALL SELECT '1d', 86400000000
 ),
+-- What stands before and after a tick tells whether it begins or ends a bucket, and so a minute of it.
 spread AS (
-    SELECT m.*, t.timeframe, t.width_us, m.minute_us - m.minute_us % t.width_us AS bucket_us
-    FROM minutes m
+    SELECT
+        o.*,
+        t.timeframe,
+        t.width_us,
+        minute_us - minute_us % width_us AS bucket_us,
+        before_us < minute_us AS begins_minute
+    FROM ordered o
     CROSS JOIN timeframes t
 ),
 buckets AS (
     SELECT
         source, symbol, kind, timeframe, dt, bucket_us, width_us,
-        max(CASE WHEN before_us < bucket_us THEN open END) AS open,
+        max(CASE WHEN before_us < bucket_us THEN price END) AS open,
         max(high) AS high,
         min(low) AS low,
-        max(CASE WHEN after_us >= bucket_us + width_us THEN close END) AS close,
-        CASE WHEN sum(abs(CAST(volume AS DOUBLE))) < 9e19 THEN sum(volume) END AS volume,
-        sum(quote_volume) AS quote_volume,
-        sum(price_sum) AS price_sum,
-        sum(ticks) AS ticks,
+        max(CASE WHEN after_us >= bucket_us + width_us THEN price END) AS close,
+        CASE
+            WHEN sum(CASE WHEN begins_minute THEN rough_volume END) < 9e19
+                THEN sum(CASE WHEN begins_minute THEN volume END)
+        END AS volume,
+        sum(CASE WHEN begins_minute THEN quote_volume END) AS quote_volume,
+        sum(CASE WHEN begins_minute THEN price_sum END) AS price_sum,
+        sum(CASE WHEN begins_minute THEN ticks END) AS ticks,
         min(first_us) AS first_us,
         max(last_us) AS last_us
     FROM spread
@@ -73,7 +89,8 @@ buckets AS (
 steps AS (
     SELECT
         source, symbol, bucket_us + width_us AS at_us, 0 AS turn, CAST(NULL AS BIGINT) AS gap_end_us,
-        kind, timeframe, dt, bucket_us, open, high, low, close, volume, quote_volume, price_sum, ticks, first_us, last_us
+        kind, timeframe, dt, bucket_us, open, high, low, close, volume, quote_volume, price_sum, ticks, first_us,
+        last_us
     FROM buckets
     UNION ALL
     SELECT

@@ -1,41 +1,42 @@
 -- gold/cross_rates: the exchange rate that two prices of one thing imply, beside the one that is observed, an hour.
 --
--- BTC-BRL and BTC-USD imply how many BRL one USD costs: implied_rate = price_a / price_b, units of quote_a for one quote_b, with
--- quote_a before quote_b in the alphabet. observed_rate is the price of the symbol quote_b-quote_a, else the inverse of
--- quote_a-quote_b, null where there is neither. premium = implied / observed - 1. USDT and USD are different quotes; what lies
--- between them shows as a premium. The price of a symbol is the median of its sources' 1h closes: a source counts once, by its
--- trades rather than quotes, tickers, references; prices computed with an exchange rate (FX_IMPLIED) would prove themselves
--- and do not count. complete: no counted candle touches a gap.
+-- BTC-BRL and BTC-USD imply how many BRL one USD costs: implied_rate = price_a / price_b, units of quote_a for one
+-- quote_b, with quote_a before quote_b in the alphabet. observed_rate is the price of the symbol quote_b-quote_a, else
+-- the inverse of quote_a-quote_b, null where there is neither. premium = implied / observed - 1. USDT and USD are
+-- different quotes; what lies between them shows as a premium. The price of a symbol is the median of its sources' 1h
+-- closes; prices computed with an exchange rate (FX_IMPLIED) would prove themselves and do not count. complete: no
+-- counted candle touches a gap.
 WITH
-preferred AS (
+-- A source counts once, by its trades rather than quotes, tickers, references.
+closes AS (
     SELECT
-        source, symbol, bucket, dt, complete,
-        CAST(close AS DOUBLE) AS close,
-        row_number() OVER (
-            PARTITION BY source, symbol, bucket
-            ORDER BY
-                CASE price_basis WHEN 'TRADE' THEN 1 WHEN 'FX' THEN 2 WHEN 'QUOTE' THEN 3 WHEN 'TICKER' THEN 4 ELSE 5 END,
-                price_basis
-        ) AS choice
+        source, symbol, bucket, dt,
+        coalesce(
+            max(CASE WHEN price_basis = 'TRADE' THEN CAST(close AS DOUBLE) END),
+            max(CASE WHEN price_basis = 'FX' THEN CAST(close AS DOUBLE) END),
+            max(CASE WHEN price_basis = 'QUOTE' THEN CAST(close AS DOUBLE) END),
+            max(CASE WHEN price_basis = 'TICKER' THEN CAST(close AS DOUBLE) END),
+            max(CAST(close AS DOUBLE))
+        ) AS close,
+        coalesce(
+            bool_and(CASE WHEN price_basis = 'TRADE' THEN complete END),
+            bool_and(CASE WHEN price_basis = 'FX' THEN complete END),
+            bool_and(CASE WHEN price_basis = 'QUOTE' THEN complete END),
+            bool_and(CASE WHEN price_basis = 'TICKER' THEN complete END),
+            bool_and(complete)
+        ) AS complete
     FROM gold_candles
     WHERE timeframe = '1h' AND price_basis <> 'FX_IMPLIED'
-),
-ranked AS (
-    SELECT
-        symbol, bucket, dt, close, complete,
-        row_number() OVER (PARTITION BY symbol, bucket ORDER BY close, source) AS place,
-        count(*) OVER (PARTITION BY symbol, bucket) AS sources
-    FROM preferred
-    WHERE choice = 1
+    GROUP BY source, symbol, bucket, dt
 ),
 prices AS (
     SELECT
         symbol, bucket, dt,
         split_part(symbol, '-', 1) AS base,
         split_part(symbol, '-', 2) AS quote,
-        avg(CASE WHEN place * 2 >= sources AND place * 2 <= sources + 2 THEN close END) AS price,
+        median(close) AS price,
         bool_and(complete) AS complete
-    FROM ranked
+    FROM closes
     GROUP BY symbol, bucket, dt
 ),
 pairs AS (

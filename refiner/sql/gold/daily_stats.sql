@@ -1,7 +1,7 @@
 -- gold/daily_stats: a day of each source, symbol and price basis, from its 1m and 1d candles.
 --
--- open, close, min, max and range are exact. realised_volatility is the square root of the sum of squared log returns from one
--- 1m close to the next one that there is, within the day; it is of one day, not annualised.
+-- open, close, min, max and range are exact. realised_volatility is the square root of the sum of squared log returns
+-- from one 1m close to the next one that there is, within the day; it is of one day, not annualised.
 WITH
 minutes AS (
     SELECT

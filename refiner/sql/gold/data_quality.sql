@@ -1,15 +1,18 @@
--- gold/data_quality: how well a source was heard on a day. A source that said nothing has a row where a gap tells so.
+-- gold/data_quality: how well a source was heard on a day on which any source was. One that said nothing has a row
+-- where a gap tells so.
 --
--- longest_silence_s: whole seconds between two ticks of the day, of any symbol. Freshness (received_at - event_time, only where
--- event_time is the source's own clock) and broker delay (broker_time - received_at) are milliseconds, percentiles by nearest
--- rank and exact. gap_seconds: the part of the day in which a gap of any symbol was open, overlaps counted once, an open gap to
--- the day's end. duplicates: bronze rows that told again what was known. late_ticks: in the broker more than an hour after
--- their time. off_median_share: of the source's 1m closes that at least three sources can be compared in, the share that is
--- more than 1 % off their median; null where there are none.
+-- longest_silence_s: whole seconds between two ticks of the day, of any symbol. Freshness (received_at - event_time,
+-- only where event_time is the source's own clock) and broker delay (broker_time - received_at) are milliseconds;
+-- percentiles are exact, by nearest rank. gap_seconds: the part of the day in which a gap of any symbol was open,
+-- overlaps counted once, an open gap to the day's end. duplicates: bronze rows that told again what was known.
+-- late_ticks: in the broker more than an hour after their time. off_median_share: of the source's 1m closes that at
+-- least three sources can be compared in, the share that is more than 1 % off their median; null where there are none.
 WITH
-by_symbol AS (
+-- One row a second: enough to count, and a silence of a second or more lies between two different seconds.
+seconds AS (
     SELECT
-        source, dt, symbol,
+        source, dt,
+        unix_micros(event_time) - unix_micros(event_time) % 1000000 AS second_us,
         count(*) AS ticks,
         min(unix_micros(event_time)) AS first_us,
         max(unix_micros(event_time)) AS last_us,
@@ -17,46 +20,39 @@ by_symbol AS (
         sum(CASE WHEN revision > 0 THEN 1 ELSE 0 END) AS corrections,
         sum(CASE WHEN unix_micros(broker_time) - unix_micros(event_time) > 3600000000 THEN 1 ELSE 0 END) AS late_ticks
     FROM silver_ticks
-    GROUP BY source, dt, symbol
+    GROUP BY source, dt, unix_micros(event_time) - unix_micros(event_time) % 1000000
+),
+steps AS (
+    SELECT
+        s.*,
+        first_us - lag(last_us) OVER (PARTITION BY source, dt ORDER BY second_us) AS silence_us
+    FROM seconds s
 ),
 counts AS (
     SELECT
         source, dt,
         sum(ticks) AS ticks,
-        count(*) AS symbols,
         min(first_us) AS first_us,
         max(last_us) AS last_us,
+        coalesce(max(silence_us), 0) AS silence_us,
         sum(duplicates) AS duplicates,
         sum(corrections) AS corrections,
         sum(late_ticks) AS late_ticks
-    FROM by_symbol
-    GROUP BY source, dt
-),
--- A silence of a second or more lies between two different seconds.
-seconds AS (
-    SELECT
-        source, dt,
-        unix_micros(event_time) - unix_micros(event_time) % 1000000 AS second_us,
-        min(unix_micros(event_time)) AS first_us,
-        max(unix_micros(event_time)) AS last_us
-    FROM silver_ticks
-    GROUP BY source, dt, unix_micros(event_time) - unix_micros(event_time) % 1000000
-),
-steps AS (
-    SELECT source, dt, first_us - lag(last_us) OVER (PARTITION BY source, dt ORDER BY second_us) AS silence_us
-    FROM seconds
-),
-silences AS (
-    SELECT source, dt, coalesce(max(silence_us), 0) AS silence_us
     FROM steps
     GROUP BY source, dt
 ),
+names AS (
+    SELECT source, dt, count(DISTINCT symbol) AS symbols
+    FROM gold_candles
+    WHERE timeframe = '1d'
+    GROUP BY source, dt
+),
 delays AS (
-    SELECT source, dt, 'freshness' AS measure, unix_micros(received_at) - unix_micros(event_time) AS delay_us
+    SELECT source, dt, 1 AS measure, unix_micros(received_at) - unix_micros(event_time) AS delay_us
     FROM silver_ticks
     WHERE event_time_origin = 'SOURCE'
     UNION ALL
-    SELECT source, dt, 'broker', unix_micros(broker_time) - unix_micros(received_at)
+    SELECT source, dt, 2, unix_micros(broker_time) - unix_micros(received_at)
     FROM silver_ticks
 ),
 -- How many ticks for each millisecond of delay: few rows, whatever the ticks.
@@ -77,18 +73,19 @@ cumulated AS (
 percentiles AS (
     SELECT
         source, dt,
-        min(CASE WHEN measure = 'freshness' AND reached * 2 >= ticks THEN delay_ms END) AS freshness_p50_ms,
-        min(CASE WHEN measure = 'freshness' AND reached * 20 >= ticks * 19 THEN delay_ms END) AS freshness_p95_ms,
-        max(CASE WHEN measure = 'freshness' THEN delay_ms END) AS freshness_max_ms,
-        min(CASE WHEN measure = 'broker' AND reached * 2 >= ticks THEN delay_ms END) AS broker_delay_p50_ms,
-        min(CASE WHEN measure = 'broker' AND reached * 20 >= ticks * 19 THEN delay_ms END) AS broker_delay_p95_ms,
-        max(CASE WHEN measure = 'broker' THEN delay_ms END) AS broker_delay_max_ms
+        min(CASE WHEN measure = 1 AND reached * 2 >= ticks THEN delay_ms END) AS freshness_p50_ms,
+        min(CASE WHEN measure = 1 AND reached * 20 >= ticks * 19 THEN delay_ms END) AS freshness_p95_ms,
+        max(CASE WHEN measure = 1 THEN delay_ms END) AS freshness_max_ms,
+        min(CASE WHEN measure = 2 AND reached * 2 >= ticks THEN delay_ms END) AS broker_delay_p50_ms,
+        min(CASE WHEN measure = 2 AND reached * 20 >= ticks * 19 THEN delay_ms END) AS broker_delay_p95_ms,
+        max(CASE WHEN measure = 2 THEN delay_ms END) AS broker_delay_max_ms
     FROM cumulated
     GROUP BY source, dt
 ),
 days AS (
-    SELECT dt, min(first_us) - min(first_us) % 86400000000 AS day_us
-    FROM by_symbol
+    SELECT dt, min(unix_micros(bucket)) AS day_us
+    FROM gold_candles
+    WHERE timeframe = '1d'
     GROUP BY dt
 ),
 day_gaps AS (
@@ -119,74 +116,69 @@ gaps AS (
     FROM reached_gaps
     GROUP BY source, dt
 ),
-preferred AS (
+-- A source counts once, by its trades rather than quotes, tickers, references.
+closes AS (
     SELECT
         source, symbol, bucket, dt,
-        CAST(close AS DOUBLE) AS close,
-        row_number() OVER (
-            PARTITION BY source, symbol, bucket
-            ORDER BY
-                CASE price_basis WHEN 'TRADE' THEN 1 WHEN 'FX' THEN 2 WHEN 'QUOTE' THEN 3 WHEN 'TICKER' THEN 4 ELSE 5 END,
-                price_basis
-        ) AS choice
+        coalesce(
+            max(CASE WHEN price_basis = 'TRADE' THEN CAST(close AS DOUBLE) END),
+            max(CASE WHEN price_basis = 'FX' THEN CAST(close AS DOUBLE) END),
+            max(CASE WHEN price_basis = 'QUOTE' THEN CAST(close AS DOUBLE) END),
+            max(CASE WHEN price_basis = 'TICKER' THEN CAST(close AS DOUBLE) END),
+            max(CAST(close AS DOUBLE))
+        ) AS close
     FROM gold_candles
     WHERE timeframe = '1m' AND price_basis <> 'FX_IMPLIED'
+    GROUP BY source, symbol, bucket, dt
 ),
-ranked AS (
-    SELECT
-        source, symbol, bucket, dt, close,
-        row_number() OVER (PARTITION BY symbol, bucket ORDER BY close, source) AS place,
-        count(*) OVER (PARTITION BY symbol, bucket) AS sources
-    FROM preferred
-    WHERE choice = 1
-),
-compared AS (
-    SELECT
-        source, dt, close,
-        avg(CASE WHEN place * 2 >= sources AND place * 2 <= sources + 2 THEN close END)
-            OVER (PARTITION BY symbol, bucket) AS median
-    FROM ranked
-    WHERE sources >= 3
+medians AS (
+    SELECT symbol, bucket, median(close) AS median
+    FROM closes
+    GROUP BY symbol, bucket
+    HAVING count(*) >= 3
 ),
 offs AS (
     SELECT
-        source, dt,
+        c.source, c.dt,
         count(*) AS compared_minutes,
-        sum(CASE WHEN abs(close - median) > abs(median) * 0.01 THEN 1 ELSE 0 END) AS off_minutes
-    FROM compared
-    GROUP BY source, dt
+        sum(CASE WHEN abs(c.close - m.median) > abs(m.median) * 0.01 THEN 1 ELSE 0 END) AS off_minutes
+    FROM closes c
+    JOIN medians m ON m.symbol = c.symbol AND m.bucket = c.bucket
+    GROUP BY c.source, c.dt
 ),
 heard AS (
-    SELECT source, dt FROM counts
-    UNION
-    SELECT source, dt FROM gaps
+    SELECT
+        coalesce(c.source, g.source) AS source,
+        coalesce(c.dt, g.dt) AS dt,
+        c.ticks, c.first_us, c.last_us, c.silence_us, c.duplicates, c.corrections, c.late_ticks, g.gaps,
+        g.open_gaps, g.gap_us
+    FROM counts c
+    FULL JOIN gaps g ON g.source = c.source AND g.dt = c.dt
 )
 SELECT
     h.source,
-    CAST(coalesce(c.ticks, 0) AS BIGINT) AS ticks,
-    CAST(coalesce(c.symbols, 0) AS BIGINT) AS symbols,
-    timestamp_micros(c.first_us) AS first_event_time,
-    timestamp_micros(c.last_us) AS last_event_time,
-    CAST((s.silence_us - s.silence_us % 1000000) / 1000000 AS BIGINT) AS longest_silence_s,
+    CAST(coalesce(h.ticks, 0) AS BIGINT) AS ticks,
+    CAST(coalesce(n.symbols, 0) AS BIGINT) AS symbols,
+    timestamp_micros(h.first_us) AS first_event_time,
+    timestamp_micros(h.last_us) AS last_event_time,
+    CAST((h.silence_us - h.silence_us % 1000000) / 1000000 AS BIGINT) AS longest_silence_s,
     p.freshness_p50_ms,
     p.freshness_p95_ms,
     p.freshness_max_ms,
     p.broker_delay_p50_ms,
     p.broker_delay_p95_ms,
     p.broker_delay_max_ms,
-    CAST(coalesce(g.gaps, 0) AS BIGINT) AS gaps,
-    CAST(coalesce(g.open_gaps, 0) AS BIGINT) AS open_gaps,
-    CAST(coalesce(g.gap_us, 0) AS DOUBLE) / 1000000 AS gap_seconds,
-    CAST(coalesce(c.duplicates, 0) AS BIGINT) AS duplicates,
-    CAST(coalesce(c.corrections, 0) AS BIGINT) AS corrections,
-    CAST(coalesce(c.late_ticks, 0) AS BIGINT) AS late_ticks,
+    CAST(coalesce(h.gaps, 0) AS BIGINT) AS gaps,
+    CAST(coalesce(h.open_gaps, 0) AS BIGINT) AS open_gaps,
+    CAST(coalesce(h.gap_us, 0) AS DOUBLE) / 1000000 AS gap_seconds,
+    CAST(coalesce(h.duplicates, 0) AS BIGINT) AS duplicates,
+    CAST(coalesce(h.corrections, 0) AS BIGINT) AS corrections,
+    CAST(coalesce(h.late_ticks, 0) AS BIGINT) AS late_ticks,
     CAST(coalesce(o.compared_minutes, 0) AS BIGINT) AS compared_minutes,
     CAST(o.off_minutes AS DOUBLE) / CAST(o.compared_minutes AS DOUBLE) AS off_median_share,
     h.dt
 FROM heard h
-LEFT JOIN counts c ON c.source = h.source AND c.dt = h.dt
-LEFT JOIN silences s ON s.source = h.source AND s.dt = h.dt
+LEFT JOIN names n ON n.source = h.source AND n.dt = h.dt
 LEFT JOIN percentiles p ON p.source = h.source AND p.dt = h.dt
-LEFT JOIN gaps g ON g.source = h.source AND g.dt = h.dt
 LEFT JOIN offs o ON o.source = h.source AND o.dt = h.dt
 ORDER BY h.dt, h.source

@@ -1,5 +1,5 @@
--- silver/gaps: each gap once. A closing wins over an opening in whatever order they came; among closings, and among openings,
--- the last in (broker_time, kafka_partition, kafka_offset) wins. ended_at is null while the gap is open.
+-- silver/gaps: each gap once. A closing wins over an opening in whatever order they came; among closings, and among
+-- openings, the last in (broker_time, kafka_partition, kafka_offset) wins. ended_at is null while the gap is open.
 WITH
 ranked AS (
     SELECT

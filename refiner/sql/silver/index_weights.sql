@@ -1,8 +1,9 @@
 -- silver/index_weights: what a paper weighs in an index on a trading day, a row a share class (type).
 --
--- Of two records with one event_id the higher revision wins, at equal revision the first in the log; retracted ones are left
--- out. The run date is the day on which the portfolio was fetched last, so it comes from the data and not from a clock: the
--- date of the day's newest received_at at UTC-3, São Paulo's time (Brazil has kept no summer time since 2019).
+-- Of two records with one event_id the higher revision wins, at equal revision the first in the log; retracted ones are
+-- left out. The run date is the day on which the portfolio was fetched last, so it comes from the data and not from a
+-- clock: the date of the day's newest received_at at UTC-3, São Paulo's time (Brazil has kept no summer time since
+-- 2019).
 WITH
 ranked AS (
     SELECT
@@ -51,7 +52,8 @@ SELECT
     CAST(s.papers AS BIGINT) AS papers,
     f.run_date,
     CAST(
-        (unix_micros(CAST(f.run_date AS TIMESTAMP)) - unix_micros(CAST(s.pregao_day AS TIMESTAMP))) / 86400000000 AS BIGINT
+        (unix_micros(CAST(f.run_date AS TIMESTAMP)) - unix_micros(CAST(s.pregao_day AS TIMESTAMP))) / 86400000000
+        AS BIGINT
     ) AS days_since_pregao,
     CAST(s.pregao_day AS STRING) AS pregao_date,
     s.code AS action
