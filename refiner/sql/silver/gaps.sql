@@ -1,5 +1,6 @@
 -- silver/gaps: each gap once. A closing wins over an opening in whatever order they came; among closings, and among
--- openings, the last in (broker_time, kafka_partition, kafka_offset) wins. ended_at is null while the gap is open.
+-- openings, the last in (broker_time, kafka_partition, kafka_offset) wins. ended_at is null while the gap is open. Wanted
+-- are gaps by started_at.
 WITH
 ranked AS (
     SELECT
@@ -15,5 +16,7 @@ SELECT
     id, source, symbols, reason, started_at, ended_at, detail, kafka_partition, kafka_offset, broker_time,
     CAST(CAST(started_at AS DATE) AS STRING) AS dt
 FROM ranked
+CROSS JOIN wanted w
 WHERE place = 1
+  AND unix_micros(started_at) >= w.start_us AND unix_micros(started_at) < w.end_us
 ORDER BY source, started_at, id

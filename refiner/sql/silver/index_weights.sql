@@ -13,6 +13,9 @@ ranked AS (
             ORDER BY revision DESC, broker_time, kafka_partition, kafka_offset
         ) AS place
     FROM bronze_index_weights i
+    CROSS JOIN wanted w
+    WHERE unix_micros(CAST(pregao_date AS TIMESTAMP)) >= w.start_us
+      AND unix_micros(CAST(pregao_date AS TIMESTAMP)) < w.end_us
 ),
 standing AS (
     SELECT * FROM ranked WHERE place = 1 AND NOT retracted

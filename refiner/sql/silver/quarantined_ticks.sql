@@ -10,6 +10,10 @@ SELECT
     END AS reason,
     CAST(CAST(broker_time AS DATE) AS STRING) AS dt
 FROM bronze_ticks
-WHERE unix_micros(event_time) < 1230940800000000
-   OR unix_micros(event_time) > unix_micros(broker_time) + 86400000000
+CROSS JOIN wanted w
+WHERE (
+        unix_micros(event_time) < 1230940800000000
+        OR unix_micros(event_time) > unix_micros(broker_time) + 86400000000
+    )
+  AND unix_micros(broker_time) >= w.start_us AND unix_micros(broker_time) < w.end_us
 ORDER BY broker_time, kafka_partition, kafka_offset, event_id
