@@ -1,8 +1,8 @@
 # One file, one target a service:  docker build --target producer -t tickstream/producer:0.1.0 .
-# Targets: producer, consumer-lake, consumer-db, dashboard, cli, s3 (the object store of the local stack).
+# Targets: producer, consumer-lake, refiner, consumer-db, dashboard, cli, s3 (the object store of the local stack).
 #
 # Dependencies are cached by BuildKit cache mounts (the cargo registry and the target folder), not by a layer of stub
-# crates: one build makes every binary, so the six targets share it, and a changed line rebuilds one crate.
+# crates: one build makes every binary, so the seven targets share it, and a changed line rebuilds one crate.
 # The build needs BuildKit (the default of Docker 23 and later).
 
 ARG RUST_VERSION=1.95
@@ -25,9 +25,9 @@ COPY . .
 COPY --from=web /src/dashboard/web/node_modules dashboard/web/node_modules
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
-    cargo build --release --locked -p producer -p consumer-lake -p consumer-db -p dashboard -p tickstream -p stack \
+    cargo build --release --locked -p producer -p consumer-lake -p refiner -p consumer-db -p dashboard -p tickstream -p stack \
  && mkdir /out \
- && cp target/release/producer target/release/consumer-lake target/release/consumer-db target/release/dashboard \
+ && cp target/release/producer target/release/consumer-lake target/release/refiner target/release/consumer-db target/release/dashboard \
        target/release/tickstream target/release/stack /out/
 
 # ---- what every image shares: the same glibc as the build, the libraries that librdkafka links, certificates, no root
@@ -61,6 +61,12 @@ FROM runtime AS consumer-lake
 COPY --from=build /out/consumer-lake /usr/local/bin/consumer-lake
 EXPOSE 9100
 ENTRYPOINT ["consumer-lake"]
+
+FROM runtime AS refiner
+COPY --from=build /out/refiner /usr/local/bin/refiner
+EXPOSE 9100
+ENTRYPOINT ["refiner"]
+CMD ["run"]
 
 FROM runtime AS consumer-db
 COPY --from=build /out/consumer-db /usr/local/bin/consumer-db

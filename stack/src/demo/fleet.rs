@@ -9,7 +9,7 @@ use stack::Stack;
 
 use super::DemoArgs;
 use super::positions;
-use super::services::Service;
+use super::services::{self, Service};
 
 const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// A real exchange may not answer at all; the gap ledger says so, and the page.
@@ -21,6 +21,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(30);
 pub struct Fleet {
     pub producer: Service,
     pub lake: Service,
+    pub refiner: Service,
     pub database: Service,
     pub dashboard: Service,
 }
@@ -29,14 +30,17 @@ impl Fleet {
     /// Starts every service and waits until each says that it is ready.
     pub async fn start(args: &DemoArgs, page: std::net::SocketAddr, stack: &Stack) -> anyhow::Result<Self> {
         let lake = [("LAKE_MAX_AGE_MS", "5000".to_owned())];
+        // Somebody watches: candles a few seconds old.
+        let refiner = [("REFINER_EVERY", "10s".to_owned()), ("REFINER_OPEN_EVERY", "10s".to_owned())];
         let page = [("DASHBOARD_ADDR", page.to_string())];
         let fleet = Self {
-            lake: Service::start("consumer-lake", &lake, stack)?,
-            database: Service::start("consumer-db", &[], stack)?,
-            dashboard: Service::start("dashboard", &page, stack)?,
-            producer: Service::start("producer", &args.producer_settings(stack), stack)?,
+            lake: Service::start("consumer-lake", &[], &lake, stack)?,
+            refiner: Service::start("refiner", &["run"], &refiner, stack)?,
+            database: Service::start("consumer-db", &[], &[], stack)?,
+            dashboard: Service::start("dashboard", &[], &page, stack)?,
+            producer: Service::start("producer", &[], &args.producer_settings(stack), stack)?,
         };
-        for service in [&fleet.lake, &fleet.database, &fleet.dashboard] {
+        for service in [&fleet.lake, &fleet.refiner, &fleet.database, &fleet.dashboard] {
             service.wait_until_ready(READY_PATIENCE).await?;
         }
         if args.live {
@@ -57,11 +61,12 @@ impl Fleet {
         self.all().into_iter().find_map(|service| service.process.died())
     }
 
-    pub fn all(&self) -> [&Service; 4] {
-        [&self.producer, &self.lake, &self.database, &self.dashboard]
+    pub fn all(&self) -> [&Service; 5] {
+        [&self.producer, &self.lake, &self.refiner, &self.database, &self.dashboard]
     }
 
-    /// Stops the producer, waits until the consumers have settled all that it wrote, stops them and the dashboard.
+    /// Stops the producer, waits until the consumers have settled all that it wrote, stops them and the dashboard, and lets
+    /// the refiner take up what came last.
     /// Goes on to the end whatever happens on the way; the first thing that went wrong is the result.
     pub async fn stop(&mut self, stack: &Stack) -> anyhow::Result<()> {
         let produced = self.producer.stop(STOP_PATIENCE).await;
@@ -69,12 +74,18 @@ impl Fleet {
             Ok(()) => self.catch_up(stack).await,
             Err(_) => Ok(()),
         };
-        let (lake, database, dashboard) = tokio::join!(
+        let (lake, refiner, database, dashboard) = tokio::join!(
             self.lake.stop(STOP_PATIENCE),
+            self.refiner.stop(STOP_PATIENCE),
             self.database.stop(STOP_PATIENCE),
             self.dashboard.stop(STOP_PATIENCE),
         );
-        produced.and(caught_up).and(lake).and(database).and(dashboard)
+        produced.and(caught_up).and(lake).and(refiner).and(database).and(dashboard)?;
+        let last = services::run("refiner", &["once"], &stack.env()).await?;
+        if last.status.success() {
+            return Ok(());
+        }
+        bail!("`refiner once` failed: {}", String::from_utf8_lossy(&last.stderr).trim());
     }
 
     async fn catch_up(&self, stack: &Stack) -> anyhow::Result<()> {

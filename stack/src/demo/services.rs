@@ -23,11 +23,11 @@ pub struct Service {
 
 impl Service {
     /// Starts the program `name` with the stack's variables and `settings`.
-    pub fn start(name: &str, settings: &[(&str, String)], stack: &Stack) -> anyhow::Result<Self> {
+    pub fn start(name: &str, arguments: &[&str], settings: &[(&str, String)], stack: &Stack) -> anyhow::Result<Self> {
         let [port] = stack::free_ports()?;
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut command = Command::new(program(name)?);
-        command.envs(stack.env()).envs(settings.iter().map(|(name, value)| (name, value)));
+        command.args(arguments).envs(stack.env()).envs(settings.iter().map(|(name, value)| (name, value)));
         command.env("ADMIN_ADDR", admin.to_string()).env("LOG_FORMAT", "json");
         let process = Process::spawn(name, &mut command, &stack.logs(), stack.watchdog())?;
         Ok(Self { process, admin, used: Usage::default() })

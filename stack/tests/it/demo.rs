@@ -19,7 +19,7 @@ struct Demo {
 impl Demo {
     fn start(arguments: &[&str]) -> Self {
         let program = Path::new(env!("CARGO_BIN_EXE_stack"));
-        for name in ["producer", "consumer-lake", "consumer-db", "dashboard", "tickstream"] {
+        for name in ["producer", "consumer-lake", "refiner", "consumer-db", "dashboard", "tickstream"] {
             let sibling = program.with_file_name(name);
             assert!(sibling.exists(), "{} is missing: build the workspace first (make build)", sibling.display());
         }

@@ -1,0 +1,53 @@
+//! Bronze of one raw object made again from that object alone, without the chain's writer and without Kafka. Invariant: the
+//! chain's own rule for bronze: a stored object of a higher decoder version is left alone, one that differs is replaced under
+//! If-Match, and a note for the refiner is there before. Must never happen here: a PUT where the bytes are the same.
+
+use std::collections::HashMap;
+
+use anyhow::Context;
+use bytes::Bytes;
+use pipeline::lake::{bronze_key, note_key, parse_raw_key, table};
+use pipeline::topics;
+
+use crate::bronze;
+use crate::chain::bronze_step::{VERSION, metadata_of, version_of};
+use crate::encodings::Encodings;
+use pipeline::store::Object;
+
+/// What a bronze object should be.
+#[derive(Clone, Debug)]
+pub struct Remade {
+    pub key: String,
+    pub bytes: Bytes,
+    pub metadata: HashMap<String, String>,
+    /// The note that must be there before a stored object is replaced: its key and its bytes.
+    pub note: (String, Bytes),
+}
+
+impl Remade {
+    /// Whether `stored` needs no replacing: it is the same, or a newer decoder's.
+    #[must_use]
+    pub fn is_settled_by(&self, stored: &Object) -> bool {
+        let version = version_of(&stored.head);
+        version > u64::from(bronze::VERSION)
+            || (stored.bytes == self.bytes && stored.head.metadata.get(VERSION) == self.metadata.get(VERSION))
+    }
+}
+
+/// What the bronze of the raw object under `raw_key` should be; `None` where it has none: its topic has no table, or it has no
+/// records.
+///
+/// # Errors
+/// When the object is not a raw object, or the schema registry cannot be asked.
+pub async fn bronze_of_raw(encodings: &Encodings, raw_key: &str, raw: Bytes) -> anyhow::Result<Option<Remade>> {
+    let (topic, epoch, partition, start) = parse_raw_key(raw_key).with_context(|| format!("{raw_key} is no raw key"))?;
+    let Some(record) = topics::record_type(topic) else { return Ok(None) };
+    let (link, records) = encodings.read_raw(raw).await.with_context(|| format!("{raw_key} is not a raw object"))?;
+    let Some(rows) = link.rows else { return Ok(None) };
+    let key = bronze_key(table(record), rows.first_time_ms, topic, epoch, partition, start);
+    let made = encodings.bronze_of(record, partition, &records).await?;
+    let note = serde_json::json!({ "bronze": key, "version": bronze::VERSION }).to_string();
+    let note = (note_key(table(record), topic, epoch, partition, start, bronze::VERSION), Bytes::from(note));
+    let metadata = metadata_of(bronze::VERSION, &made);
+    Ok(Some(Remade { key, bytes: made.bytes, metadata, note }))
+}

@@ -1,0 +1,61 @@
+//! Which days a gap touches. A gap stands in silver on the day that it began; one that lasts reaches into later days, and an
+//! open one into all of them. Invariant: the state's reach of a day is that of the gaps that stand in its object, or longer.
+//! Must never happen here: a candle that is called complete because its gap began the day before.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::TimestampMicrosecondType;
+use bytes::Bytes;
+use jiff::civil::Date;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::refiner::Refiner;
+use crate::run::later;
+use crate::state::{OPEN, State};
+use crate::tables::Table;
+use crate::touched::day_of;
+
+/// The earlier days on which a gap began that reaches `day`.
+pub fn reaching(reach: &BTreeMap<Date, Date>, day: Date) -> impl Iterator<Item = Date> {
+    reach.range(..day).filter(move |(_, last)| **last >= day).map(|(from, _)| *from)
+}
+
+/// Reads how far the gaps of `day` reach now, remembers it, and gives the days that they touch or touched before.
+///
+/// # Errors
+/// When the store does not answer, or the object is damaged.
+pub async fn spanned(refiner: &Refiner, state: &mut State, day: Date) -> anyhow::Result<Vec<Date>> {
+    let key = refiner.prefixes.key(Table::Gaps, &[day.to_string()]);
+    let before = state.reach.get(&day).copied().unwrap_or(day);
+    let now = match refiner.objects.get(&key).await? {
+        Some(object) => reach(object.bytes).with_context(|| format!("{key} is damaged"))?.unwrap_or(day),
+        None => day,
+    };
+    if now > day {
+        state.reach.insert(day, now);
+    } else {
+        state.reach.remove(&day);
+    }
+    let last = before.max(now).min(day_of(state.newest_us)?.max(day));
+    Ok(std::iter::successors(Some(day), |day| later(*day, 1)).take_while(|day| *day <= last).collect())
+}
+
+/// The last day that any of the gaps touches.
+fn reach(gaps: Bytes) -> anyhow::Result<Option<Date>> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(gaps)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), ["ended_at"]);
+    let mut last: Option<Date> = None;
+    for batch in builder.with_projection(mask).build()? {
+        let batch = batch?;
+        let ends = batch.column_by_name("ended_at").context("no ended_at")?;
+        let ends = ends.as_primitive_opt::<TimestampMicrosecondType>().context("ended_at is not a time")?;
+        for row in 0..ends.len() {
+            let end = if ends.is_null(row) { OPEN } else { day_of(ends.value(row))? };
+            last = last.max(Some(end));
+        }
+    }
+    Ok(last)
+}

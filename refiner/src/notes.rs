@@ -1,0 +1,83 @@
+//! Notes of rewritten bronze: whoever makes a bronze object again by a newer decoder leaves one first. Invariant: a note is
+//! taken up only when the bronze that it names has its version or a higher one, and deleted only when everything made of the
+//! bronze object has been made again. Must never happen here: a partition that keeps rows which the newer decoder does not give.
+
+use anyhow::Context;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+
+use crate::refiner::Refiner;
+use crate::run::day_in;
+use crate::tables::{Group, Table, partition_value};
+
+/// Requests under way at once.
+const AT_ONCE: usize = 16;
+const VERSION: &str = "tickstream-decoder-version";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub key: String,
+    pub bronze: String,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    bronze: String,
+    version: u64,
+}
+
+const TABLES: [Table; 3] = [Table::Ticks, Table::Gaps, Table::IndexWeights];
+
+/// The notes that can be taken up.
+///
+/// # Errors
+/// When the store does not answer, or a note is not one.
+pub async fn read(refiner: &Refiner) -> anyhow::Result<Vec<Note>> {
+    let mut notes = Vec::new();
+    for table in TABLES {
+        let listed = refiner.objects.list(&format!("bronze/_notes/{}/", table.name()), None).await?;
+        let read = async |key: String| {
+            let Some(object) = refiner.objects.get(&key).await? else { return anyhow::Ok(None) };
+            let told: Told = serde_json::from_slice(&object.bytes).with_context(|| format!("{key} is not a note"))?;
+            let head = refiner.objects.head(&told.bronze).await?;
+            let version = head.and_then(|head| head.metadata.get(VERSION)?.parse::<u64>().ok());
+            Ok(version.is_some_and(|version| version >= told.version).then_some(Note { key, bronze: told.bronze }))
+        };
+        let keys = listed.into_iter().map(|listed| listed.key);
+        let read: Vec<Option<Note>> = stream::iter(keys).map(read).buffered(AT_ONCE).try_collect().await?;
+        notes.extend(read.into_iter().flatten());
+    }
+    Ok(notes)
+}
+
+/// Where the noted objects are listed as inputs: the newer decoder may have moved their rows away from there. This looks
+/// through the footers of all of silver, once for all notes.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn listed(refiner: &Refiner, notes: &[Note]) -> anyhow::Result<Vec<(Group, String)>> {
+    let mut found = Vec::new();
+    let tables = [Table::Ticks, Table::QuarantinedTicks, Table::Gaps, Table::IndexWeights];
+    for table in tables.into_iter().filter(|_| !notes.is_empty()) {
+        let keys = refiner.objects.list(&refiner.prefixes.table(table), None).await?;
+        let look = async |key: String| {
+            let made = refiner.objects.made(&key).await?;
+            anyhow::Ok((key, made))
+        };
+        let mut looked = stream::iter(keys).map(|listed| look(listed.key)).buffer_unordered(AT_ONCE);
+        while let Some((key, made)) = looked.try_next().await? {
+            let Some((made, group)) = made.zip(group(table, &key)) else { continue };
+            let of = notes.iter().filter(|note| made.inputs.contains_key(&note.bronze));
+            found.extend(of.map(|note| (group.clone(), note.bronze.clone())));
+        }
+    }
+    Ok(found)
+}
+
+fn group(table: Table, key: &str) -> Option<Group> {
+    let day = day_in(key)?;
+    match table {
+        Table::Ticks => Some(Group::hour(day, partition_value(key, "hour")?.parse().ok()?)),
+        _ => Some(Group::day(table, day)),
+    }
+}

@@ -1,0 +1,144 @@
+//! The lake as the refiner sees it: the store, and, in a dry run, what would have been written laid over it. Invariant: in a
+//! dry run nothing reaches the store, and everything later in the same run sees what would be there. Must never happen
+//! here: a PUT without a condition.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+use bytes::Bytes;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaDataReader;
+use pipeline::store::{Condition, Head, Listed, Object, Put, Store};
+use twox_hash::XxHash3_128;
+
+use crate::object::Made;
+
+/// What is asked for of an object's end at first: its footer, mostly.
+const TAIL: u64 = 64 * 1024;
+
+pub struct Objects {
+    store: Store,
+    overlay: Option<Mutex<BTreeMap<String, Object>>>,
+}
+
+impl Objects {
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store, overlay: None }
+    }
+
+    /// Nothing is written.
+    #[must_use]
+    pub fn dry(store: Store) -> Self {
+        Self { store, overlay: Some(Mutex::default()) }
+    }
+
+    #[must_use]
+    pub fn is_dry(&self) -> bool {
+        self.overlay.is_some()
+    }
+
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn overlay(&self) -> Option<MutexGuard<'_, BTreeMap<String, Object>>> {
+        self.overlay.as_ref().map(|overlay| overlay.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn laid_over(&self, key: &str) -> Option<Object> {
+        self.overlay()?.get(key).cloned()
+    }
+
+    /// The object, or `None`.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn get(&self, key: &str) -> anyhow::Result<Option<Object>> {
+        if let Some(object) = self.laid_over(key) {
+            return Ok(Some(object));
+        }
+        Ok(self.store.get(key).await?)
+    }
+
+    /// ETag, size and metadata, or `None`.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn head(&self, key: &str) -> anyhow::Result<Option<Head>> {
+        if let Some(object) = self.laid_over(key) {
+            return Ok(Some(object.head));
+        }
+        Ok(self.store.head(key).await?)
+    }
+
+    /// What an object of the refiner's says of itself, from its end alone.
+    ///
+    /// # Errors
+    /// When the store does not answer, or the object is not one of the refiner's.
+    pub async fn made(&self, key: &str) -> anyhow::Result<Option<Made>> {
+        if let Some(object) = self.laid_over(key) {
+            return Made::of(&object.bytes).map(Some);
+        }
+        let mut wanted = TAIL;
+        loop {
+            let Some((tail, size)) = self.store.get_tail(key, wanted).await? else { return Ok(None) };
+            let mut reader = ParquetMetaDataReader::new();
+            match reader.try_parse_sized(&tail, size) {
+                Ok(()) => return Made::of_metadata(&reader.finish()?).map(Some),
+                Err(ParquetError::NeedMoreData(more)) if wanted < size => wanted = (more as u64).max(2 * wanted).min(size),
+                Err(error) => return Err(error).with_context(|| format!("{key} is not a Parquet object")),
+            }
+        }
+    }
+
+    /// Everything under `prefix` greater than `after`, in order.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn list(&self, prefix: &str, after: Option<&str>) -> anyhow::Result<Vec<Listed>> {
+        let mut all: Vec<Listed> = Vec::new();
+        let mut from = after.map(str::to_owned);
+        loop {
+            let page = self.store.list(prefix, from.as_deref()).await?;
+            let Some(last) = page.last() else { break };
+            from = Some(last.key.clone());
+            all.extend(page);
+        }
+        if let Some(overlay) = self.overlay() {
+            let wanted = |key: &str| key.starts_with(prefix) && after.is_none_or(|after| key > after);
+            let mut joined: BTreeMap<String, Listed> =
+                all.into_iter().map(|listed| (listed.key.clone(), listed)).collect();
+            for (key, object) in overlay.iter().filter(|(key, _)| wanted(key)) {
+                let listed = Listed { key: key.clone(), etag: object.head.etag.clone(), size: object.head.size };
+                joined.insert(key.clone(), listed);
+            }
+            all = joined.into_values().collect();
+        }
+        Ok(all)
+    }
+
+    /// Writes a whole object when `condition` holds.
+    ///
+    /// # Errors
+    /// When the answer did not come or was not a plain yes or no: the object may be there all the same.
+    pub async fn put(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        metadata: HashMap<String, String>,
+        condition: Condition<'_>,
+    ) -> anyhow::Result<Put> {
+        if !self.is_dry() {
+            return Ok(self.store.put(key, bytes, metadata, condition).await?);
+        }
+        let etag = format!("\"dry-run-{:032x}\"", XxHash3_128::oneshot(&bytes));
+        let head = Head { etag: etag.clone(), size: bytes.len() as u64, metadata };
+        if let Some(mut overlay) = self.overlay() {
+            overlay.insert(key.to_owned(), Object { head, bytes });
+        }
+        Ok(Put::Done { etag })
+    }
+}

@@ -1,0 +1,140 @@
+//! Objects of the lake as local files, for DataFusion to read. Invariant: a file holds the bytes that the store gave with
+//! exactly that ETag. What was read longest ago goes first when the room is used up; what a query reads is linked into the
+//! query's own folder, so it stays until the query is done. Must never happen here: bytes without their ETag.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+use bytes::Bytes;
+use tempfile::TempDir;
+
+use crate::objects::Objects;
+
+/// The local files.
+#[derive(Debug)]
+pub struct Spool {
+    folder: TempDir,
+    room: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: HashMap<String, File>,
+    bytes: u64,
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct File {
+    etag: String,
+    path: PathBuf,
+    bytes: u64,
+    used: u64,
+}
+
+impl Spool {
+    /// A spool in a folder of its own below `parent` (the system's temporary folder when `None`), of about `room` bytes.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn new(parent: Option<&Path>, room: u64) -> anyhow::Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("refiner-");
+        let folder = parent.map_or_else(|| builder.tempdir(), |parent| builder.tempdir_in(parent));
+        Ok(Self { folder: folder.context("a folder for local copies")?, room, state: Mutex::default() })
+    }
+
+    /// Where everything of it lies.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A fresh folder for one query, gone when it is dropped.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn query_folder(&self) -> anyhow::Result<TempDir> {
+        tempfile::Builder::new().prefix("query-").tempdir_in(self.folder.path()).context("a folder for a query")
+    }
+
+    /// Puts the object under `key` at `place`: from here when it is known to have `etag` still, else from the store, whatever
+    /// is there now. Gives its ETag; `None` when there is no such object.
+    ///
+    /// # Errors
+    /// When the store does not answer, or the disk is full.
+    pub async fn fetch(
+        &self,
+        objects: &Objects,
+        key: &str,
+        etag: Option<&str>,
+        place: &Path,
+    ) -> anyhow::Result<Option<String>> {
+        if let Some(etag) = etag
+            && self.link(key, etag, place)?
+        {
+            return Ok(Some(etag.to_owned()));
+        }
+        let Some(object) = objects.get(key).await? else { return Ok(None) };
+        self.write(key, &object.bytes, place)?;
+        self.remember(key, &object.head.etag, object.bytes.len() as u64, place)?;
+        Ok(Some(object.head.etag))
+    }
+
+    /// Keeps bytes that were just written to the store.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn keep(&self, key: &str, etag: &str, bytes: &Bytes) -> anyhow::Result<()> {
+        let folder = self.query_folder()?;
+        let place = folder.path().join("kept");
+        self.write(key, bytes, &place)?;
+        self.remember(key, etag, bytes.len() as u64, &place)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, key: &str, bytes: &Bytes, place: &Path) -> anyhow::Result<()> {
+        std::fs::write(place, bytes).with_context(|| format!("a local copy of {key} in {}", place.display()))
+    }
+
+    /// Whether the file is here; then it is linked to `place`.
+    fn link(&self, key: &str, etag: &str, place: &Path) -> anyhow::Result<bool> {
+        let mut state = self.state();
+        state.clock += 1;
+        let now = state.clock;
+        let Some(file) = state.files.get_mut(key).filter(|file| file.etag == etag) else { return Ok(false) };
+        file.used = now;
+        std::fs::hard_link(&file.path, place).with_context(|| format!("a link to the local copy of {key}"))?;
+        Ok(true)
+    }
+
+    fn remember(&self, key: &str, etag: &str, bytes: u64, place: &Path) -> anyhow::Result<()> {
+        let mut state = self.state();
+        state.clock += 1;
+        let used = state.clock;
+        let path = self.folder.path().join(format!("{used:012}.parquet"));
+        std::fs::hard_link(place, &path).with_context(|| format!("a link to the local copy of {key}"))?;
+        state.bytes += bytes;
+        if let Some(old) = state.files.insert(key.to_owned(), File { etag: etag.to_owned(), path, bytes, used }) {
+            state.forget(&old);
+        }
+        while state.bytes > self.room {
+            let oldest = state.files.iter().min_by_key(|(_, file)| file.used).map(|(name, _)| name.clone());
+            let Some(old) = oldest.and_then(|name| state.files.remove(&name)) else { break };
+            state.forget(&old);
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn forget(&mut self, file: &File) {
+        self.bytes -= file.bytes;
+        drop(std::fs::remove_file(&file.path));
+    }
+}

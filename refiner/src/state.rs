@@ -1,0 +1,85 @@
+//! How far the refiner is: one small object, swapped by If-Match. Invariant: a cursor stands no further than the bronze
+//! objects whose silver and gold have been written or are listed as pending; so a crash before the swap only repeats work
+//! that then changes nothing. Two refiners may both be ahead of the stored state: what they did is the same, and the states
+//! join to the further one. Must never happen here: a cursor that moves before the work is done.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context;
+use bytes::Bytes;
+use jiff::civil::Date;
+use pipeline::store::{Condition, Put, Store};
+use serde::{Deserialize, Serialize};
+
+use crate::tables::Group;
+
+/// A gap that is open reaches on without end.
+pub const OPEN: Date = Date::MAX;
+
+const ROUNDS: usize = 8;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// By chain, `topic/epoch/partition`: the raw offset below which all bronze has been taken up.
+    pub cursors: BTreeMap<String, i64>,
+    /// Groups that are still to be made, and the bronze objects that touch them.
+    pub pending: BTreeMap<Group, BTreeSet<String>>,
+    /// By the day that gaps began on: the last day that one of them reaches, where that is a later day.
+    pub reach: BTreeMap<Date, Date>,
+    /// The newest broker time that was met, micros UTC: the lake's own clock.
+    pub newest_us: i64,
+    /// The last day that was begun: forecasts are made for each day as it begins.
+    pub last_day: Option<Date>,
+}
+
+impl State {
+    /// The stored state with its ETag; an empty one when there is none.
+    ///
+    /// # Errors
+    /// When the store does not answer, or the object is not a state.
+    pub async fn read(store: &Store, key: &str) -> anyhow::Result<(Self, Option<String>)> {
+        let Some(object) = store.get(key).await? else { return Ok((Self::default(), None)) };
+        let state = serde_json::from_slice(&object.bytes)
+            .with_context(|| format!("{key} is not a state of the refiner's; delete it, and the whole lake is looked through"))?;
+        Ok((state, Some(object.head.etag)))
+    }
+
+    /// Stores the state, joined with what another refiner has stored since `etag` was read.
+    ///
+    /// # Errors
+    /// When the store does not answer, or others are faster again and again.
+    pub async fn write(mut self, store: &Store, key: &str, etag: Option<String>) -> anyhow::Result<()> {
+        let mut etag = etag;
+        for _ in 0..ROUNDS {
+            let condition = etag.as_deref().map_or(Condition::IfNoneMatch, Condition::IfMatch);
+            let bytes = Bytes::from(serde_json::to_vec(&self)?);
+            if let Ok(Put::Done { .. }) = store.put(key, bytes, Default::default(), condition).await {
+                return Ok(());
+            }
+            let (other, now) = Self::read(store, key).await?;
+            if other == self {
+                return Ok(());
+            }
+            self.join(other);
+            etag = now;
+        }
+        anyhow::bail!("{key} keeps changing: are many refiners at work on one lake?")
+    }
+
+    fn join(&mut self, other: Self) {
+        for (chain, offset) in other.cursors {
+            let mine = self.cursors.entry(chain).or_insert(offset);
+            *mine = offset.max(*mine);
+        }
+        for (group, keys) in other.pending {
+            self.pending.entry(group).or_default().extend(keys);
+        }
+        for (day, reach) in other.reach {
+            let mine = self.reach.entry(day).or_insert(reach);
+            *mine = reach.max(*mine);
+        }
+        self.newest_us = self.newest_us.max(other.newest_us);
+        self.last_day = self.last_day.max(other.last_day);
+    }
+}
