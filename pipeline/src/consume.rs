@@ -1,10 +1,12 @@
-//! The consume loop and its one trait. A thread of its own polls the client and gathers records a partition; a task gives
-//! finished batches to the [`Sink`], one call at a time, while the next ones are gathered.
+//! The consume loop and where it gives records: to a [`Sink`], all partitions in one call and one call at a time, or to the
+//! [`Lanes`] of partitions that do not wait for each other. A thread of its own polls the client and gathers records a
+//! partition; a task gives finished batches on while the next ones are gathered.
 //!
 //! Invariants:
 //! - An offset is committed only after the sink has said that everything below it is durable, and only by the member that
 //!   still owns the partition.
-//! - Batches of a partition meet end to end (see `partition.rs`).
+//! - Batches of a partition meet end to end (see `partition.rs`) and are written in order, one at a time: of two that were
+//!   handed over, the second is prepared while the first is written, and its write begins when the first is done.
 //! - What was gathered and not yet written is dropped at a rebalance: whoever owns the partition next starts where the sink
 //!   says. The rebalance callback does no I/O and waits for nothing.
 //! - A bad record becomes a dead letter, sent before the commit that passes it. An outage pauses: the same batch is tried
@@ -13,20 +15,25 @@
 //! Crash points: before the write (nothing durable, read again); after the write, before the dead letters or the commit (read
 //! again, so a sink is idempotent and a dead letter may be sent twice); after the commit (nothing to do).
 
+mod around;
 mod context;
+mod lanes;
 mod partition;
 mod poll_loop;
 mod sink_task;
 
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::dead_letter::DeadLetter;
+pub use lanes::{Lane, Lanes, OpenLane};
 
 use crate::admin::Health;
 use crate::dead_letter::DeadLetters;
@@ -34,7 +41,9 @@ use crate::kafka::{KafkaArgs, create};
 use crate::records::Records;
 use crate::telemetry::misconfigured;
 use crate::topic_id::TopicIds;
+use around::{Answer, Around, Command};
 use context::LoopContext;
+use poll_loop::Handing;
 
 /// Records of one partition, ready to be written.
 #[derive(Clone, Debug)]
@@ -84,7 +93,7 @@ pub enum Fault {
     Stop(anyhow::Error),
 }
 
-/// Where records go. The loop calls one method at a time.
+/// Where records go, all partitions together. The loop calls one method at a time.
 #[async_trait]
 pub trait Sink: Send + 'static {
     /// The first offset to read of each assigned partition, in the same order. Called after each rebalance, and again when
@@ -116,13 +125,14 @@ pub struct ConsumeConfig {
     pub max_bytes: usize,
     /// … or when its first record has waited this long.
     pub max_age: Duration,
-    /// One due partition flushes all (a transaction a round), not only itself.
+    /// One due partition flushes all (a transaction a round), not only itself. For a [`Sink`].
     pub together: bool,
     /// The most offsets that a batch may span; `None` for a sink that does not care.
     pub max_span: Option<i64>,
-    /// While more is gathered than this and the sink is busy, partitions are paused.
+    /// While more is gathered than this, the largest buffer goes first, or partitions are paused when no more can be handed
+    /// over. [`Lanes`] are given as much again at a time, over all partitions.
     pub buffer_bytes: usize,
-    /// How often [`Sink::idle`] is called.
+    /// How often [`Sink::idle`] or [`Lane::idle`] is called.
     pub idle_every: Duration,
     /// Whether nearly everything being bad stops the consumer. Not for a sink that keeps the bytes all the same.
     pub stop_when_bad: bool,
@@ -145,6 +155,36 @@ pub async fn consume(
     health: Health,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let task = |around, commands, answers| sink_task::SinkTask { sink, around }.run(commands, answers);
+    drive(config, kafka, Handing::Rounds, task, health, shutdown).await
+}
+
+/// As [`consume`], for partitions that do not wait for each other.
+///
+/// # Errors
+/// As [`consume`]; a lane's own message when it stops.
+pub async fn consume_in_lanes(
+    config: ConsumeConfig,
+    kafka: &KafkaArgs,
+    lanes: impl Lanes,
+    health: Health,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let idle_every = config.idle_every;
+    let task = move |around, commands, answers| {
+        lanes::LaneTask { lanes, around: Arc::new(around), idle_every }.run(commands, answers)
+    };
+    drive(config, kafka, Handing::Lanes, task, health, shutdown).await
+}
+
+async fn drive<F: Future<Output = ()> + Send + 'static>(
+    config: ConsumeConfig,
+    kafka: &KafkaArgs,
+    handing: Handing,
+    task: impl FnOnce(Around, UnboundedReceiver<Command>, Sender<Answer>) -> F,
+    health: Health,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let context = LoopContext::default();
     let shared = context.shared.clone();
     let consumer: BaseConsumer<LoopContext> = create(&kafka.consumer(Some(&config.group)), context)?;
@@ -162,20 +202,14 @@ pub async fn consume(
 
     let (to_sink, commands) = tokio::sync::mpsc::unbounded_channel();
     let (answer, answers) = std::sync::mpsc::channel();
-    let task = sink_task::SinkTask {
-        sink,
-        letters,
-        topic_ids,
-        health: health.clone(),
-        generation: shared.clone(),
-        bad_share: config.stop_when_bad.then(sink_task::BadShare::default),
-    };
-    let sink_task = tokio::spawn(task.run(commands, answer));
+    let around = Around::new(letters, topic_ids, health.clone(), shared.clone(), config.stop_when_bad);
+    let sink_task = tokio::spawn(task(around, commands, answer));
     let (done, mut finished) = tokio::sync::oneshot::channel();
     let (drain, ended) = (config.drain, shutdown.clone());
     let (close, closed) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("poll".to_owned()).spawn(move || {
-        let result = poll_loop::PollLoop::new(config, &consumer, shared, health, to_sink, answers, shutdown).run();
+        let result =
+            poll_loop::PollLoop::new(config, handing, &consumer, shared, health, to_sink, answers, shutdown).run();
         drop(done.send(result));
         drop(consumer);
         let _ = close.send(());

@@ -1,5 +1,5 @@
-//! What is held of one assigned partition: records that are still gathered, batches that wait, the batch that is being
-//! written. Invariant: batches of a partition meet end to end, `start` of one is `next_offset` of the one before, whatever
+//! What is held of one assigned partition: records that are still gathered, batches that wait, batches that were handed over
+//! and are not written yet, in order. Invariant: batches of a partition meet end to end, `start` of one is `next_offset` of the one before, whatever
 //! was delivered in between. Must never happen: an offset that no batch covers, or two.
 
 use std::collections::VecDeque;
@@ -30,14 +30,18 @@ pub(super) struct Partition {
     log_end: i64,
     /// Everything below is durable.
     durable: i64,
-    /// What the sink last wanted committed: offset and metadata.
+    /// What is to be committed: offset and metadata.
     commit: Option<(i64, String)>,
+    /// The client was told to commit it.
+    commit_sent: bool,
     buffer: RecordBuffer,
     since: Option<Instant>,
     ready: VecDeque<PartitionBatch>,
     ready_bytes: usize,
-    /// `next_offset` of the batch being written.
-    writing: Option<i64>,
+    /// What was handed over and is not written yet: `next_offset` and size of each.
+    writing: VecDeque<(i64, usize)>,
+    /// Goes up when the writer goes on elsewhere: what was handed over before is of another run.
+    run: u64,
 }
 
 impl Partition {
@@ -50,11 +54,13 @@ impl Partition {
             log_end,
             durable: start,
             commit: None,
+            commit_sent: true,
             buffer: RecordBuffer::new(),
             since: None,
             ready: VecDeque::new(),
             ready_bytes: 0,
-            writing: None,
+            writing: VecDeque::new(),
+            run: 0,
         }
     }
 
@@ -131,33 +137,38 @@ impl Partition {
         !self.ready.is_empty() || self.since.is_some_and(|since| since.elapsed() >= limits.age)
     }
 
-    /// The oldest batch that waits, now being written.
-    pub fn take_ready(&mut self) -> Option<PartitionBatch> {
+    /// The oldest batch that waits, now handed over, and the run it belongs to.
+    pub fn take_ready(&mut self) -> Option<(PartitionBatch, u64)> {
         let batch = self.ready.pop_front()?;
-        self.ready_bytes -= self.ready_bytes.min(bytes_of(&batch));
+        let bytes = bytes_of(&batch);
+        self.ready_bytes -= self.ready_bytes.min(bytes);
         if self.ready.is_empty() {
             self.ready_bytes = 0;
         }
-        self.writing = Some(batch.next_offset);
-        Some(batch)
+        self.writing.push_back((batch.next_offset, bytes));
+        Some((batch, self.run))
     }
 
-    /// The batch being written is durable up to `durable`. `resume_at` says where the sink wants to go on: the batch's own
-    /// end, or elsewhere, and then true is given: everything held was dropped and the client must seek there.
+    /// The oldest batch that was handed over is durable up to `durable`. `resume_at` says where the writer wants to go on: at
+    /// the batch's own end, or elsewhere, and then true is given: everything held was dropped and the client must seek there.
     pub fn written(&mut self, durable: i64, metadata: &str, resume_at: i64) -> bool {
-        let expected = self.writing.take();
-        if expected != Some(resume_at) {
+        let expected = self.writing.pop_front().map(|(next_offset, _)| next_offset);
+        let elsewhere = expected != Some(resume_at);
+        if elsewhere {
+            let run = self.run + 1;
             *self = Self::new(self.topic.clone(), self.partition, resume_at, self.log_end);
+            self.run = run;
         }
         self.durable = durable;
         self.commit = Some((durable, metadata.to_owned()));
-        expected != Some(resume_at)
+        self.commit_sent = false;
+        elsewhere
     }
 
-    /// Everything below the start is durable and may be committed. Gives the start.
-    pub fn started_durable(&mut self, metadata: &str) -> i64 {
+    /// Everything below the start is durable and may be committed; `committed` is.
+    pub fn started_durable(&mut self, metadata: &str, committed: Option<i64>) {
         self.commit = Some((self.start, metadata.to_owned()));
-        self.start
+        self.commit_sent = committed == Some(self.start);
     }
 
     /// What to commit: offset and metadata, once something is known to be durable.
@@ -165,19 +176,38 @@ impl Partition {
         self.commit.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str()))
     }
 
+    /// As [`Partition::commit`], and only once.
+    pub fn take_commit(&mut self) -> Option<(i64, &str)> {
+        if std::mem::replace(&mut self.commit_sent, true) { None } else { self.commit() }
+    }
+
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
     pub fn is_idle(&self) -> bool {
-        self.buffer.is_empty() && self.ready.is_empty() && self.writing.is_none()
+        self.buffer.is_empty() && self.ready.is_empty() && self.writing.is_empty()
+    }
+
+    /// Batches that were handed over and are not written yet.
+    pub fn handed_over(&self) -> usize {
+        self.writing.len()
+    }
+
+    pub fn handed_over_bytes(&self) -> usize {
+        self.writing.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The size of the batch that [`Partition::take_ready`] gives.
+    pub fn first_ready_bytes(&self) -> Option<usize> {
+        self.ready.front().map(bytes_of)
     }
 
     pub fn gathered_bytes(&self) -> usize {
         self.buffer.bytes()
     }
 
-    /// Bytes held, without those being written.
+    /// Bytes held, without those handed over.
     pub fn held_bytes(&self) -> usize {
         self.buffer.bytes() + self.ready_bytes
     }
@@ -275,9 +305,28 @@ mod tests {
         for offset in 0..4 {
             push(&mut p, offset);
         }
-        assert!(p.take_ready().is_some());
+        assert_eq!(p.take_ready().map(|(_, run)| run), Some(0));
         assert!(p.written(9, "", 9), "the winner reached further: seek");
         assert_eq!((p.next, p.settled(), p.is_idle()), (9, 9, true));
         assert!(!push(&mut p, 8) && push(&mut p, 9));
+        p.cut_now();
+        assert_eq!(p.take_ready().map(|(_, run)| run), Some(1), "what was handed over before is of another run");
+    }
+
+    #[test]
+    fn what_was_handed_over_is_written_in_order_and_each_commit_is_sent_once() {
+        let mut p = partition(0);
+        for offset in 0..7 {
+            push(&mut p, offset);
+        }
+        while p.take_ready().is_some() {}
+        let owned = |commit: Option<(i64, &str)>| commit.map(|(offset, metadata)| (offset, metadata.to_owned()));
+        assert_eq!((p.handed_over(), p.gathered_bytes() > 0, owned(p.take_commit())), (2, true, None));
+        assert!(!p.written(3, "m", 3));
+        assert_eq!(owned(p.take_commit()), Some((3, "m".to_owned())));
+        assert_eq!((p.handed_over(), owned(p.take_commit())), (1, None));
+        assert!(!p.written(6, "m", 6));
+        assert_eq!((p.handed_over_bytes(), owned(p.take_commit())), (0, Some((6, "m".to_owned()))));
+        assert_eq!(p.commit(), Some((6, "m")), "what a shutdown commits once more");
     }
 }

@@ -2,6 +2,7 @@
 //! under way it goes on gathering, and pauses its partitions when too much is held.
 
 mod event;
+mod hand_over;
 mod lag;
 
 use std::sync::Arc;
@@ -15,13 +16,14 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
+use super::around::{Answer, Command};
 use super::context::{LoopContext, Shared};
 use super::partition::{Limits, Partition};
-use super::sink_task::{Answer, Command};
-use super::{Assigned, ConsumeConfig, PartitionBatch, Written};
+use super::{Assigned, ConsumeConfig, Written};
 use crate::admin::Health;
 use crate::records::Record;
 use event::{Event, next_event};
+pub(super) use hand_over::Handing;
 
 const POLL: Duration = Duration::from_millis(20);
 /// Records polled before the loop looks at anything else.
@@ -29,6 +31,7 @@ const RECORDS_A_TURN: usize = 1000;
 
 pub(super) struct PollLoop<'c> {
     config: ConsumeConfig,
+    handing: Handing,
     limits: Limits,
     consumer: &'c BaseConsumer<LoopContext>,
     shared: Arc<Shared>,
@@ -44,7 +47,6 @@ pub(super) struct PollLoop<'c> {
     last: usize,
     /// The sink has been asked where to start, or must be, at this time.
     start_at: Option<Instant>,
-    busy: bool,
     paused: bool,
     broker_trouble: bool,
     last_record: Instant,
@@ -55,6 +57,7 @@ pub(super) struct PollLoop<'c> {
 impl<'c> PollLoop<'c> {
     pub fn new(
         config: ConsumeConfig,
+        handing: Handing,
         consumer: &'c BaseConsumer<LoopContext>,
         shared: Arc<Shared>,
         health: Health,
@@ -68,6 +71,7 @@ impl<'c> PollLoop<'c> {
         health.set("assignment", Err("waiting for partitions".to_owned()));
         Self {
             config,
+            handing,
             limits,
             consumer,
             shared,
@@ -79,7 +83,6 @@ impl<'c> PollLoop<'c> {
             partitions: Vec::new(),
             last: 0,
             start_at: None,
-            busy: false,
             paused: false,
             broker_trouble: false,
             last_record: now,
@@ -95,7 +98,7 @@ impl<'c> PollLoop<'c> {
             self.take_answers()?;
             self.ask_for_start();
             self.poll()?;
-            self.hand_over(false)?;
+            self.hand_over(false);
             self.look_around();
         }
         self.drain()
@@ -164,48 +167,45 @@ impl<'c> PollLoop<'c> {
         Ok(assigned)
     }
 
-    fn send(&mut self, command: Command) {
+    fn send(&self, command: Command) {
         // The task ends only with the loop; if it panicked, the next look at the answers says so.
-        self.busy = self.to_sink.send(command).is_ok();
+        drop(self.to_sink.send(command));
     }
 
     fn take_answers(&mut self) -> anyhow::Result<()> {
         loop {
             match self.answers.try_recv() {
                 Ok(answer) => self.take_answer(answer)?,
-                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Empty) => return self.commit_written(),
                 Err(TryRecvError::Disconnected) => bail!("the sink task ended; its panic is in the log above"),
             }
         }
     }
 
     fn take_answer(&mut self, answer: Answer) -> anyhow::Result<()> {
-        self.busy = false;
         let current = self.shared.generation();
         match answer {
             Answer::Started { generation, assigned, starts, commits } if generation == current => {
                 self.assign(&assigned, &starts)?;
-                self.commit_starts(&assigned, &commits)?;
+                for ((held, given), metadata) in self.partitions.iter_mut().zip(&assigned).zip(&commits) {
+                    if let Some(metadata) = metadata {
+                        held.started_durable(metadata, given.committed);
+                    }
+                }
             }
-            Answer::Written { generation, written } if generation == current => self.take_written(&written)?,
-            Answer::Started { .. } | Answer::Written { .. } | Answer::Outdated => {}
-            Answer::IdleDone => {}
+            Answer::Written { generation, written } if generation == current => self.take_written(&written),
+            Answer::Started { .. } | Answer::Written { .. } => {}
             Answer::Stopped(error) => return Err(error),
         }
         Ok(())
     }
 
-    /// Brings commits that lag behind what the sink found durable up to it.
-    fn commit_starts(&mut self, assigned: &[Assigned], commits: &[Option<String>]) -> anyhow::Result<()> {
+    /// Commits what became durable since the last time.
+    fn commit_written(&mut self) -> anyhow::Result<()> {
         let mut list = TopicPartitionList::new();
-        for ((held, given), metadata) in self.partitions.iter_mut().zip(assigned).zip(commits) {
-            let Some(metadata) = metadata else { continue };
-            let start = held.started_durable(metadata);
-            if given.committed != Some(start) {
-                let mut element = list.add_partition(&given.topic, given.partition);
-                element.set_offset(Offset::Offset(start))?;
-                element.set_metadata(metadata.as_str());
-            }
+        for held in &mut self.partitions {
+            let (topic, partition) = (held.topic.clone(), held.partition);
+            add_commit(&mut list, &topic, partition, held.take_commit())?;
         }
         self.commit(&list, CommitMode::Async);
         Ok(())
@@ -239,8 +239,7 @@ impl<'c> PollLoop<'c> {
         Ok(())
     }
 
-    fn take_written(&mut self, written: &[Written]) -> anyhow::Result<()> {
-        let mut commits = TopicPartitionList::new();
+    fn take_written(&mut self, written: &[Written]) {
         for done in written {
             let held =
                 self.partitions.iter_mut().find(|held| held.partition == done.partition && held.topic == done.topic);
@@ -257,15 +256,10 @@ impl<'c> PollLoop<'c> {
                 if let Err(error) = seek {
                     self.broker_trouble(format!("seek in {}: {error}", done.topic));
                     self.restart();
-                    return Ok(());
+                    return;
                 }
             }
-            let mut element = commits.add_partition(&done.topic, done.partition);
-            element.set_offset(Offset::Offset(done.commit))?;
-            element.set_metadata(done.metadata.as_str());
         }
-        self.commit(&commits, CommitMode::Async);
-        Ok(())
     }
 
     fn commit(&self, commits: &TopicPartitionList, mode: CommitMode) {
@@ -353,11 +347,12 @@ impl<'c> PollLoop<'c> {
     }
 
     fn pause_or_resume(&mut self, held: usize) -> anyhow::Result<()> {
-        let too_much = self.busy && held > self.config.buffer_bytes;
+        let too_much = held > self.config.buffer_bytes && self.partitions.iter().any(|held| held.handed_over() > 0);
         if too_much && !self.paused {
             // A short wait for the sink is cheaper than a pause, which throws away what was fetched ahead.
             if let Ok(answer) = self.answers.recv_timeout(Duration::from_secs(1)) {
-                return self.take_answer(answer);
+                self.take_answer(answer)?;
+                return self.commit_written();
             }
             self.consumer.pause(&self.held_list()).context("pause")?;
             self.paused = true;
@@ -376,37 +371,6 @@ impl<'c> PollLoop<'c> {
             list.add_partition(&held.topic, held.partition);
         }
         list
-    }
-
-    /// Gives the sink what is due, or everything.
-    fn hand_over(&mut self, everything: bool) -> anyhow::Result<()> {
-        if self.busy || self.partitions.is_empty() {
-            return Ok(());
-        }
-        let due = self.partitions.iter().any(|held| held.is_due(&self.limits));
-        for held in &mut self.partitions {
-            let its_turn = everything || (due && self.config.together) || held.is_due(&self.limits);
-            if its_turn && !held.has_ready() {
-                held.cut_now();
-            }
-        }
-        let held: usize = self.partitions.iter().map(Partition::held_bytes).sum();
-        if held > self.config.buffer_bytes && !self.partitions.iter().any(Partition::has_ready) {
-            // Many partitions, none due: the largest goes first.
-            if let Some(largest) = self.partitions.iter_mut().max_by_key(|held| held.gathered_bytes()) {
-                largest.cut_now();
-            }
-        }
-        let batches: Vec<PartitionBatch> = self.partitions.iter_mut().filter_map(Partition::take_ready).collect();
-        if batches.is_empty() {
-            if self.last_idle.elapsed() >= self.config.idle_every {
-                self.last_idle = Instant::now();
-                self.send(Command::Idle { generation: self.shared.generation() });
-            }
-            return Ok(());
-        }
-        self.send(Command::Write { generation: self.shared.generation(), batches });
-        Ok(())
     }
 
     fn broker_trouble(&mut self, reason: String) {
@@ -428,8 +392,8 @@ impl<'c> PollLoop<'c> {
                 tracing::info!("rebalanced while shutting down: the new owner reads what was gathered");
                 break;
             }
-            self.hand_over(true)?;
-            if self.partitions.is_empty() || (!self.busy && self.partitions.iter().all(Partition::is_idle)) {
+            self.hand_over(true);
+            if self.partitions.iter().all(Partition::is_idle) {
                 break;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -445,14 +409,23 @@ impl<'c> PollLoop<'c> {
         // An asynchronous commit is sent by now; this one waits until the broker has taken it.
         let mut commits = TopicPartitionList::new();
         for held in &self.partitions {
-            if let Some((offset, metadata)) = held.commit() {
-                let mut element = commits.add_partition(&held.topic, held.partition);
-                element.set_offset(Offset::Offset(offset))?;
-                element.set_metadata(metadata);
-            }
+            add_commit(&mut commits, &held.topic, held.partition, held.commit())?;
         }
         self.commit(&commits, CommitMode::Sync);
         self.consumer.unsubscribe();
         Ok(())
     }
+}
+
+fn add_commit(
+    list: &mut TopicPartitionList,
+    topic: &str,
+    partition: i32,
+    commit: Option<(i64, &str)>,
+) -> anyhow::Result<()> {
+    let Some((offset, metadata)) = commit else { return Ok(()) };
+    let mut element = list.add_partition(topic, partition);
+    element.set_offset(Offset::Offset(offset))?;
+    element.set_metadata(metadata);
+    Ok(())
 }

@@ -55,13 +55,16 @@ impl PollLoop<'_> {
         self.health.set("progress", progress);
     }
 
-    /// Tells how many records of each partition are not durable yet.
+    /// Tells how many records of each partition are not durable yet, and how many bytes of them are held.
     pub(super) fn tell_lag(&self) {
         for held in &self.partitions {
             let labels = [("topic", held.topic.to_string()), ("partition", held.partition.to_string())];
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             metrics::gauge!("tickstream_consumer_lag", &labels).set(held.lag() as f64);
         }
+        let held: usize = self.partitions.iter().map(|held| held.held_bytes() + held.handed_over_bytes()).sum();
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("tickstream_consumer_held_bytes").set(held as f64);
     }
 }
 
