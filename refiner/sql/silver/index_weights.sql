@@ -3,7 +3,7 @@
 -- Of two records with one event_id the higher revision wins, at equal revision the first in the log; retracted ones are
 -- left out. The run date is the day on which the portfolio was fetched last, so it comes from the data and not from a
 -- clock: the date of the day's newest received_at at UTC-3, São Paulo's time (Brazil has kept no summer time since
--- 2019).
+-- 2019). Wanted are rows by pregao_date.
 WITH
 ranked AS (
     SELECT
