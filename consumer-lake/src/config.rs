@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser};
+use lake::raw::Compression;
 use pipeline::admin::AdminArgs;
 use pipeline::kafka::KafkaArgs;
 use pipeline::registry::RegistryArgs;
@@ -40,6 +41,10 @@ pub struct Config {
     /// nobody waits for the lake, minutes make fewer and larger objects.
     #[arg(long, env = "LAKE_MAX_AGE_MS", default_value = "10000", value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub max_age_ms: u64,
+    /// How objects are compressed: zstd makes the smaller ones, snappy is for readers that know nothing else. What is written
+    /// already is left as it is.
+    #[arg(long, env = "LAKE_COMPRESSION", value_enum, default_value = "zstd")]
+    pub compression: Compression,
     #[command(flatten)]
     pub store: StoreArgs,
     #[command(flatten)]

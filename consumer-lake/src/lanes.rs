@@ -1,119 +1,135 @@
-//! The chain writers of the assigned partitions, driven by the consume loop. Partitions share nothing but the processors:
-//! each has at most one PUT under way, all at once. Must never happen here: a rule of the chain.
+//! The chain writers of the assigned partitions as lanes of the consume loop: partitions share nothing but the processors,
+//! each has at most one PUT under way, and its next batch is encoded meanwhile. Must never happen here: a rule of the chain.
 
 use std::sync::Arc;
 
 use anyhow::anyhow;
 use async_trait::async_trait;
-use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use lake::Outside;
-use lake::chain::{Batch, Chain, Given};
+use lake::chain::{Ahead, Batch, Chain, Given, Made};
 use lake::outside::dead_letter;
-use pipeline::consume::{Assigned, Fault, PartitionBatch, Sink, Written};
+use pipeline::consume::{Assigned, Fault, Lane, Lanes, OpenLane, PartitionBatch, Written};
 use pipeline::dead_letter::DeadLetter;
 use pipeline::lake::table;
+use pipeline::records::Records;
 use pipeline::topics;
+use tokio::sync::Mutex;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Partitions whose tail is looked for at once.
 const STARTS: usize = 4;
 
-pub struct LakeSink {
+pub struct LakeLanes {
     world: Arc<Outside>,
-    chains: Vec<Chain<Outside>>,
 }
 
-impl LakeSink {
+impl LakeLanes {
     pub fn new(world: Outside) -> Self {
-        Self { world: Arc::new(world), chains: Vec::new() }
+        Self { world: Arc::new(world) }
     }
 }
 
 #[async_trait]
-impl Sink for LakeSink {
-    async fn start(&mut self, assigned: &[Assigned]) -> Result<Vec<i64>, Fault> {
-        // What was known of a chain is worth nothing once another member may have written to it.
-        self.chains.clear();
+impl Lanes for LakeLanes {
+    type Lane = ChainLane;
+
+    async fn start(&mut self, assigned: &[Assigned]) -> Result<Vec<OpenLane<ChainLane>>, Fault> {
         let opened = stream::iter(assigned.iter().map(given))
             .map(|given| open(self.world.clone(), given))
             .buffered(STARTS)
             .collect::<Vec<_>>()
             .await;
-        self.chains = worst_first(opened)?;
-        Ok(self.chains.iter().map(Chain::tail).collect())
-    }
-
-    fn commit_start(&self, assigned: &Assigned) -> Option<String> {
-        // The tail: each bronze below it has just been confirmed.
-        let chain = self.chains.iter().find(|chain| {
-            let place = chain.place();
-            place.partition == assigned.partition && place.topic == assigned.topic
-        });
-        chain.map(Chain::commit_metadata)
-    }
-
-    async fn write(&mut self, batches: &[PartitionBatch]) -> Result<(Vec<Written>, Vec<DeadLetter>), Fault> {
-        let mut writes = Vec::with_capacity(batches.len());
-        for chain in &mut self.chains {
-            let place = chain.place();
-            let mine = batches.iter().find(|batch| batch.partition == place.partition && batch.topic == place.topic);
-            if let Some(batch) = mine {
-                writes.push(write(chain, batch));
-            }
-        }
-        if writes.len() != batches.len() {
-            return Err(Fault::Stop(anyhow!("a batch of a partition that was not started")));
-        }
-        let (written, letters): (Vec<_>, Vec<_>) = worst_first(join_all(writes).await)?.into_iter().unzip();
-        Ok((written, letters.into_iter().flatten().collect()))
-    }
-
-    async fn idle(&mut self) -> Result<(), Fault> {
-        worst_first(join_all(self.chains.iter().map(Chain::check_topic_id)).await)?;
-        Ok(())
+        worst_first(opened)
     }
 }
 
-async fn open(world: Arc<Outside>, given: Given) -> Result<Chain<Outside>, Fault> {
+async fn open(world: Arc<Outside>, given: Given) -> Result<OpenLane<ChainLane>, Fault> {
     let chain = Chain::open(world, &given).await?;
-    let (topic, partition, tail) = (&*given.topic, given.partition, chain.tail());
+    let (topic, partition, start) = (&*given.topic, given.partition, chain.tail());
     let epoch = chain.place().epoch;
-    tracing::info!(topic, partition, epoch, tail, "{topic}[{partition}] goes on at offset {tail}, epoch {epoch:04}");
-    Ok(chain)
+    tracing::info!(topic, partition, epoch, start, "{topic}[{partition}] goes on at offset {start}, epoch {epoch:04}");
+    let metadata = chain.commit_metadata();
+    let lane = ChainLane { ahead: chain.ahead(), chain: Mutex::new(chain) };
+    Ok(OpenLane { lane, start, metadata })
 }
 
-async fn write(chain: &mut Chain<Outside>, batch: &PartitionBatch) -> Result<(Written, Vec<DeadLetter>), Fault> {
-    let PartitionBatch { start, next_offset, records, .. } = batch;
-    let part = Batch { start: *start, next_offset: *next_offset, records: records.clone() };
-    let step = chain.write(&part).await?;
-    let (topic, partition) = (&*batch.topic, batch.partition);
-    if step.resume_at == *next_offset {
-        tracing::debug!(
-            topic,
-            partition,
-            start,
-            next_offset,
-            "{topic}[{partition}] {start}..{next_offset} is in the lake"
-        );
-    } else {
-        let tail = step.resume_at;
-        tracing::warn!(
-            topic,
-            partition,
-            start,
-            tail,
-            "another writer was first at {topic}[{partition}]@{start}; going on at {tail}"
-        );
+/// The writer of one partition's chain.
+pub struct ChainLane {
+    ahead: Ahead<Outside>,
+    /// Taken by one write at a time.
+    chain: Mutex<Chain<Outside>>,
+}
+
+/// A batch's objects, which are being made or are made.
+pub enum Encoding {
+    UnderWay(AbortOnDropHandle<Made>),
+    Done(Made),
+}
+
+impl Encoding {
+    async fn made(&mut self) -> Result<&Made, Fault> {
+        if let Self::UnderWay(task) = self {
+            let made = task.await.map_err(|error| Fault::Stop(anyhow!(error).context("encoding a batch")))?;
+            *self = Self::Done(made);
+        }
+        match self {
+            Self::Done(made) => Ok(made),
+            Self::UnderWay(_) => Err(Fault::Stop(anyhow!("an encoding that ended is under way"))),
+        }
     }
-    let letters = step.bad.iter().map(|letter| dead_letter(chain.place(), letter)).collect();
-    let written = Written {
-        topic: batch.topic.clone(),
-        partition,
-        commit: step.commit,
-        metadata: chain.commit_metadata(),
-        resume_at: step.resume_at,
-    };
-    Ok((written, letters))
+}
+
+#[async_trait]
+impl Lane for ChainLane {
+    type Begun = Encoding;
+
+    fn begin(&self, batch: &PartitionBatch) -> Encoding {
+        let (ahead, batch) = (self.ahead.clone(), part(batch));
+        Encoding::UnderWay(AbortOnDropHandle::new(tokio::spawn(async move { ahead.make(&batch).await })))
+    }
+
+    async fn write(&self, batch: &PartitionBatch, begun: &mut Encoding) -> Result<(Written, Vec<DeadLetter>), Fault> {
+        let made = begun.made().await?;
+        let mut chain = self.chain.lock().await;
+        let step = chain.write_made(&part(batch), made).await?;
+        let PartitionBatch { topic, partition, start, next_offset, .. } = batch;
+        if step.resume_at == *next_offset {
+            tracing::debug!(
+                topic = &**topic,
+                partition,
+                start,
+                next_offset,
+                "{topic}[{partition}] {start}..{next_offset} is in the lake"
+            );
+        } else {
+            let tail = step.resume_at;
+            tracing::warn!(
+                topic = &**topic,
+                partition,
+                start,
+                tail,
+                "another writer was first at {topic}[{partition}]@{start}; going on at {tail}"
+            );
+        }
+        let letters = step.bad.iter().map(|letter| dead_letter(chain.place(), letter)).collect();
+        let written = Written {
+            topic: topic.clone(),
+            partition: *partition,
+            commit: step.commit,
+            metadata: chain.commit_metadata(),
+            resume_at: step.resume_at,
+        };
+        Ok((written, letters))
+    }
+
+    async fn idle(&self) -> Result<(), Fault> {
+        self.chain.lock().await.check_topic_id().await
+    }
+}
+
+fn part(batch: &PartitionBatch) -> Batch<Records> {
+    Batch { start: batch.start, next_offset: batch.next_offset, records: batch.records.clone() }
 }
 
 fn given(assigned: &Assigned) -> Given {

@@ -1,23 +1,24 @@
 //! The lake consumer: every record of the topics once in raw Parquet objects, bytes verbatim, and decoded in bronze ones.
 //!
-//! The way of a batch: [`sink`] hands it to the writer of its partition; the rules of that writer are the [`lake`]'s.
+//! The way of a batch: [`lanes`] hands it to the writer of its partition; the rules of that writer are the [`lake`]'s.
 
 mod config;
-pub mod sink;
+pub mod lanes;
 
 use std::time::Duration;
 
 use lake::Outside;
 use pipeline::admin::{self, Health};
-use pipeline::consume::{ConsumeConfig, consume};
-use pipeline::dead_letter::DeadLetters;
+use pipeline::consume::{ConsumeConfig, consume_in_lanes};
 use pipeline::lake::SPAN;
 use pipeline::store::Store;
-use pipeline::topic_id::TopicIds;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Cli, Config};
-pub use sink::LakeSink;
+pub use lanes::LakeLanes;
+
+/// Gathered are at most so many objects' worth of records over all partitions, and as many may be handed over.
+const BUFFERED_OBJECTS: usize = 3;
 
 /// Consumes until `shutdown`.
 ///
@@ -29,8 +30,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     store.probe().await?;
     let health = Health::new();
     admin::serve(config.admin.admin_addr, health.clone(), None, shutdown.clone()).await?;
-    let letters = DeadLetters::new(&config.kafka, &config.group)?;
-    let outside = Outside::new(store, TopicIds::new(&config.kafka)?, letters, config.registry.registry()?);
+    let outside =
+        Outside::new(store, &config.kafka, &config.group, config.registry.registry()?)?.compressed(config.compression);
     let consuming = ConsumeConfig {
         topics: config.topics.clone(),
         group: config.group.clone(),
@@ -39,11 +40,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         max_age: config.max_age(),
         together: false,
         max_span: Some(SPAN),
-        buffer_bytes: (config.max_bytes as usize).saturating_mul(2),
+        buffer_bytes: (config.max_bytes as usize).saturating_mul(BUFFERED_OBJECTS),
         idle_every: Duration::from_secs(10),
         // Raw keeps the bytes whatever they are.
         stop_when_bad: false,
         drain: Duration::from_secs(20),
     };
-    consume(consuming, &config.kafka, LakeSink::new(outside), health, shutdown).await
+    consume_in_lanes(consuming, &config.kafka, LakeLanes::new(outside), health, shutdown).await
 }

@@ -1,5 +1,6 @@
-//! Records to a raw Parquet object and back, bytes verbatim. Invariant: the same records and the same link give the same
-//! bytes, whoever writes them and when. Must never happen here: a clock, a host, a writer's name, or a look into a record.
+//! Records to a raw Parquet object and back, bytes verbatim. Invariant: the same records, the same link and the same
+//! [`Compression`] give the same bytes, whoever writes them and when. Must never happen here: a clock, a host, a writer's name,
+//! or a look into a record.
 
 use std::collections::HashMap;
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::basic::{Encoding, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
@@ -20,6 +21,24 @@ use pipeline::records::Records;
 
 /// Written where Parquet names its writer: a constant, so that an upgrade of a library does not change every object.
 const CREATED_BY: &str = "tickstream";
+
+/// How the pages of an object are compressed. Readers find it in the footer, so objects of both kinds stand side by side;
+/// with another setting what is written already is left as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Compression {
+    #[default]
+    Zstd,
+    Snappy,
+}
+
+impl From<Compression> for parquet::basic::Compression {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::Zstd => Self::ZSTD(ZstdLevel::try_new(1).expect("1 is a level of zstd")),
+            Compression::Snappy => Self::SNAPPY,
+        }
+    }
+}
 
 /// What a link says of its rows.
 pub fn rows(records: &Records) -> Option<LinkRows> {
@@ -32,10 +51,10 @@ pub fn rows(records: &Records) -> Option<LinkRows> {
 ///
 /// # Errors
 /// When Parquet refuses the columns: a bug.
-pub fn encode(link: &Link, records: &Records) -> anyhow::Result<Bytes> {
+pub fn encode(link: &Link, records: &Records, compression: Compression) -> anyhow::Result<Bytes> {
     let value = ColumnPath::from("value");
     let footer = link.pairs().into_iter().map(|(name, value)| KeyValue::new(name.to_owned(), value)).collect();
-    let properties = properties(footer)
+    let properties = properties(footer, compression)
         // Every value is another one: a dictionary would only be built and thrown away, and a minimum says nothing.
         .set_column_dictionary_enabled(value.clone(), false)
         .set_column_statistics_enabled(value, EnabledStatistics::None);
@@ -57,11 +76,10 @@ pub fn decode(bytes: Bytes) -> anyhow::Result<(Link, Records)> {
 }
 
 /// What every object of the lake has in common.
-pub(crate) fn properties(footer: Vec<KeyValue>) -> WriterPropertiesBuilder {
-    let level = ZstdLevel::try_new(1).expect("1 is a level of zstd");
+pub fn properties(footer: Vec<KeyValue>, compression: Compression) -> WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_created_by(CREATED_BY.to_owned())
-        .set_compression(Compression::ZSTD(level))
+        .set_compression(compression.into())
         .set_statistics_enabled(EnabledStatistics::Chunk)
         // An object is one row group: it holds a few megabytes.
         .set_max_row_group_row_count(None)
@@ -69,7 +87,7 @@ pub(crate) fn properties(footer: Vec<KeyValue>) -> WriterPropertiesBuilder {
 }
 
 /// Columns of whole numbers that mostly grow: their differences are small.
-pub(crate) fn ascending(mut properties: WriterPropertiesBuilder, columns: &[&str]) -> WriterPropertiesBuilder {
+pub fn ascending(mut properties: WriterPropertiesBuilder, columns: &[&str]) -> WriterPropertiesBuilder {
     for column in columns {
         let path = ColumnPath::from(*column);
         properties = properties
@@ -79,7 +97,11 @@ pub(crate) fn ascending(mut properties: WriterPropertiesBuilder, columns: &[&str
     properties
 }
 
-pub(crate) fn writer(schema: SchemaRef, properties: WriterProperties) -> anyhow::Result<ArrowWriter<Vec<u8>>> {
+/// A writer of objects, into memory.
+///
+/// # Errors
+/// When Parquet refuses the columns: a bug.
+pub fn writer(schema: SchemaRef, properties: WriterProperties) -> anyhow::Result<ArrowWriter<Vec<u8>>> {
     // Arrow's own copy of the schema holds maps whose order changes from one process to the next.
     let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
     Ok(ArrowWriter::try_new_with_options(Vec::new(), schema, options)?)
@@ -134,21 +156,24 @@ pub(crate) mod tests {
     fn bytes_come_back_verbatim_and_are_the_same_each_time() {
         let records = records(&[Some(b"\xc3\x01a"), Some(b""), None, Some(&[0xff; 5000])]);
         let link = link(&records);
-        let bytes = encode(&link, &records).expect("encoded");
-        assert_eq!(bytes, encode(&link, &records).expect("encoded"), "the same input gives the same object");
-        let (same_link, back) = decode(bytes).expect("a raw object");
-        assert_eq!((same_link, back.len()), (link, 4));
-        assert_eq!((back.offsets(), back.timestamps_ms()), (records.offsets(), records.timestamps_ms()));
-        assert_eq!((back.keys(), back.values()), (records.keys(), records.values()));
-        for row in 0..4 {
-            assert_eq!(back.headers(row), records.headers(row));
+        for compression in [Compression::Zstd, Compression::Snappy] {
+            let bytes = encode(&link, &records, compression).expect("encoded");
+            let again = encode(&link, &records, compression).expect("encoded");
+            assert_eq!(bytes, again, "the same input gives the same object");
+            let (same_link, back) = decode(bytes).expect("a raw object");
+            assert_eq!((same_link, back.len()), (link, 4));
+            assert_eq!((back.offsets(), back.timestamps_ms()), (records.offsets(), records.timestamps_ms()));
+            assert_eq!((back.keys(), back.values()), (records.keys(), records.values()));
+            for row in 0..4 {
+                assert_eq!(back.headers(row), records.headers(row));
+            }
         }
     }
 
     #[test]
     fn an_object_without_rows_is_an_object() {
         let link = link(&Records::empty());
-        let bytes = encode(&link, &Records::empty()).expect("encoded");
+        let bytes = encode(&link, &Records::empty(), Compression::Zstd).expect("encoded");
         let (same_link, back) = decode(bytes).expect("a raw object");
         assert!(same_link == link && back.is_empty());
     }
@@ -156,7 +181,7 @@ pub(crate) mod tests {
     #[test]
     fn half_an_object_is_none() {
         let records = records(&[Some(b"value")]);
-        let bytes = encode(&link(&records), &records).expect("encoded");
+        let bytes = encode(&link(&records), &records, Compression::Zstd).expect("encoded");
         assert!(decode(bytes.slice(..bytes.len() / 2)).is_err());
         assert!(decode(Bytes::new()).is_err());
     }
