@@ -1,6 +1,7 @@
 //! One run over the same ticks that prints, side by side, what the machine can do and what our services do with it.
 //! Rates vary with the machine and its neighbours; the shares are what to look at.
 
+mod lake;
 mod limits;
 mod parse;
 mod report;
@@ -31,6 +32,10 @@ struct Args {
     #[command(flatten)]
     log: pipeline::telemetry::LogArgs,
 }
+
+/// Partitions of the run that shows how memory grows with them, and ticks of each of the first ones that it sends again.
+const MANY: usize = 12;
+const DISTINCT: usize = 25_000;
 
 #[derive(Parser)]
 struct Kafka {
@@ -85,6 +90,12 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let count: usize = records.iter().map(pipeline::records::Records::len).sum();
     let values: Vec<Vec<u8>> =
         records.iter().flat_map(|records| records.values().iter().flatten().take(1000)).map(<[u8]>::to_vec).collect();
+    // Some for the run over many partitions: more than an object holds, so that no object repeats itself.
+    let some: Vec<Vec<u8>> = records
+        .iter()
+        .flat_map(|records| records.values().iter().flatten().take(DISTINCT))
+        .map(<[u8]>::to_vec)
+        .collect();
     let produce_limit = blocking({
         let kafka = kafka.clone();
         move || limits::produce_only(&kafka, &topics::dlq(topics::HEALTH), 1, &values, count)
@@ -128,20 +139,14 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let (written, bytes) = blocking(move || limits::parquet_write(&batches)).await?;
     rows.push(Row { what: "limit: Parquet from memory", rate: written, limit: None, used: None });
 
-    // The last records wait for no more to come; how long is a setting, not a speed.
-    let arguments = ["--topics", topics::TICKS, "--max-age-ms", "200"];
-    let lake = Service::start(&stack, &binaries, "consumer-lake", &arguments)?;
-    let begun = lake.ready().await?;
-    let ended = lake.reaches("tickstream_consumer_records_total", count).await?;
-    let used = lake.used()?;
-    lake.stop()?;
-    let lake = rate(count, begun, ended);
+    let (archived, used) = lake::archive(&stack, &binaries, "lake", count).await?;
     rows.push(Row {
         what: "consumer-lake, raw + bronze",
-        rate: lake,
+        rate: archived,
         limit: Some(("consume only", consumed)),
         used: Some(used),
     });
+    let sizes = lake::sizes(&stack, "lake", count)?;
 
     let db = Service::start(&stack, &binaries, "consumer-db", &["--max-age-ms", "200"])?;
     let begun = db.ready().await?;
@@ -154,9 +159,25 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let db = rate(count, begun, ended);
     rows.push(Row { what: "consumer-db", rate: db, limit: Some(("INSERT SELECT", inserted)), used: Some(used) });
 
+    lake::grow(&kafka, MANY).await?;
+    blocking({
+        let (kafka, many) = (kafka.clone(), i32::try_from(MANY)?);
+        move || limits::produce_only(&kafka, topics::TICKS, many, &some, count)
+    })
+    .await?;
+    let (archived, used) = lake::archive(&stack, &binaries, "many", 2 * count).await?;
+    rows.push(Row {
+        what: "consumer-lake, 12 partitions",
+        rate: archived,
+        limit: Some(("consume only", consumed)),
+        used: Some(used),
+    });
+
     #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
     {
         println!("{count} ticks, {partitions} partitions, {} cores, Parquet {bytes:.1} bytes a tick", cores());
+        let lake::Sizes { log, raw, bronze } = sizes;
+        println!("bytes a tick: {log:.1} in the topic's log, {raw:.1} in raw, {bronze:.1} in bronze");
     }
     report::print(&rows, &mut std::io::stdout().lock())?;
     stack.stop().await
