@@ -44,7 +44,7 @@ counts AS (
 names AS (
     SELECT source, dt, count(DISTINCT symbol) AS symbols
     FROM gold_candles
-    WHERE timeframe = '1d'
+    WHERE timeframe = '1m'
     GROUP BY source, dt
 ),
 delays AS (
@@ -83,9 +83,9 @@ percentiles AS (
     GROUP BY source, dt
 ),
 days AS (
-    SELECT dt, min(unix_micros(bucket)) AS day_us
+    SELECT dt, min(unix_micros(bucket)) - min(unix_micros(bucket)) % 86400000000 AS day_us
     FROM gold_candles
-    WHERE timeframe = '1d'
+    WHERE timeframe = '1m'
     GROUP BY dt
 ),
 day_gaps AS (
