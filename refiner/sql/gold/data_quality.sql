@@ -157,6 +157,7 @@ heard AS (
 )
 SELECT
     h.source,
+    timestamp_micros(d.day_us) AS day,
     CAST(coalesce(h.ticks, 0) AS BIGINT) AS ticks,
     CAST(coalesce(n.symbols, 0) AS BIGINT) AS symbols,
     timestamp_micros(h.first_us) AS first_event_time,
@@ -178,6 +179,7 @@ SELECT
     CAST(o.off_minutes AS DOUBLE) / CAST(o.compared_minutes AS DOUBLE) AS off_median_share,
     h.dt
 FROM heard h
+JOIN days d ON d.dt = h.dt
 LEFT JOIN names n ON n.source = h.source AND n.dt = h.dt
 LEFT JOIN percentiles p ON p.source = h.source AND p.dt = h.dt
 LEFT JOIN offs o ON o.source = h.source AND o.dt = h.dt
