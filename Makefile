@@ -67,6 +67,11 @@ test: lint ## All checks and tests: lint, unit, integration, end-to-end, browser
 	@$(STEP) 'deployment files' tests/deploy/run.sh
 	@$(STEP) tests cargo test --workspace --locked
 	@$(STEP) end-to-end tests/end_to_end/run.sh
+	@$(STEP) 'chain storm, a minute of it' tests/storm/run.sh
+
+.PHONY: storm
+storm: build ## The chain storm, whole: 5 million records, 300 kills, 50 stops, a store that fails; some 25 minutes
+	@RECORDS=5000000 SECONDS=1200 KILLS=300 STOPS=50 $(STEP) 'chain storm' tests/storm/run.sh -s
 
 .PHONY: verify
 verify: test ## make test, then the fault and load tests whole (they run short in make test)
