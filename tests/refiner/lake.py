@@ -1,0 +1,104 @@
+"""The lake of the tests: published, written and refined by the real services, in two waves, so that what is compared has been
+made again where the second wave touched it."""
+
+import subprocess
+import time
+from pathlib import Path
+
+import pyarrow.parquet as parquet
+from confluent_kafka import Producer
+from records import Market, encoder
+from services import BINARIES, wait_until
+from spark import SparkJob
+
+BUCKET = "lake"
+TICK_PARTITIONS = 4
+
+
+class Lake:
+    """`root` is the lake's folder, as the store keeps it; `market` is what was published."""
+
+    def __init__(self, world, seed):
+        self.world, self.folder = world, world.folder
+        self.root = world.data / "s3" / BUCKET
+        now = time.time_ns() // 1000
+        self.market = market = Market(now, seed)
+        self.producer = Producer({"bootstrap.servers": world.environment["KAFKA_BOOTSTRAP_SERVERS"]})
+        self.published = {}
+        consumer = world.start("consumer-lake", LAKE_MAX_AGE_MS="300", LAKE_MAX_ROWS="400")
+        gaps, weights = market.gaps(), market.weights()
+        self.publish("market.ticks.v1", "price_tick-v2", market.first, "ticks")
+        self.publish("market.gaps.v1", "gap-v1", gaps[::2], "gaps")
+        self.publish("market.index.v1", "index_weight-v1", weights[:-5], "index_weights")
+        self.publish("market.health.v1", "source_health-v2", market.health(), "health")
+        self.publish("market.payloads.v1", "payload-v1", market.payloads(), "payloads")
+        self.refine(consumer)
+        self.before_second = self.keys()
+        self.publish("market.ticks.v1", "price_tick-v2", market.second, "ticks")
+        self.publish("market.gaps.v1", "gap-v1", gaps[1::2], "gaps")
+        self.publish("market.index.v1", "index_weight-v1", weights[-5:], "index_weights")
+        self.refine(consumer)
+        self.spark = SparkJob(self)
+
+    def publish(self, topic, schema, events, table):
+        encode = encoder(schema)
+        for number, event in enumerate(events):
+            place = {"partition": (number * 7 + number // 5) % TICK_PARTITIONS} if table == "ticks" else {}
+            self.producer.produce(topic, key=b"k", value=encode(event), **place)
+            self.producer.poll(0)
+        assert self.producer.flush(30) == 0
+        self.published[table] = self.published.get(table, 0) + len(events)
+
+    def refine(self, consumer):
+        def told():
+            return f"{self.published} in bronze, {self.bronze_rows()} are\n{consumer.tail()}"
+
+        wait_until("all to be in bronze", lambda: self.bronze_rows() == self.published or consumer.get("/livez") is None,
+                   patience=90)
+        assert self.bronze_rows() == self.published, told()
+        result = subprocess.run([BINARIES / "refiner", "once"], env=self.environment(), capture_output=True, text=True, timeout=300)
+        assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+
+    def environment(self):
+        import os
+
+        return {**os.environ, **self.world.environment}
+
+    def bronze_rows(self):
+        rows = {}
+        for file in self.files("bronze"):
+            table = file.relative_to(self.root / "bronze").parts[0]
+            rows[table] = rows.get(table, 0) + parquet.read_metadata(file).num_rows
+        return rows
+
+    def files(self, layer):
+        return sorted((self.root / layer).rglob("*.parquet"))
+
+    def keys(self):
+        return {str(file.relative_to(self.root)) for layer in ("silver", "gold") for file in self.files(layer)}
+
+    def close(self):
+        self.spark.close()
+
+
+def table(root: Path, name: str):
+    """Every row of a table in the order of its objects' paths, with the partition columns as text, as dicts; times are
+    microseconds."""
+    rows = []
+    for file in sorted((root / name).rglob("*.parquet")):
+        values = dict(part.split("=", 1) for part in file.relative_to(root / name).parts[:-1])
+        rows.extend({**row, **values} for row in plain(parquet.ParquetFile(file).read()))
+    return rows
+
+
+def plain(arrow):
+    """Rows as dicts: times as microseconds, bytes as bytes."""
+    import pyarrow
+
+    columns = {}
+    for name, column in zip(arrow.column_names, arrow.columns, strict=True):
+        if pyarrow.types.is_timestamp(column.type):
+            assert column.type.unit == "us" and column.type.tz, f"{name} is {column.type}"
+            column = column.cast("int64")
+        columns[name] = column.to_pylist()
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
