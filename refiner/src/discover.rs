@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
 use pipeline::lake::{Link, LinkKind, bronze_key, epoch_key, origin_key, parse_raw_key, partition_prefix, raw_key, table};
-use pipeline::store::Store;
 use pipeline::topics;
+
+use crate::objects::Objects;
 
 /// HEADs under way at once.
 const AT_ONCE: usize = 16;
@@ -27,20 +28,20 @@ pub const TOPICS: [&str; 3] = [topics::TICKS, topics::GAPS, topics::INDEX];
 ///
 /// # Errors
 /// When the store does not answer, or a chain is broken.
-pub async fn discover(store: &Store, cursors: &BTreeMap<String, i64>, limit: usize) -> anyhow::Result<Found> {
+pub async fn discover(objects: &Objects, cursors: &BTreeMap<String, i64>, limit: usize) -> anyhow::Result<Found> {
     let mut found = Found::default();
     for topic in TOPICS {
         for epoch in 0.. {
-            if store.head(&epoch_key(topic, epoch)).await?.is_none() {
+            if objects.head(&epoch_key(topic, epoch)).await?.is_none() {
                 break;
             }
             for partition in 0.. {
-                if store.head(&origin_key(topic, epoch, partition)).await?.is_none() {
+                if objects.head(&origin_key(topic, epoch, partition)).await?.is_none() {
                     break;
                 }
                 let chain = format!("{topic}/{epoch:04}/{partition:05}");
                 let from = cursors.get(&chain).copied().unwrap_or(0);
-                let to = follow(store, topic, epoch, partition, from, limit, &mut found.bronze).await?;
+                let to = follow(objects, topic, epoch, partition, from, limit, &mut found.bronze).await?;
                 if to > from {
                     found.cursors.insert(chain, to);
                 }
@@ -51,7 +52,7 @@ pub async fn discover(store: &Store, cursors: &BTreeMap<String, i64>, limit: usi
 }
 
 async fn follow(
-    store: &Store,
+    objects: &Objects,
     topic: &str,
     epoch: u32,
     partition: i32,
@@ -64,17 +65,17 @@ async fn follow(
     let mut cursor = from;
     while bronze.len() < limit {
         let after = (cursor > 0).then(|| raw_key(topic, epoch, partition, cursor - 1));
-        let listed = store.list(&prefix, after.as_deref()).await?;
+        let listed = objects.store().list(&prefix, after.as_deref()).await?;
         let starts: Vec<i64> = listed.iter().filter_map(|object| Some(parse_raw_key(&object.key)?.3)).collect();
         if starts.is_empty() {
             break;
         }
         let look = async |start: i64| {
             let key = raw_key(topic, epoch, partition, start);
-            let link = link(store, &key).await?;
+            let link = link(objects, &key).await?;
             let bronze = link.rows.map(|rows| bronze_key(table(record), rows.first_time_ms, topic, epoch, partition, start));
             let there = match &bronze {
-                Some(key) => store.head(key).await?.is_some(),
+                Some(key) => objects.head(key).await?.is_some(),
                 None => true,
             };
             anyhow::Ok((link, bronze, there))
@@ -95,12 +96,12 @@ async fn follow(
 }
 
 /// What a raw object says of itself: in its metadata, or, for a copy that lost them, in its footer.
-async fn link(store: &Store, key: &str) -> anyhow::Result<Link> {
-    let head = store.head(key).await?.with_context(|| format!("{key} was listed and is gone"))?;
+async fn link(objects: &Objects, key: &str) -> anyhow::Result<Link> {
+    let head = objects.head(key).await?.with_context(|| format!("{key} was listed and is gone"))?;
     if let Some(link) = Link::from_pairs(&head.metadata) {
         return Ok(link);
     }
-    let object = store.get(key).await?.with_context(|| format!("{key} was listed and is gone"))?;
+    let object = objects.get(key).await?.with_context(|| format!("{key} was listed and is gone"))?;
     let bytes = object.bytes;
     let (link, _) = tokio::task::spawn_blocking(move || lake::raw::decode(bytes))
         .await?

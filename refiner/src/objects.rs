@@ -3,6 +3,7 @@
 //! here: a PUT without a condition.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
@@ -20,18 +21,19 @@ const TAIL: u64 = 64 * 1024;
 pub struct Objects {
     store: Store,
     overlay: Option<Mutex<BTreeMap<String, Object>>>,
+    requests: AtomicU64,
 }
 
 impl Objects {
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, overlay: None }
+        Self { store, overlay: None, requests: AtomicU64::new(0) }
     }
 
     /// Nothing is written.
     #[must_use]
     pub fn dry(store: Store) -> Self {
-        Self { store, overlay: Some(Mutex::default()) }
+        Self { store, overlay: Some(Mutex::default()), requests: AtomicU64::new(0) }
     }
 
     #[must_use]
@@ -39,9 +41,17 @@ impl Objects {
         self.overlay.is_some()
     }
 
+    /// The store itself, for one more request.
     #[must_use]
     pub fn store(&self) -> &Store {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         &self.store
+    }
+
+    /// Requests sent so far: what a run costs, whatever the machine.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     fn overlay(&self) -> Option<MutexGuard<'_, BTreeMap<String, Object>>> {
@@ -60,7 +70,7 @@ impl Objects {
         if let Some(object) = self.laid_over(key) {
             return Ok(Some(object));
         }
-        Ok(self.store.get(key).await?)
+        Ok(self.store().get(key).await?)
     }
 
     /// ETag, size and metadata, or `None`.
@@ -71,7 +81,7 @@ impl Objects {
         if let Some(object) = self.laid_over(key) {
             return Ok(Some(object.head));
         }
-        Ok(self.store.head(key).await?)
+        Ok(self.store().head(key).await?)
     }
 
     /// What an object of the refiner's says of itself, from its end alone.
@@ -84,7 +94,7 @@ impl Objects {
         }
         let mut wanted = TAIL;
         loop {
-            let Some((tail, size)) = self.store.get_tail(key, wanted).await? else { return Ok(None) };
+            let Some((tail, size)) = self.store().get_tail(key, wanted).await? else { return Ok(None) };
             let mut reader = ParquetMetaDataReader::new();
             match reader.try_parse_sized(&tail, size) {
                 Ok(()) => return Made::of_metadata(&reader.finish()?).map(Some),
@@ -102,7 +112,7 @@ impl Objects {
         let mut all: Vec<Listed> = Vec::new();
         let mut from = after.map(str::to_owned);
         loop {
-            let page = self.store.list(prefix, from.as_deref()).await?;
+            let page = self.store().list(prefix, from.as_deref()).await?;
             let Some(last) = page.last() else { break };
             from = Some(last.key.clone());
             all.extend(page);
@@ -132,7 +142,7 @@ impl Objects {
         condition: Condition<'_>,
     ) -> anyhow::Result<Put> {
         if !self.is_dry() {
-            return Ok(self.store.put(key, bytes, metadata, condition).await?);
+            return Ok(self.store().put(key, bytes, metadata, condition).await?);
         }
         let etag = format!("\"dry-run-{:032x}\"", XxHash3_128::oneshot(&bytes));
         let head = Head { etag: etag.clone(), size: bytes.len() as u64, metadata };

@@ -66,7 +66,7 @@ async fn step(refiner: &Arc<Refiner>, due: impl Fn(&Group, &State) -> bool) -> a
     let key = refiner.prefixes.state("state");
     let (mut state, etag) = State::read(objects.store(), &key).await?;
     let before = state.clone();
-    let found = discover(objects.store(), &state.cursors, STEP).await?;
+    let found = discover(objects, &state.cursors, STEP).await?;
     let more = found.bronze.len() >= STEP;
     let notes = notes::read(refiner).await?;
     let mut fresh: BTreeSet<String> = found.bronze.iter().cloned().collect();

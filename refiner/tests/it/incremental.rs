@@ -57,6 +57,31 @@ async fn an_event_three_days_late_corrects_its_own_day_and_nothing_else() {
     assert_eq!(lake.partition(&format!("gold/candles/timeframe=1d/{day}")).await[0]["high"], "250.000000000000000000");
 }
 
+/// One new tick costs the same number of requests in a lake of one day and in one of forty.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_costs_what_changed_and_not_the_lake() {
+    let stack = stack::shared().await;
+    let mut costs = Vec::new();
+    for days in [4, 40] {
+        let lake = Lake::new(stack, &format!("refine-cost-{days}")).await;
+        let at = |day: i64| MONDAY + (day - days) * DAY + 9 * HOUR;
+        for day in 0..days {
+            // Too few hours for a forecast, which would read the 28 days before.
+            lake.ticks(0, at(day), &[trade("kraken", "BTC-USD", u32::try_from(day).expect("few"), "100", at(day))]).await;
+        }
+        refine(&lake.refiner().await).await;
+        lake.ticks(0, at(days - 1) + SECOND, &[trade("kraken", "BTC-USD", 999, "101", at(days - 1))]).await;
+        let refiner = lake.refiner().await;
+        let written = refine(&refiner).await.done.written.len();
+        costs.push((refiner.objects.requests(), written));
+    }
+    println!("requests and objects written for one tick more, in a lake of 4 and of 40 days: {costs:?}");
+    let (few, many) = (costs[0], costs[1]);
+    assert_eq!(few.1, many.1);
+    // The day's forecast asks for the candles of the 28 days before it, which the smaller lake has not.
+    assert!(many.0 <= few.0 + 28, "{costs:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notification_is_taken_up_and_the_next_run_finds_nothing_to_do() {
     let stack = stack::shared().await;
