@@ -127,12 +127,35 @@ impl BronzeWriter {
     }
 }
 
+/// A bronze object as it stands in the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// The decoder's.
+    pub version: u32,
+    pub rows: RecordBatch,
+    pub bad: Vec<Letter>,
+}
+
+/// Reads a bronze object whole.
+///
+/// # Errors
+/// When the bytes are not a bronze object.
+pub fn stored(bronze: Bytes) -> anyhow::Result<Stored> {
+    let (footer, rows) = read(bronze)?;
+    let version = footer.get(VERSION_KEY).and_then(|version| version.parse().ok());
+    let version = version.context("its footer does not say its decoder's version")?;
+    Ok(Stored { version, rows, bad: bad_in(&footer)? })
+}
+
 /// The records that a bronze object leaves out.
 ///
 /// # Errors
 /// When the bytes are not a bronze object.
 pub fn bad(bronze: Bytes) -> anyhow::Result<Vec<Letter>> {
-    let (footer, _): (HashMap<String, String>, _) = read(bronze)?;
+    bad_in(&read(bronze)?.0)
+}
+
+fn bad_in(footer: &HashMap<String, String>) -> anyhow::Result<Vec<Letter>> {
     let Some(text) = footer.get(BAD_KEY) else { return Ok(Vec::new()) };
     serde_json::from_str(text).context("the footer's list of bad records is not one")
 }
@@ -189,6 +212,8 @@ mod tests {
         assert_eq!(bronze.rows, 2);
         assert_eq!(bronze.bad.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [11, 14]);
         assert_eq!(bad(bronze.bytes.clone()).expect("a footer"), bronze.bad);
+        let stored = stored(bronze.bytes.clone()).expect("a bronze object");
+        assert_eq!((stored.version, stored.rows.num_rows(), stored.bad), (VERSION, bronze.rows, bronze.bad.clone()));
 
         let (_, batch) = read(bronze.bytes).expect("parquet");
         let prices = batch.column_by_name("price").expect("price").as_primitive::<Decimal128Type>();

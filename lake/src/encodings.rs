@@ -14,7 +14,7 @@ use pipeline::records::Records;
 use pipeline::registry::Registry;
 use tokio::sync::Semaphore;
 
-use crate::bronze::{BronzeWriter, ROWS_AT_A_TIME};
+use crate::bronze::{self, BronzeWriter, ROWS_AT_A_TIME, Stored};
 use crate::raw;
 use crate::world::Bronze;
 
@@ -69,6 +69,14 @@ impl Encodings {
         let (bronze, decoder) = self.busy(work).await?;
         self.decoders.lock().unwrap_or_else(PoisonError::into_inner).push((record, decoder));
         Ok(bronze)
+    }
+
+    /// What a stored bronze object holds.
+    ///
+    /// # Errors
+    /// When the bytes are not a bronze object.
+    pub async fn read_bronze(&self, bytes: Bytes) -> anyhow::Result<Stored> {
+        self.busy(move || bronze::stored(bytes)).await
     }
 
     /// A decoder for `record`, to be given back.
