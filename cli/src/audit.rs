@@ -5,6 +5,7 @@
 mod chain;
 mod coverage;
 mod database;
+mod deep;
 mod events;
 mod lake;
 mod letters;
@@ -25,6 +26,7 @@ use pipeline::topics::{self, Topic};
 use crate::database::DatabaseArgs;
 use crate::kafka::Cluster;
 use crate::output::{self, Format};
+use deep::Deep;
 use report::Report;
 use topic::Auditor;
 
@@ -41,9 +43,13 @@ pub struct AuditArgs {
     /// Audit these topics only. Default: all declared ones.
     #[arg(long = "topic", value_name = "TOPIC")]
     topics: Vec<String>,
-    /// Audit against the topic one part only: the lake, or the database.
+    /// Audit one part only.
     #[arg(long, value_enum)]
     only: Option<Part>,
+    /// Open every raw object of the lake and its bronze: checksums, footers, each record beside the topic's, bronze made again
+    /// from raw and compared; name every fault, every object that belongs to no chain, and what to do.
+    #[arg(long)]
+    deep: bool,
     /// Walk the lake's chains from their origins, not from where the topics begin now.
     #[arg(long)]
     from_earliest: bool,
@@ -63,15 +69,59 @@ pub struct AuditArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// The lake against the topic.
     Lake,
+    /// The database against the topic.
     Db,
+    /// The lake's objects against each other, opened as with --deep. Neither broker nor database is needed.
+    Objects,
 }
 
 pub async fn run(args: AuditArgs) -> anyhow::Result<()> {
     let audited = topics_to_audit(&args.topics)?;
+    let report = match args.only {
+        Some(Part::Objects) => objects(&args, &audited).await?,
+        Some(Part::Db) if args.deep => {
+            return Err(misconfigured("--deep opens the lake's objects: leave out --only db, or --deep"));
+        }
+        None | Some(Part::Db | Part::Lake) => against_topics(&args, &audited).await?,
+    };
+    let report = report.finish();
+    match args.output {
+        Format::Json => output::print_json(&report)?,
+        Format::Table => output::print(&report.as_text())?,
+    }
+    conclude(&report)
+}
+
+async fn objects(args: &AuditArgs, audited: &[Topic]) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    let Some(store) = report.part("lake", Store::connect(&args.store).await) else { return Ok(report) };
+    let deep = Deep::new(store, args.registry.registry()?, args.kafka.clone());
+    rest_of_the_lake(args, audited, deep, &mut report).await?;
+    Ok(report)
+}
+
+/// The chains that no topic was held against, and what stands beside the chains.
+async fn rest_of_the_lake(
+    args: &AuditArgs,
+    audited: &[Topic],
+    mut deep: Deep,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    for topic in audited {
+        Box::pin(deep.topic(topic)).await?;
+    }
+    let (found, faults) = deep.finish(audited, args.topics.is_empty()).await?;
+    report.deep = Some(found);
+    report.differences.extend(faults);
+    Ok(())
+}
+
+async fn against_topics(args: &AuditArgs, audited: &[Topic]) -> anyhow::Result<Report> {
     let cluster = Cluster::new(&args.kafka)?;
     let metadata = cluster.metadata().await?;
-    for topic in &audited {
+    for topic in audited {
         if !metadata.topics.contains_key(&topic.name) {
             let servers = &args.kafka.kafka_bootstrap_servers;
             return Err(misconfigured(format!(
@@ -83,34 +133,37 @@ pub async fn run(args: AuditArgs) -> anyhow::Result<()> {
     let mut report = Report::default();
     let store = match args.only {
         Some(Part::Db) => None,
-        None | Some(Part::Lake) => report.part("lake", Store::connect(&args.store).await),
+        None | Some(Part::Lake | Part::Objects) => report.part("lake", Store::connect(&args.store).await),
     };
+    let registry = args.registry.registry()?;
+    let deep = store.clone().filter(|_| args.deep);
+    let deep = deep.map(|store| Deep::new(store, registry.clone(), args.kafka.clone()));
     let ticks_asked = audited.iter().any(|topic| topic.name == topics::TICKS);
     let connection = match args.only {
-        Some(Part::Lake) => None,
+        Some(Part::Lake | Part::Objects) => None,
         None | Some(Part::Db) if !ticks_asked => None,
         None | Some(Part::Db) => report.part("database", database::connect(&args.database).await),
     };
 
     let mut auditor = Auditor {
-        args: &args,
+        args,
         topic_ids: TopicIds::new(&args.kafka)?,
-        registry: args.registry.registry()?,
+        registry,
         cluster,
         metadata,
         store,
         connection,
+        deep,
         report,
     };
-    for topic in &audited {
+    for topic in audited {
         Box::pin(auditor.audit(topic)).await?;
     }
-    let report = auditor.report.finish();
-    match args.output {
-        Format::Json => output::print_json(&report)?,
-        Format::Table => output::print(&report.as_text())?,
+    let Auditor { deep, mut report, .. } = auditor;
+    if let Some(deep) = deep {
+        rest_of_the_lake(args, audited, deep, &mut report).await?;
     }
-    conclude(&report)
+    Ok(report)
 }
 
 fn conclude(report: &Report) -> anyhow::Result<()> {

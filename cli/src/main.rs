@@ -6,6 +6,7 @@
 mod audit;
 mod database;
 mod kafka;
+mod lake;
 mod latest;
 mod output;
 mod topics;
@@ -34,6 +35,9 @@ enum Command {
     Topics(topics::TopicsCommand),
     /// Prove that topic, lake and database hold the same records; name every difference.
     Audit(audit::AuditArgs),
+    /// Mend the lake and take data out of it.
+    #[command(subcommand)]
+    Lake(lake::LakeCommand),
     /// Show the latest price of each symbol and source.
     Latest(latest::LatestArgs),
 }
@@ -53,6 +57,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<()
         match command {
             Command::Topics(command) => topics::run(command).await,
             Command::Audit(args) => audit::run(args).await,
+            Command::Lake(command) => lake::run(command).await,
             Command::Latest(args) => latest::run(args).await,
         }
     };

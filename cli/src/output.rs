@@ -2,6 +2,7 @@
 //! is no error and never a panic.
 
 use std::io::{ErrorKind, Write};
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -25,6 +26,42 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
+/// How often something long says how far it has come.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Lines on standard error for something long.
+#[derive(Debug)]
+pub struct Progress(Instant);
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Progress {
+    /// Says it when it is time again.
+    pub fn tell(&mut self, line: impl FnOnce() -> String) {
+        if self.0.elapsed() >= EVERY {
+            self.0 = Instant::now();
+            // Nobody who stops listening to it stops the work.
+            drop(writeln!(std::io::stderr().lock(), "{}", line()));
+        }
+    }
+}
+
+/// `3.4 MB`: for people, decimal units.
+pub fn size(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    for unit in ["bytes", "kB", "MB", "GB"] {
+        if size < 1000.0 {
+            return if unit == "bytes" { format!("{bytes} {unit}") } else { format!("{size:.1} {unit}") };
+        }
+        size /= 1000.0;
+    }
+    format!("{size:.1} TB")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +93,12 @@ pub fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_for_people() {
+        assert_eq!([0, 999, 1000, 3_400_000].map(size), ["0 bytes", "999 bytes", "1.0 kB", "3.4 MB"]);
+        assert_eq!(size(u64::MAX), "18446744.1 TB");
+    }
 
     #[test]
     fn columns_line_up() {

@@ -23,17 +23,19 @@ impl Chain {
         self.links.last().map_or(self.origin, |last| Some(last.next_offset))
     }
 
-    /// Every break of the chain. `missing` says how many records the topic holds before link `i` that no link covers.
-    pub fn breaks(&self, topic_id: Uuid, missing: impl Fn(usize) -> u64) -> Vec<String> {
+    /// Every break of the chain. `missing` says how many records the topic holds before link `i` that no link covers, where
+    /// there is a topic to ask.
+    pub fn breaks(&self, topic_id: Uuid, missing: impl Fn(usize) -> Option<u64>) -> Vec<String> {
         let mut lines = self.bad_objects.clone();
         let mut expected = if self.not_walked == 0 { self.origin } else { self.links.first().map(|link| link.start) };
         let mut closed_at = None;
         for (index, link) in self.links.iter().enumerate() {
             if let Some(expected) = expected.filter(|expected| *expected < link.start) {
                 let last = link.start - 1;
+                let records = missing(index).map(|count| format!(", {count} records of the topic are not there"));
                 lines.push(format!(
-                    "a hole in the lake: no raw object covers offsets {expected} to {last}, {} records of the topic are not there",
-                    missing(index)
+                    "a hole in the lake: no raw object covers offsets {expected} to {last}{}",
+                    records.unwrap_or_default()
                 ));
             }
             if let Some(expected) = expected.filter(|expected| *expected > link.start) {
@@ -101,7 +103,7 @@ mod tests {
     fn check(origin: i64, links: &[(i64, i64)], expected: &[&str]) {
         let links = links.iter().map(|(start, next)| link(*start, *next)).collect();
         let chain = Chain { origin: Some(origin), links, ..Chain::default() };
-        let lines = chain.breaks(TOPIC, |_| 7);
+        let lines = chain.breaks(TOPIC, |_| Some(7));
         assert_eq!(lines.len(), expected.len(), "{lines:?}");
         for (line, expected) in lines.iter().zip(expected) {
             assert!(line.contains(expected), "{line:?} does not say {expected:?}");
@@ -119,7 +121,7 @@ mod tests {
         check(0, &[(0, 4), (4, 4), (4, 6)], &["closed at offset 4"]);
         let other =
             Chain { origin: Some(0), links: vec![Link { topic_id: Uuid::nil(), ..link(0, 1) }], ..Chain::default() };
-        assert!(other.breaks(TOPIC, |_| 0)[0].contains("another topic"));
+        assert!(other.breaks(TOPIC, |_| None)[0].contains("another topic"));
     }
 
     #[test]

@@ -20,7 +20,8 @@ impl Coverage {
         Self { inside: vec![0; links.len()], before: vec![0; links.len()], ..Self::default() }
     }
 
-    pub fn count(&mut self, links: &[Link], offset: i64) {
+    /// Counts a record; gives the link that it falls into.
+    pub fn count(&mut self, links: &[Link], offset: i64) -> Option<usize> {
         self.delivered += 1;
         while links.get(self.cursor).is_some_and(|link| link.next_offset <= offset) {
             self.cursor += 1;
@@ -28,8 +29,12 @@ impl Coverage {
         match links.get(self.cursor) {
             None => self.beyond += 1,
             Some(link) if offset < link.start => self.before[self.cursor] += 1,
-            Some(_) => self.inside[self.cursor] += 1,
+            Some(_) => {
+                self.inside[self.cursor] += 1;
+                return Some(self.cursor);
+            }
         }
+        None
     }
 }
 
@@ -46,9 +51,9 @@ mod tests {
             |start, next_offset| Link { kind: LinkKind::Data, topic_id: Uuid::nil(), start, next_offset, rows: None };
         let links = [link(2, 5), link(5, 6), link(8, 8), link(9, 12)];
         let mut coverage = Coverage::new(&links);
-        for offset in [0, 1, 2, 4, 6, 7, 9, 10, 12, 13] {
-            coverage.count(&links, offset);
-        }
+        let offsets = [0, 1, 2, 4, 6, 7, 9, 10, 12, 13];
+        let inside = offsets.map(|offset| coverage.count(&links, offset));
+        assert_eq!(inside, [None, None, Some(0), Some(0), None, None, Some(3), Some(3), None, None]);
         assert_eq!(coverage.inside, [2, 0, 0, 2]);
         assert_eq!(coverage.before, [2, 0, 2, 0]);
         assert_eq!((coverage.beyond, coverage.delivered), (2, 10));

@@ -1,6 +1,8 @@
 //! The lake as it stands in the store: LIST names the objects, HEAD tells what each says of itself. An object is opened only
 //! where its metadata is gone, or where the topic's start falls inside it.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, anyhow};
 use arrow::array::Int64Array;
 use bytes::Bytes;
@@ -17,7 +19,7 @@ use super::chain::Chain;
 /// HEADs under way at once.
 const AT_ONCE: usize = 16;
 /// In a bronze object's metadata: how many rows it has.
-const BRONZE_ROWS: &str = "tickstream-rows";
+pub const BRONZE_ROWS: &str = "tickstream-rows";
 
 /// The newest epoch of a topic in the lake.
 #[derive(Clone, Debug)]
@@ -42,13 +44,18 @@ impl Place<'_> {
 
 pub async fn newest_epoch(store: &Store, topic: &str) -> anyhow::Result<Option<NewestEpoch>> {
     let (mut number, mut newest) = (0, None);
-    while let Some(object) = store.get(&epoch_key(topic, number)).await? {
-        let bound_to = serde_json::from_slice(&object.bytes)
-            .with_context(|| format!("{} is no epoch", epoch_key(topic, number)))?;
+    while let Some(bound_to) = epoch(store, topic, number).await? {
         newest = Some(NewestEpoch { number, bound_to });
         number += 1;
     }
     Ok(newest)
+}
+
+/// What epoch `number` of a topic is bound to; `None` when there is no such epoch.
+pub async fn epoch(store: &Store, topic: &str, number: u32) -> anyhow::Result<Option<Epoch>> {
+    let key = epoch_key(topic, number);
+    let Some(object) = store.get(&key).await? else { return Ok(None) };
+    serde_json::from_slice(&object.bytes).with_context(|| format!("{key} is no epoch")).map(Some)
 }
 
 /// The chain from the object that covers `from` on, or from its origin; without the objects that begin at or after `until`:
@@ -100,7 +107,9 @@ async fn link(store: &Store, place: Place<'_>, start: i64) -> anyhow::Result<Res
         None => store.get(&key).await?.and_then(|object| link_in_footer(object.bytes)),
     };
     Ok(match link {
-        None => Err(format!("{key} does not say what it holds, neither in its metadata nor in its footer")),
+        None => Err(format!(
+            "{key} does not say what it holds, neither in its metadata nor in its footer; put back a version or a backup of it"
+        )),
         Some(link) if link.start != start => Err(format!("{key} says that it begins at offset {}", link.start)),
         Some(link) => Ok(link),
     })
@@ -113,13 +122,21 @@ fn link_in_footer(bytes: Bytes) -> Option<Link> {
 }
 
 /// How many records of each link are at or above `log_start`. Only the link that `log_start` falls into is opened.
-pub async fn counts_from(store: &Store, place: Place<'_>, links: &[Link], log_start: i64) -> anyhow::Result<Vec<u64>> {
+/// One that is known to be `faulty` is believed.
+pub async fn counts_from(
+    store: &Store,
+    place: Place<'_>,
+    links: &[Link],
+    log_start: i64,
+    faulty: &BTreeSet<i64>,
+) -> anyhow::Result<Vec<u64>> {
     let mut counts = Vec::with_capacity(links.len());
     for link in links {
         counts.push(match link.rows {
             None => 0,
             Some(rows) if rows.first >= log_start => rows.count,
             Some(rows) if rows.last < log_start => 0,
+            Some(rows) if faulty.contains(&link.start) => rows.count,
             Some(_) => {
                 let key = place.key(link.start);
                 let object = store.get(&key).await?.ok_or_else(|| anyhow!("{key} was there and is gone"))?;

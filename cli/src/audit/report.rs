@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::output::{Align, table};
+use crate::output::{Align, size, table};
 
 /// The answer of `tickstream audit -o json`:
 ///
@@ -19,7 +19,9 @@ use crate::output::{Align, table};
 ///                   "lake_records": 9, "lake_records_older": 0, "lake_objects": 2, "bronze_rows": 8,
 ///                   "dead_letters_lake": 1, "differences": []}],
 ///   "database": {"topic": "market.ticks.v1", "decoded": 8, "undecodable": 1, "dead_letters_db": 1,
-///                "distinct_event_ids": 8, "postgres_rows": 8, "rows_older": 0, "rows_newer": 0, "differences": []}
+///                "distinct_event_ids": 8, "postgres_rows": 8, "rows_older": 0, "rows_newer": 0, "differences": []},
+///   "deep": {"raw_objects": 2, "raw_bytes": 9313, "bronze_objects": 2, "bronze_bytes": 12409, "compared_with_topic": 9,
+///            "without_checksum": 0, "older_versions": 0, "newer_versions": 0, "faults": 0}
 /// }
 /// ```
 ///
@@ -39,6 +41,8 @@ pub struct Report {
     pub partitions: Vec<PartitionReport>,
     /// The comparison of market.ticks.v1 with the table `ticks`.
     pub database: Option<DatabaseReport>,
+    /// The objects of the lake, opened (`--deep`). Its faults are among the differences.
+    pub deep: Option<DeepReport>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -106,6 +110,46 @@ pub struct DatabaseReport {
     pub differences: Vec<String>,
 }
 
+#[derive(Debug, Default, Serialize)]
+pub struct DeepReport {
+    pub raw_objects: u64,
+    pub raw_bytes: u64,
+    pub bronze_objects: u64,
+    pub bronze_bytes: u64,
+    /// Records of raw objects that are, byte for byte, those that the topic has.
+    pub compared_with_topic: u64,
+    /// Raw objects whose metadata has no checksum: copies that lost it. What they hold was looked at all the same.
+    pub without_checksum: u64,
+    /// Bronze objects of another decoder version, which this one cannot make again to compare.
+    pub older_versions: u64,
+    pub newer_versions: u64,
+    pub faults: u64,
+}
+
+impl DeepReport {
+    fn as_text(&self) -> String {
+        let mut text = format!(
+            "{} raw objects ({}) and {} bronze objects ({}) opened, {} records beside the topic's, {} faults",
+            self.raw_objects,
+            size(self.raw_bytes),
+            self.bronze_objects,
+            size(self.bronze_bytes),
+            self.compared_with_topic,
+            self.faults
+        );
+        for (count, what) in [
+            (self.without_checksum, "raw objects have no checksum in their metadata"),
+            (self.older_versions, "bronze objects are of an older decoder"),
+            (self.newer_versions, "bronze objects are of a newer decoder"),
+        ] {
+            if count > 0 {
+                text.push_str(&format!("; {count} {what}"));
+            }
+        }
+        text
+    }
+}
+
 impl Report {
     /// Keeps a part that could be reached, notes one that could not.
     pub fn part<T>(&mut self, name: &str, result: anyhow::Result<T>) -> Option<T> {
@@ -150,6 +194,9 @@ impl Report {
         if older > 0 {
             text.push_str(&format!("The lake holds {older} records besides that the topics no longer hold.\n"));
         }
+        if let Some(deep) = &self.deep {
+            text.push_str(&format!("DEEP  {}\n", deep.as_text()));
+        }
         for part in &self.not_audited {
             text.push_str(&format!("NOT AUDITED  {part}\n"));
         }
@@ -164,6 +211,9 @@ impl Report {
 
     fn what_is_equal(&self) -> String {
         let totals = &self.totals;
+        if self.topics.is_empty() {
+            return "the lake's objects are whole and agree with each other; no topic was read".to_owned();
+        }
         let mut parts = vec![format!("{} records in the topics", totals.delivered)];
         if let Some(records) = totals.lake_records {
             parts[0].push_str(&format!(" = {records} in the lake"));

@@ -1,6 +1,8 @@
 //! One topic, audited: its ends, its chains in the lake, its records, its dead letters, its bronze, its rows. In that order:
 //! the chain is listed before the topic is read, so each record can be counted into the object that should hold it.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context;
 use pipeline::decode::{Decoder, Ticks as TickColumns};
 use pipeline::lake::table;
@@ -17,6 +19,7 @@ use super::AuditArgs;
 use super::chain::Chain;
 use super::coverage::Coverage;
 use super::database::{self, Ticks};
+use super::deep::{Deep, Digests, Told, Walk};
 use super::events::Gathering;
 use super::lake::{self, Bronze, Place};
 use super::letters::Letters;
@@ -33,6 +36,8 @@ pub struct Auditor<'a> {
     pub registry: Option<Registry>,
     pub store: Option<Store>,
     pub connection: Option<PgConnection>,
+    /// Opens the lake's objects, where that was asked for.
+    pub deep: Option<Deep>,
     pub report: Report,
 }
 
@@ -41,6 +46,8 @@ struct Partition {
     stretch: Stretch,
     chain: Chain,
     coverage: Coverage,
+    /// What the topic has of each link, for a deep audit.
+    digests: Option<Digests>,
 }
 
 impl Auditor<'_> {
@@ -57,8 +64,9 @@ impl Auditor<'_> {
         let letters = self.letters(&topic.name, topic_id).await?;
 
         let first = self.report.partitions.len();
-        for partition in &partitions {
-            let audited = self.partition(topic, topic_id, epoch, partition, &letters).await?;
+        for partition in &mut partitions {
+            let faulty = self.deep(topic, topic_id, epoch, partition).await?;
+            let audited = self.partition(topic, topic_id, epoch, partition, &letters, &faulty).await?;
             let name = format!("{}[{}]", audited.topic, audited.partition);
             self.report.differences.extend(audited.differences.iter().map(|line| format!("{name}: {line}")));
             self.report.partitions.push(audited);
@@ -111,14 +119,15 @@ impl Auditor<'_> {
         let mut end = ends.end;
         let mut chain = Chain::default();
         if let (Some(store), Some(epoch)) = (&self.store, epoch) {
-            let from = (!self.args.from_earliest).then_some(ends.start);
+            let from = (!self.args.from_earliest && self.deep.is_none()).then_some(ends.start);
             chain = lake::chain(store, Place { topic, epoch, partition }, from, end).await?;
             if let Some(tail) = chain.tail().filter(|tail| *tail > end) {
                 end = tail.min(self.cluster.ends(topic, partition).await?.end);
             }
         }
         let coverage = Coverage::new(&chain.links);
-        Ok(Partition { stretch: Stretch { partition, start: ends.start, end }, chain, coverage })
+        let digests = self.deep.is_some().then(Digests::default);
+        Ok(Partition { stretch: Stretch { partition, start: ends.start, end }, chain, coverage, digests })
     }
 
     /// Counts every record; gives the events when they are to be compared.
@@ -146,8 +155,11 @@ impl Auditor<'_> {
         stretches::read(&self.args.kafka, &topic.name, stretches, WHEN_CUT, async |partition, records| {
             let offsets = records.offsets().values();
             if let Some(open) = partitions.iter_mut().find(|open| open.stretch.partition == partition) {
-                for offset in offsets {
-                    open.coverage.count(&open.chain.links, *offset);
+                for (row, offset) in offsets.iter().enumerate() {
+                    let link = open.coverage.count(&open.chain.links, *offset);
+                    if let (Some(digests), Some(link)) = (&mut open.digests, link) {
+                        digests.take(link, &records, row);
+                    }
                 }
             }
             let Some(decoder) = &mut decoder else { return Ok(()) };
@@ -191,6 +203,24 @@ impl Auditor<'_> {
         self.report.totals.dead_letters += either.filter(in_range).count() as u64;
     }
 
+    /// Opens the objects of a chain. Gives the starts of those with a fault, each named already.
+    async fn deep(
+        &mut self,
+        topic: &Topic,
+        topic_id: Uuid,
+        epoch: Option<u32>,
+        partition: &mut Partition,
+    ) -> anyhow::Result<BTreeSet<i64>> {
+        let Partition { stretch, chain, digests, .. } = partition;
+        let (Some(deep), Some(epoch), Some(digests)) = (&mut self.deep, epoch, digests.take()) else {
+            return Ok(BTreeSet::new());
+        };
+        let place = Place { topic: &topic.name, epoch, partition: stretch.partition };
+        let digests = digests.finish(chain.links.len());
+        let told = Some(Told { digests: &digests, log_start: stretch.start, log_end: stretch.end });
+        deep.chain(&Walk { place, record: topic.record(), topic_id, told }, &chain.links).await
+    }
+
     async fn partition(
         &self,
         topic: &Topic,
@@ -198,8 +228,9 @@ impl Auditor<'_> {
         epoch: Option<u32>,
         partition: &Partition,
         letters: &Letters,
+        faulty: &BTreeSet<i64>,
     ) -> anyhow::Result<PartitionReport> {
-        let Partition { stretch, chain, coverage } = partition;
+        let Partition { stretch, chain, coverage, .. } = partition;
         let mut report = PartitionReport {
             topic: topic.name.clone(),
             partition: stretch.partition,
@@ -215,12 +246,12 @@ impl Auditor<'_> {
         };
         let Some(store) = &self.store else { return Ok(report) };
         let place = Place { topic: &topic.name, epoch: epoch.unwrap_or(0), partition: stretch.partition };
-        report.differences.extend(chain.breaks(topic_id, |index| coverage.before[index]));
+        report.differences.extend(chain.breaks(topic_id, |index| Some(coverage.before[index])));
         report.differences.extend(chain.ends(stretch.start, stretch.end, coverage.beyond));
 
-        let counts = lake::counts_from(store, place, &chain.links, stretch.start).await?;
+        let counts = lake::counts_from(store, place, &chain.links, stretch.start, faulty).await?;
         for ((link, count), delivered) in chain.links.iter().zip(&counts).zip(&coverage.inside) {
-            if count != delivered {
+            if count != delivered && !faulty.contains(&link.start) {
                 let (from, last) = (link.start.max(stretch.start), link.next_offset - 1);
                 report.differences.push(format!(
                     "the raw object at {} holds {count} records from offset {from} to {last}, the topic delivered {delivered}",
@@ -237,17 +268,26 @@ impl Auditor<'_> {
             let bronze = lake::bronze(store, place, table(record), &chain.links).await?;
             let rows = bronze.iter().map(|bronze| if let Bronze::Rows(rows) = bronze { *rows } else { 0 });
             report.bronze_rows = Some(rows.sum());
-            report.differences.extend(self.bronze_differences(partition, &bronze, letters));
+            report.differences.extend(self.bronze_differences(partition, &bronze, letters, faulty));
         }
         Ok(report)
     }
 
     /// Each record of a raw object is a row of its bronze or a dead letter.
-    fn bronze_differences(&self, partition: &Partition, bronze: &[Bronze], letters: &Letters) -> Vec<String> {
+    fn bronze_differences(
+        &self,
+        partition: &Partition,
+        bronze: &[Bronze],
+        letters: &Letters,
+        faulty: &BTreeSet<i64>,
+    ) -> Vec<String> {
         let group = &self.args.lake_group;
         let stretch = partition.stretch;
         let mut lines = Vec::new();
         for (link, bronze) in partition.chain.links.iter().zip(bronze) {
+            if faulty.contains(&link.start) {
+                continue;
+            }
             let records = link.rows.map_or(0, |rows| rows.count);
             match bronze {
                 Bronze::None => {}

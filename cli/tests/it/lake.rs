@@ -24,14 +24,23 @@ pub struct Lake {
 }
 
 /// An object taken away, to be put back.
+#[derive(Clone)]
 pub struct Taken {
-    key: String,
-    bytes: Vec<u8>,
-    metadata: HashMap<String, String>,
+    pub key: String,
+    pub bytes: Vec<u8>,
+    pub metadata: HashMap<String, String>,
 }
 
 impl Lake {
+    /// With the first epoch of market.ticks.v1.
     pub async fn new(stack: &Stack, prefix: &str, cluster_id: String, topic_id: Uuid) -> Self {
+        let lake = Self::empty(stack, prefix, topic_id);
+        let epoch = serde_json::to_vec(&Epoch { cluster_id, topic_id }).expect("JSON");
+        lake.put(&epoch_key(TICKS, 0), epoch, HashMap::new()).await;
+        lake
+    }
+
+    pub fn empty(stack: &Stack, prefix: &str, topic_id: Uuid) -> Self {
         let S3Access { endpoint_url, access_key_id, secret_access_key, region, bucket } = stack.s3.clone();
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -41,13 +50,16 @@ impl Lake {
             .credentials_provider(Credentials::new(access_key_id, secret_access_key, None, None, "test"))
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build();
-        let lake = Self { client: Client::from_conf(config), bucket, prefix: prefix.to_owned(), topic_id };
-        let epoch = serde_json::to_vec(&Epoch { cluster_id, topic_id }).expect("JSON");
-        lake.put(&epoch_key(TICKS, 0), epoch, HashMap::new()).await;
-        lake
+        Self { client: Client::from_conf(config), bucket, prefix: prefix.to_owned(), topic_id }
     }
 
-    async fn put(&self, key: &str, bytes: Vec<u8>, metadata: HashMap<String, String>) {
+    /// As our writers put it: with the checksum of its bytes.
+    pub async fn write(&self, key: &str, bytes: &[u8], mut metadata: HashMap<String, String>) {
+        metadata.insert("tickstream-crc32".to_owned(), format!("{:08x}", crc32fast::hash(bytes)));
+        self.put(key, bytes.to_vec(), metadata).await;
+    }
+
+    pub async fn put(&self, key: &str, bytes: Vec<u8>, metadata: HashMap<String, String>) {
         let put = self.client.put_object().bucket(&self.bucket).key(format!("{}/{key}", self.prefix));
         put.body(ByteStream::from(bytes)).set_metadata(Some(metadata)).send().await.expect("PUT");
     }

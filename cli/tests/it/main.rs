@@ -1,6 +1,8 @@
 //! The command as a user runs it, against a real broker, a real database and a real S3 API.
 
 mod audit;
+mod audit_deep;
+mod export;
 mod lake;
 mod latest;
 mod market;
