@@ -68,6 +68,7 @@ test: lint ## All checks and tests: lint, unit, integration, end-to-end, browser
 	@$(STEP) tests cargo test --workspace --locked
 	@$(STEP) end-to-end tests/end_to_end/run.sh
 	@$(STEP) 'chain storm, a minute of it' tests/storm/run.sh
+	@$(STEP) 'silver and gold in three engines' tests/refiner/run.sh
 
 .PHONY: storm
 storm: build ## The chain storm, whole: 5 million records, 300 kills, 50 stops, a store that fails; some 25 minutes

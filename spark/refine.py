@@ -59,7 +59,7 @@ class Refiner:
     included; None and None make the whole lake again."""
 
     def __init__(self, spark, silver, gold, first=None, last=None, sql=SQL):
-        self.spark, self.silver, self.gold, self.sql = spark, silver, gold, Path(sql)
+        self.spark, self.silver, self.gold, self.sql = spark, silver, gold, str(sql)
         self.first, self.last = first, last
 
     def read_bronze(self, bronze):
@@ -77,9 +77,14 @@ class Refiner:
         for layer, root, tables in (("silver", self.silver, SILVER), ("gold", self.gold, GOLD)):
             for name, partitions, view in tables:
                 path = f"{root}/{name}"
-                self.write((self.sql / layer / f"{name}.sql").read_text(), path, partitions)
+                self.write(self.select(f"{layer}/{name}.sql"), path, partitions)
                 if view:
                     self.view(path, partitions, view)
+
+    def select(self, file):
+        if "://" not in self.sql:
+            return Path(self.sql, file).read_text()
+        return self.spark.read.text(f"{self.sql}/{file}", wholetext=True).first()[0]
 
     def view(self, path, partitions, view):
         rows = self.spark.read.parquet(path)

@@ -45,7 +45,7 @@ class SparkJob:
         self.process = subprocess.Popen(
             [Path(pyspark.__file__).parent / "bin" / "spark-submit", *settings, ROOT / "spark" / "refine.py",
              "--bronze", lake.root / "bronze", "--silver", self.silver, "--gold", self.gold,
-             "--from", str(self.first), "--to", str(self.last)],
+             "--from", str(self.first), "--to", str(self.last), "--sql", f"file://{ROOT}/refiner/sql"],
             env=environment(), stdout=self.log, stderr=self.log, cwd=lake.folder,
         )
 
