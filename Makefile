@@ -88,6 +88,13 @@ bench: setup-demo $(PAGE) ## Measure over a million ticks: what this machine can
 	@cargo build --profile $(PROFILE) --bins --locked -p bench -p producer -p consumer-lake -p consumer-db -p tickstream
 	@exec $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/bench $(if $(TICKS),--ticks $(TICKS))
 
+.PHONY: bench-refiner
+bench-refiner: setup-demo $(PAGE) ## Silver and gold of ten million ticks (TICKS=), beside DuckDB with the same SQL
+	@cargo build --profile $(PROFILE) --bins --locked -p refiner -p stack
+	@tests/python.sh refiner --collect-only -q >/dev/null
+	@PYTHONDONTWRITEBYTECODE=1 $(TARGET)/venv-refiner/bin/python bench/refiner/measure.py $(if $(TICKS),--ticks $(TICKS)) \
+		--binaries $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+
 .PHONY: clean
 clean: ## Remove what was built and what the demo wrote; the caches of cargo, Maven and Kafka's jars stay
 	@cargo clean
