@@ -1,10 +1,12 @@
 """The lake of the tests: published, written and refined by the real services, in two waves, so that what is compared has been
 made again where the second wave touched it."""
 
+import os
 import subprocess
 import time
 from pathlib import Path
 
+import pyarrow
 import pyarrow.parquet as parquet
 from confluent_kafka import Producer
 from records import Market, encoder
@@ -50,19 +52,14 @@ class Lake:
         self.published[table] = self.published.get(table, 0) + len(events)
 
     def refine(self, consumer):
-        def told():
-            return f"{self.published} in bronze, {self.bronze_rows()} are\n{consumer.tail()}"
-
-        wait_until("all to be in bronze", lambda: self.bronze_rows() == self.published or consumer.get("/livez") is None,
-                   patience=90)
-        assert self.bronze_rows() == self.published, told()
-        result = subprocess.run([BINARIES / "refiner", "once"], env=self.environment(), capture_output=True, text=True, timeout=300)
+        """Waits until all that was published is in bronze, and runs the refiner over it."""
+        wait_until("all to be in bronze", lambda: self.bronze_rows() == self.published, patience=90)
+        assert consumer.process.poll() is None, consumer.tail()
+        result = subprocess.run(
+            [BINARIES / "refiner", "once"], env={**os.environ, **self.world.environment}, capture_output=True, text=True,
+            timeout=300,
+        )
         assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-
-    def environment(self):
-        import os
-
-        return {**os.environ, **self.world.environment}
 
     def bronze_rows(self):
         rows = {}
@@ -92,9 +89,7 @@ def table(root: Path, name: str):
 
 
 def plain(arrow):
-    """Rows as dicts: times as microseconds, bytes as bytes."""
-    import pyarrow
-
+    """Rows as dicts; times are microseconds."""
     columns = {}
     for name, column in zip(arrow.column_names, arrow.columns, strict=True):
         if pyarrow.types.is_timestamp(column.type):

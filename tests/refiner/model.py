@@ -104,7 +104,7 @@ def quality(ticks, gaps, candles_made):
     for source in {tick["source"] for tick in ticks} | {gap["source"] for gap in gaps}:
         for day, start in heard.items():
             inside = sorted(days.get((source, day), []), key=lambda tick: tick["event_time"])
-            held = [gap for gap in gaps if gap["source"] == source and touches({**gap, "symbols": []}, source, "", start, start + DAY)]
+            held = [gap for gap in gaps if touches({**gap, "symbols": []}, source, "", start, start + DAY)]
             if not inside and not held:
                 continue
             times = [tick["event_time"] for tick in inside]

@@ -84,6 +84,6 @@ def test_a_table_is_what_its_objects_are(lake, file):
         assert values, f"{found} does not match {template}"
         values = values.groupdict()
         assert values.keys() == described.partitions.keys()
-        again = re.sub(r"\$\{(\w+)\}", lambda name: described.projected(name[1], values[name[1]]) if name[1] in values else name[0],
-                       template)
+        fill = lambda name: described.projected(name[1], values[name[1]]) if name[1] in values else name[0]  # noqa: E731
+        again = re.sub(r"\$\{(\w+)\}", fill, template)
         assert found.startswith(again), f"{found} is not projected: {again}"

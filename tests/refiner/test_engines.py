@@ -1,6 +1,7 @@
 """One set of SQL files in three engines over one bronze: DataFusion in the refiner, which has made everything in two runs and
 partition by partition, Spark over a range of days, DuckDB over all at once. And all of it against plain Python."""
 
+import datetime
 import math
 
 import duck
@@ -50,7 +51,8 @@ def assert_same_values(found, wanted, name):
     """`found` rows by key have at least the columns of `wanted` by the same keys."""
     assert found.keys() == wanted.keys(), f"{name}: {list(found.keys() ^ wanted.keys())[:5]}"
     for key, row in wanted.items():
-        different = {column: (found[key][column], value) for column, value in row.items() if not same(found[key][column], value)}
+        columns = {column: (found[key][column], value) for column, value in row.items()}
+        different = {column: values for column, values in columns.items() if not same(*values)}
         assert not different, f"{name}, {key}: {different}"
 
 
@@ -58,7 +60,8 @@ def test_duckdb_makes_what_the_refiner_made(lake, refined, expected):
     found = duck.refined(lake.root)
     for name in duck.TABLES:
         assert_same_rows(found[name], [row for row in refined[name] if row.get("source") != POISON], name)
-    hourly = {(row["symbol"], row["bucket"]): (row["close"], row["sources"], row["complete"]) for row in found["gold/hourly_closes"]}
+    hourly = {(row["symbol"], row["bucket"]): (row["close"], row["sources"], row["complete"])
+              for row in found["gold/hourly_closes"]}
     wanted = {key: value for key, value in model.hourly(expected["candles"]).items() if key[0] != "PSN-USD"}
     assert hourly.keys() == wanted.keys()
     assert all(same(a, b) for key in wanted for a, b in zip(hourly[key], wanted[key], strict=True))
@@ -83,21 +86,17 @@ def test_silver_is_what_plain_python_makes(refined, bronze, expected):
     wanted = {gap["id"]: {column: gap[column] for column in ("source", "symbols", "started_at", "ended_at", "kafka_offset")}
               for gap in expected["gaps"]}
     assert_same_values(gaps, wanted, "silver/gaps")
-    weights = {(row["index_name"], row_date(row), row["code"], row["type"]): row for row in refined["silver/index_weights"]}
+    weights = {(row["index_name"], datetime.date.fromisoformat(row["pregao_date"]), row["code"], row["type"]): row
+               for row in refined["silver/index_weights"]}
     assert_same_values(weights, model.index_weights(bronze["index_weights"]), "silver/index_weights")
     assert all(row["action"] == row["code"] for row in refined["silver/index_weights"])
     assert {row["days_since_pregao"] for row in weights.values()} == {1}, "late in the evening at São Paulo"
 
 
-def row_date(row):
-    import datetime
-
-    return datetime.date.fromisoformat(row["pregao_date"])
-
-
 def test_gold_is_what_plain_python_makes(refined, expected):
     candles = expected["candles"]
-    found = {(row["timeframe"], row["source"], row["symbol"], row["price_basis"], row["bucket"]): row for row in refined["gold/candles"]}
+    found = {(row["timeframe"], row["source"], row["symbol"], row["price_basis"], row["bucket"]): row
+             for row in refined["gold/candles"]}
     assert_same_values(found, candles, "gold/candles")
     days = {(row["source"], row["symbol"], row["price_basis"], row["day"]): row for row in refined["gold/daily_stats"]}
     assert_same_values(days, model.daily_stats(candles), "gold/daily_stats")

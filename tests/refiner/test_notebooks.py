@@ -39,7 +39,8 @@ def test_the_duckdb_notebook(lake, monkeypatch):
 def test_the_spark_notebook(lake, monkeypatch, tmp_path):
     settings = " ".join(f'--conf "{name}={value}"' for name, value in QUICK.items())
     quick = {key: value for key, value in environment().items() if key.startswith(("SPARK", "PYSPARK"))}
-    text = printed("lake_spark", monkeypatch, LAKE=lake.root, OUT=tmp_path, **quick, PYSPARK_SUBMIT_ARGS=f"{settings} pyspark-shell")
+    quick["PYSPARK_SUBMIT_ARGS"] = f"{settings} pyspark-shell"
+    text = printed("lake_spark", monkeypatch, LAKE=lake.root, OUT=tmp_path, **quick)
     assert " 0 differ from what the refiner wrote" in text
     assert "lo95" in text
     assert len(list(tmp_path.rglob("*.parquet"))) > 50
