@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
-use pipeline::lake::{Link, LinkKind, bronze_key, epoch_key, origin_key, parse_raw_key, partition_prefix, raw_key, table};
+use pipeline::lake::{
+    Link, LinkKind, bronze_key, epoch_key, origin_key, parse_raw_key, partition_prefix, raw_key, table,
+};
 use pipeline::topics;
 
 use crate::objects::Objects;
@@ -73,7 +75,8 @@ async fn follow(
         let look = async |start: i64| {
             let key = raw_key(topic, epoch, partition, start);
             let link = link(objects, &key).await?;
-            let bronze = link.rows.map(|rows| bronze_key(table(record), rows.first_time_ms, topic, epoch, partition, start));
+            let bronze =
+                link.rows.map(|rows| bronze_key(table(record), rows.first_time_ms, topic, epoch, partition, start));
             let there = match &bronze {
                 Some(key) => objects.head(key).await?.is_some(),
                 None => true,

@@ -137,9 +137,7 @@ impl Engine {
             let partitions = source.view.partition_columns().iter();
             let options = ListingOptions::new(Arc::new(ParquetFormat::default()))
                 .with_file_extension(".parquet")
-                .with_table_partition_cols(
-                    partitions.map(|column| ((*column).to_owned(), DataType::Utf8)).collect(),
-                );
+                .with_table_partition_cols(partitions.map(|column| ((*column).to_owned(), DataType::Utf8)).collect());
             let path = format!("file://{}/", source.folder.display());
             session.register_listing_table(source.view.name(), path, options, Some(columns.clone()), None).await?;
         }
@@ -192,9 +190,7 @@ fn split(
     let stored = batch.num_columns().checked_sub(count).context("a SELECT without its partition columns")?;
     let values: Vec<ArrayRef> =
         batch.columns()[stored..].iter().map(|column| cast(column, &DataType::Utf8)).collect::<Result<_, _>>()?;
-    let of_row = |row: usize| -> Vec<String> {
-        values.iter().map(|column| text(column, row)).collect()
-    };
+    let of_row = |row: usize| -> Vec<String> { values.iter().map(|column| text(column, row)).collect() };
     let kept = batch.project(&(0..stored).collect::<Vec<_>>())?;
     let arrays = kept.columns().iter().zip(columns.fields()).map(|(array, field)| cast(array, field.data_type()));
     let kept = RecordBatch::try_new(columns.clone(), arrays.collect::<Result<_, _>>()?)?;

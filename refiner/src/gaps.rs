@@ -16,7 +16,7 @@ use crate::refiner::Refiner;
 use crate::run::later;
 use crate::state::{OPEN, State};
 use crate::tables::Table;
-use crate::touched::day_of;
+use crate::touched::{AHEAD_US, day_of};
 
 /// The earlier days on which a gap began that reaches `day`.
 pub fn reaching(reach: &BTreeMap<Date, Date>, day: Date) -> impl Iterator<Item = Date> {
@@ -39,7 +39,9 @@ pub async fn spanned(refiner: &Refiner, state: &mut State, day: Date) -> anyhow:
     } else {
         state.reach.remove(&day);
     }
-    let last = before.max(now).min(day_of(state.newest_us)?.max(day));
+    // A tick may be a day ahead of the broker's clock, so gold may be too.
+    let newest = day_of(state.newest_us.saturating_add(AHEAD_US))?;
+    let last = before.max(now).min(newest.max(day));
     Ok(std::iter::successors(Some(day), |day| later(*day, 1)).take_while(|day| *day <= last).collect())
 }
 

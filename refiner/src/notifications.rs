@@ -104,7 +104,8 @@ mod tests {
         let sns = json!({"Type": "Notification", "Message": event.to_string()});
         let sns_in_lambda = json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": event.to_string()}}]});
         let sns_in_sqs = json!({"Messages": [{"Body": sns.to_string()}]});
-        let bridge = json!({"detail-type": "Object Created", "detail": {"bucket": {"name": "lake"}, "object": {"key": KEY}}});
+        let bridge =
+            json!({"detail-type": "Object Created", "detail": {"bucket": {"name": "lake"}, "object": {"key": KEY}}});
         for shape in [event, sqs, lambda, sns, sns_in_lambda, sns_in_sqs, bridge] {
             assert_eq!(keys(&shape.to_string(), "lake").expect("keys"), BTreeSet::from([KEY.to_owned()]), "{shape}");
         }

@@ -50,7 +50,10 @@ impl Made {
         let version = pairs.get(VERSION_KEY).and_then(|version| version.parse().ok());
         let inputs: Vec<(String, String)> =
             serde_json::from_str(pairs.get(INPUTS_KEY).context("its footer does not list what it was made from")?)?;
-        Ok(Self { version: version.context("its footer does not say its version")?, inputs: inputs.into_iter().collect() })
+        Ok(Self {
+            version: version.context("its footer does not say its version")?,
+            inputs: inputs.into_iter().collect(),
+        })
     }
 }
 
@@ -64,7 +67,11 @@ impl ObjectWriter {
     /// # Errors
     /// When Parquet refuses the columns: a bug.
     pub fn new(columns: SchemaRef, compression: Compression) -> anyhow::Result<Self> {
-        let properties = lake::raw::properties(Vec::new(), compression).set_max_row_group_row_count(Some(ROW_GROUP)).build();
+        let properties = lake::raw::properties(Vec::new(), compression)
+            .set_max_row_group_row_count(Some(ROW_GROUP))
+            // Lists as Parquet's own rules name them: Iceberg's readers know no others.
+            .set_coerce_types(true)
+            .build();
         Ok(Self { writer: lake::raw::writer(columns, properties)?, rows: 0 })
     }
 

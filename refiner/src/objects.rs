@@ -98,7 +98,9 @@ impl Objects {
             let mut reader = ParquetMetaDataReader::new();
             match reader.try_parse_sized(&tail, size) {
                 Ok(()) => return Made::of_metadata(&reader.finish()?).map(Some),
-                Err(ParquetError::NeedMoreData(more)) if wanted < size => wanted = (more as u64).max(2 * wanted).min(size),
+                Err(ParquetError::NeedMoreData(more)) if wanted < size => {
+                    wanted = (more as u64).max(2 * wanted).min(size)
+                }
                 Err(error) => return Err(error).with_context(|| format!("{key} is not a Parquet object")),
             }
         }

@@ -15,6 +15,7 @@
 //! **Must never happen here**: a PUT without a condition, an input read before the object that is to be replaced, or a result
 //! that differs when nothing it is made of does.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -129,14 +130,18 @@ impl Refiner {
         let empty = expected.into_iter().flatten().map(|values| self.prefixes.key(table, &values));
         let empty = empty.filter(|key| table.layer() == Layer::Silver || bases.contains_key(key));
         for key in empty.chain(bases.keys().cloned()) {
-            if !objects.contains_key(&key) {
-                objects.insert(key, self.engine.empty(table)?.finish(&inputs, table)?);
+            if let Entry::Vacant(place) = objects.entry(key) {
+                place.insert(self.engine.empty(table)?.finish(&inputs, table)?);
             }
         }
         self.swap(&bases, objects).await
     }
 
-    async fn swap(&self, bases: &HashMap<String, Base>, objects: BTreeMap<String, Bytes>) -> anyhow::Result<Option<Done>> {
+    async fn swap(
+        &self,
+        bases: &HashMap<String, Base>,
+        objects: BTreeMap<String, Bytes>,
+    ) -> anyhow::Result<Option<Done>> {
         let mut done = Done::default();
         for (key, bytes) in objects {
             let base = bases.get(&key);
@@ -191,12 +196,7 @@ impl Refiner {
     }
 
     /// The inputs of the group now: asked for after its objects were read.
-    async fn wanted(
-        &self,
-        group: &Group,
-        bases: &HashMap<String, Base>,
-        new: &Wanted,
-    ) -> anyhow::Result<Wanted> {
+    async fn wanted(&self, group: &Group, bases: &HashMap<String, Base>, new: &Wanted) -> anyhow::Result<Wanted> {
         let mut wanted = Wanted::new();
         let listed = bases.values().flat_map(|base| &base.made.inputs);
         match group.table.layer() {
@@ -251,7 +251,9 @@ impl Refiner {
             match found {
                 Some(etag) => Ok(Some((key.clone(), etag))),
                 None if mode == Mode::Again => Ok(None),
-                None => Err(anyhow!("{key} was there and is gone: `refiner rebuild` makes bronze, silver and gold again")),
+                None => {
+                    Err(anyhow!("{key} was there and is gone: `refiner rebuild` makes bronze, silver and gold again"))
+                }
             }
         };
         let fetched = stream::iter(wanted.iter().enumerate()).map(fetch).buffered(READS);

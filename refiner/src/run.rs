@@ -125,7 +125,8 @@ pub(crate) async fn take_up(
         let folder = refiner.spool.query_folder()?;
         let place = folder.path().join("bronze.parquet");
         let etag = refiner.spool.fetch(&refiner.objects, &key, None, &place).await?;
-        let etag = etag.with_context(|| format!("{key} was there and is gone: `refiner rebuild --layer bronze` makes it again"))?;
+        let etag = etag
+            .with_context(|| format!("{key} was there and is gone: `refiner rebuild --layer bronze` makes it again"))?;
         let bytes = Bytes::from(tokio::fs::read(&place).await.with_context(|| format!("a local copy of {key}"))?);
         let touched = tokio::task::spawn_blocking(move || touched(view, bytes)).await?;
         let touched = touched.with_context(|| {
@@ -198,7 +199,9 @@ pub(crate) async fn make_days(
     for table in OF_A_DAY {
         let work = days.iter().filter(|day| !failed.contains(*day)).map(|day| {
             let gaps = if matches!(table, Table::Candles | Table::DataQuality) {
-                gaps::reaching(&state.reach, *day).map(|from| refiner.prefixes.key(Table::Gaps, &[from.to_string()])).collect()
+                gaps::reaching(&state.reach, *day)
+                    .map(|from| refiner.prefixes.key(Table::Gaps, &[from.to_string()]))
+                    .collect()
             } else {
                 Vec::new()
             };

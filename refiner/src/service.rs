@@ -142,7 +142,9 @@ fn finish(report: &Report) -> anyhow::Result<()> {
     }
     match report.failed.first() {
         None => Ok(()),
-        Some((_, error)) => Err(anyhow::anyhow!("{} could not be made, the first one because: {error:#}", report.failed.len())),
+        Some((_, error)) => {
+            Err(anyhow::anyhow!("{} could not be made, the first one because: {error:#}", report.failed.len()))
+        }
     }
 }
 

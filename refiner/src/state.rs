@@ -40,8 +40,9 @@ impl State {
     /// When the store does not answer, or the object is not a state.
     pub async fn read(store: &Store, key: &str) -> anyhow::Result<(Self, Option<String>)> {
         let Some(object) = store.get(key).await? else { return Ok((Self::default(), None)) };
-        let state = serde_json::from_slice(&object.bytes)
-            .with_context(|| format!("{key} is not a state of the refiner's; delete it, and the whole lake is looked through"))?;
+        let state = serde_json::from_slice(&object.bytes).with_context(|| {
+            format!("{key} is not a state of the refiner's; delete it, and the whole lake is looked through")
+        })?;
         Ok((state, Some(object.head.etag)))
     }
 

@@ -353,10 +353,7 @@ mod tests {
         let day = date(2026, 3, 2);
         assert_eq!(keys(Group::hour(day, 7)), ["silver/ticks/dt=2026-03-02/hour=07/part.parquet"]);
         assert_eq!(keys(Group::day(Table::Gaps, day)), ["silver/gaps/dt=2026-03-02/part.parquet"]);
-        assert_eq!(
-            keys(Group::day(Table::Candles, day))[2],
-            "gold/candles/timeframe=1h/dt=2026-03-02/part.parquet"
-        );
+        assert_eq!(keys(Group::day(Table::Candles, day))[2], "gold/candles/timeframe=1h/dt=2026-03-02/part.parquet");
         let odd = prefixes.key(Table::IndexWeights, &["2026-03-02".to_owned(), "A/B=é".to_owned()]);
         assert_eq!(odd, "silver/index_weights/pregao_date=2026-03-02/action=A%2FB%3D%C3%A9/part.parquet");
         assert_eq!(partition_value(&odd, "pregao_date"), Some("2026-03-02"));

@@ -94,8 +94,7 @@ impl Lake {
         }
         let records = records(start, broker_us / 1000, &values);
         let next_offset = start + i64::try_from(values.len()).expect("few");
-        let link =
-            Link { kind: LinkKind::Data, topic_id: TOPIC_ID, start, next_offset, rows: raw::rows(&records) };
+        let link = Link { kind: LinkKind::Data, topic_id: TOPIC_ID, start, next_offset, rows: raw::rows(&records) };
         let bytes = raw::encode(&link, &records, Default::default()).expect("encoded");
         let metadata = link.pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let key = raw_key(topic, 0, partition, start);
@@ -130,8 +129,7 @@ impl Lake {
         let object = self.store.get(key).await.expect("a store").unwrap_or_else(|| panic!("{key} is there"));
         let builder = ParquetRecordBatchReaderBuilder::try_new(object.bytes).expect("parquet");
         let schema = builder.schema().clone();
-        let batches: Vec<RecordBatch> =
-            builder.build().expect("a reader").collect::<Result<_, _>>().expect("rows");
+        let batches: Vec<RecordBatch> = builder.build().expect("a reader").collect::<Result<_, _>>().expect("rows");
         let batch = concat_batches(&schema, &batches).expect("one batch");
         let row = |row: usize| {
             let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {

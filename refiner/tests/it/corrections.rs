@@ -43,11 +43,14 @@ async fn each_event_stands_once_at_its_own_time() {
     assert_eq!(ids(&hours, "volume"), ["1.000000000000000000", "0.500000000000000000"]);
     assert_eq!(ids(&hours, "complete"), ["true", "true"]);
     let day = lake.partition("gold/daily_stats/dt=2026-03-02").await;
-    assert_eq!((ids(&day, "open"), ids(&day, "close")), (
-        vec!["100.500000000000000000".to_owned()],
-        vec!["102.500000000000000000".to_owned()]
-    ));
-    assert_eq!((ids(&day, "max"), ids(&day, "ticks")), (vec!["107.000000000000000000".to_owned()], vec!["3".to_owned()]));
+    assert_eq!(
+        (ids(&day, "open"), ids(&day, "close")),
+        (vec!["100.500000000000000000".to_owned()], vec!["102.500000000000000000".to_owned()])
+    );
+    assert_eq!(
+        (ids(&day, "max"), ids(&day, "ticks")),
+        (vec!["107.000000000000000000".to_owned()], vec!["3".to_owned()])
+    );
     let quality = lake.partition("gold/data_quality/dt=2026-03-02").await;
     assert_eq!(ids(&quality, "source"), ["kraken"]);
     assert_eq!(ids(&quality, "ticks"), ["3"]);
@@ -90,7 +93,12 @@ async fn a_gap_that_lasts_into_the_next_day_touches_both_until_it_is_closed() {
     let (evening, morning) = (MONDAY + 23 * HOUR, MONDAY + DAY + HOUR);
     let noon = MONDAY + DAY + 12 * HOUR;
     lake.ticks(0, evening, &[trade("coinbase", "BTC-USD", 1, "1", evening)]).await;
-    lake.ticks(0, morning, &[trade("coinbase", "BTC-USD", 2, "2", morning), trade("kraken", "BTC-USD", 3, "2", morning)]).await;
+    lake.ticks(
+        0,
+        morning,
+        &[trade("coinbase", "BTC-USD", 2, "2", morning), trade("kraken", "BTC-USD", 3, "2", morning)],
+    )
+    .await;
     lake.ticks(0, noon, &[trade("coinbase", "BTC-USD", 4, "3", noon)]).await;
     let open = Gap { id: Uuid::from_u128(1), symbols: Vec::new(), started_at: evening + 60 * SECOND, ..example::gap() };
     lake.gaps(noon, &[open.clone()]).await;
@@ -116,7 +124,8 @@ async fn index_weights_stand_by_day_and_paper() {
     let lake = Lake::new(stack::shared().await, "refine-weights").await;
     let weight = example::index_weight();
     let day = weight.pregao_date;
-    let other = pipeline::events::IndexWeight { event_id: Uuid::from_u128(5), code: "VALE3".to_owned(), ..weight.clone() };
+    let other =
+        pipeline::events::IndexWeight { event_id: Uuid::from_u128(5), code: "VALE3".to_owned(), ..weight.clone() };
     lake.weights(weight.received_at + SECOND, &[weight.clone(), other.clone()]).await;
     let refiner = lake.refiner().await;
     refine(&refiner).await;

@@ -46,7 +46,8 @@ async fn an_event_three_days_late_corrects_its_own_day_and_nothing_else() {
         .iter()
         .map(|timeframe| format!("gold/candles/timeframe={timeframe}/{day}/part.parquet"))
         .collect();
-    expected.extend(["daily_stats", "cross_rates", "data_quality"].map(|table| format!("gold/{table}/{day}/part.parquet")));
+    expected
+        .extend(["daily_stats", "cross_rates", "data_quality"].map(|table| format!("gold/{table}/{day}/part.parquet")));
     expected.push(format!("silver/ticks/{day}/hour=09/part.parquet"));
     expected.retain(|key| after.contains_key(key));
     expected.sort();
@@ -67,7 +68,8 @@ async fn a_run_costs_what_changed_and_not_the_lake() {
         let at = |day: i64| MONDAY + (day - days) * DAY + 9 * HOUR;
         for day in 0..days {
             // Too few hours for a forecast, which would read the 28 days before.
-            lake.ticks(0, at(day), &[trade("kraken", "BTC-USD", u32::try_from(day).expect("few"), "100", at(day))]).await;
+            lake.ticks(0, at(day), &[trade("kraken", "BTC-USD", u32::try_from(day).expect("few"), "100", at(day))])
+                .await;
         }
         refine(&lake.refiner().await).await;
         lake.ticks(0, at(days - 1) + SECOND, &[trade("kraken", "BTC-USD", 999, "101", at(days - 1))]).await;
@@ -93,14 +95,23 @@ async fn a_notification_is_taken_up_and_the_next_run_finds_nothing_to_do() {
     let message = serde_json::json!({"Messages": [{"Body": body}]}).to_string();
     let refiner = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_refiner"));
-        command.args(args).envs(stack.env()).env("S3_PREFIX", "refine-event").stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(args)
+            .envs(stack.env())
+            .env("S3_PREFIX", "refine-event")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     };
     let mut child = refiner(&["handle-event", "-"]).stdin(Stdio::piped()).spawn().expect("started");
     std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), message.as_bytes()).expect("written");
     let output = child.wait_with_output().expect("ended");
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && told.contains("1 of 1 objects"), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && told.contains("1 of 1 objects"),
+        "{told}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let before = lake.layers().await;
     assert!(before.contains_key("silver/ticks/dt=2026-03-02/hour=00/part.parquet"), "{before:?}");
     let output = refiner(&["once"]).output().expect("ended");

@@ -23,7 +23,8 @@ async fn three_days(lake: &Lake) {
     for day in 0..3 {
         let at = MONDAY + day * DAY + 9 * HOUR;
         let number = u32::try_from(day).expect("few");
-        lake.ticks(0, at, &[trade("kraken", "BTC-USD", number, "100", at), trade("okx", "BTC-USD", number, "101", at)]).await;
+        lake.ticks(0, at, &[trade("kraken", "BTC-USD", number, "100", at), trade("okx", "BTC-USD", number, "101", at)])
+            .await;
         lake.ticks(0, at + HOUR, &[trade("kraken", "BTC-USD", 50 + number, "7", at - DAY)]).await;
     }
     let gap = pipeline::events::Gap { source: "okx".to_owned(), started_at: MONDAY + HOUR, ..pipeline::example::gap() };
@@ -55,7 +56,9 @@ async fn from_raw_alone_comes_what_streaming_made() {
 
     let made = rebuild(stack, "rebuild-all", &range);
     assert!(made.status.success(), "{}", text(&made));
-    let told = |output: &Output| text(output).split_whitespace().filter_map(|word| word.parse::<u32>().ok()).collect::<Vec<_>>();
+    let told = |output: &Output| {
+        text(output).split_whitespace().filter_map(|word| word.parse::<u32>().ok()).collect::<Vec<_>>()
+    };
     assert_eq!(told(&made), told(&dry), "a dry run counts what then happens");
     assert_eq!(lake.etags("bronze/").await, bronze);
     assert_eq!(lake.layers().await, layers, "the same bytes");
