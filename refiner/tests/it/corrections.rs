@@ -101,7 +101,7 @@ async fn a_gap_that_lasts_into_the_next_day_touches_both_until_it_is_closed() {
     .await;
     lake.ticks(0, noon, &[trade("coinbase", "BTC-USD", 4, "3", noon)]).await;
     let open = Gap { id: Uuid::from_u128(1), symbols: Vec::new(), started_at: evening + 60 * SECOND, ..example::gap() };
-    lake.gaps(noon, &[open.clone()]).await;
+    lake.gaps(noon, std::slice::from_ref(&open)).await;
     let refiner = lake.refiner().await;
     refine(&refiner).await;
     let complete = async |day: &str, source: &str| -> Vec<bool> {
