@@ -27,9 +27,11 @@
 //! **Must never happen here**: an unconditional PUT; two raw PUTs of a partition at once; a 412 or a lost answer taken for
 //! one's own success; a key that depends on a clock, a host or a writer.
 
-mod bronze_step;
+mod ahead;
+pub(crate) mod bronze_step;
 #[cfg(test)]
 mod model;
+pub mod operator;
 mod start;
 mod walk;
 
@@ -39,11 +41,12 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use pipeline::consume::Fault;
-use pipeline::lake::{Link, LinkKind, raw_key};
+use pipeline::lake::{Link, raw_key};
 use pipeline::store::{Condition, Head, Put};
 
 use crate::world::{Letter, Place, World};
 
+pub use ahead::{Ahead, Made};
 pub use start::Given;
 
 /// A racing PUT (409) is tried again so often before it counts as an outage.
@@ -102,18 +105,24 @@ impl<W: World> Chain<W> {
 
     /// Makes the batch part of the chain, and its bronze. After an outage it may be called again with the same batch.
     pub async fn write(&mut self, batch: &Batch<W::Records>) -> Result<Step, Fault> {
+        let made = self.ahead().make(batch).await;
+        self.write_made(batch, &made).await
+    }
+
+    /// As [`Chain::write`], of what [`Ahead::make`] made of the same batch.
+    pub async fn write_made(&mut self, batch: &Batch<W::Records>, made: &Made) -> Result<Step, Fault> {
         if let Some((start, next_offset, step)) = &self.last
             && (*start, *next_offset) == (batch.start, batch.next_offset)
         {
             return Ok(step.clone());
         }
-        let step = self.write_new(batch).await?;
+        let step = self.write_new(batch, made).await?;
         self.proven = step.resume_at;
         self.last = Some((batch.start, batch.next_offset, step.clone()));
         Ok(step)
     }
 
-    async fn write_new(&self, batch: &Batch<W::Records>) -> Result<Step, Fault> {
+    async fn write_new(&self, batch: &Batch<W::Records>, made: &Made) -> Result<Step, Fault> {
         let length = batch.next_offset - batch.start;
         if batch.start != self.proven || length <= 0 || length > self.world.span() {
             return Err(Fault::Stop(anyhow!(
@@ -124,18 +133,10 @@ impl<W: World> Chain<W> {
                 self.proven
             )));
         }
-        let link = Link {
-            kind: LinkKind::Data,
-            topic_id: self.place.topic_id,
-            start: batch.start,
-            next_offset: batch.next_offset,
-            rows: self.world.rows(&batch.records),
-        };
-        // Decoding overlaps the upload; what it gives is used only if the upload turns out to be the object that stands.
-        let (landed, decoded) = futures::join!(self.put_raw(&link, &batch.records), self.decode(&link, &batch.records));
-        match landed? {
+        let link = ahead::link(&*self.world, &self.place, batch);
+        match self.put_raw(&link, made.raw()?).await? {
             Landed::Ours => {
-                let bad = self.put_bronze(&link, decoded.map_err(Fault::Outage)?).await?;
+                let bad = self.put_bronze(&link, made.bronze()?).await?;
                 Ok(Step { commit: link.next_offset, resume_at: link.next_offset, bad })
             }
             Landed::Found => {
@@ -145,11 +146,14 @@ impl<W: World> Chain<W> {
         }
     }
 
+    /// As [`Chain::put_link`], once the topic has turned out to be the one that the records came from.
+    async fn put_raw(&self, link: &Link, bytes: Bytes) -> Result<Landed, Fault> {
+        self.check_topic_id().await?;
+        self.put_link(link, bytes).await
+    }
+
     /// Puts the object at its key, or finds out that there is one.
-    async fn put_raw(&self, link: &Link, records: &W::Records) -> Result<Landed, Fault> {
-        let (bytes, same_topic) = futures::join!(self.world.raw(link, records), self.check_topic_id());
-        let bytes = bytes.map_err(Fault::Stop)?;
-        same_topic?;
+    async fn put_link(&self, link: &Link, bytes: Bytes) -> Result<Landed, Fault> {
         let key = self.raw_key(link.start);
         for _ in 0..RACES {
             let answer = self.world.put(&key, bytes.clone(), metadata(link), Condition::IfNoneMatch).await;

@@ -5,8 +5,10 @@
 pub mod bronze;
 pub mod chain;
 pub mod encodings;
+mod gap;
 pub mod outside;
 pub mod raw;
+pub mod remake;
 pub mod world;
 
 pub use encodings::Encodings;

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use anyhow::Context;
 use bytes::Bytes;
 use pipeline::dead_letter::{DeadLetter, DeadLetters};
+use pipeline::events::Gap;
+use pipeline::kafka::KafkaArgs;
 use pipeline::lake::{self, Link, LinkRows};
 use pipeline::records::Records;
 use pipeline::registry::Registry;
@@ -14,19 +16,39 @@ use pipeline::topics;
 use uuid::Uuid;
 
 use crate::encodings::Encodings;
-use crate::world::{Bronze, Letter, Place, World};
-use crate::{bronze, raw};
+use crate::raw::Compression;
+use crate::world::{Bronze, Letter, OperatorWorld, Place, World};
+use crate::{bronze, gap, raw};
 
 pub struct Outside {
     store: Store,
+    kafka: KafkaArgs,
+    registry: Option<Registry>,
     topic_ids: TopicIds,
     letters: DeadLetters,
     encodings: Encodings,
 }
 
 impl Outside {
-    pub fn new(store: Store, topic_ids: TopicIds, letters: DeadLetters, registry: Option<Registry>) -> Self {
-        Self { store, topic_ids, letters, encodings: Encodings::new(registry) }
+    /// Dead letters are sent in the name of `group`.
+    ///
+    /// # Errors
+    /// When Kafka's settings are refused.
+    pub fn new(store: Store, kafka: &KafkaArgs, group: &str, registry: Option<Registry>) -> anyhow::Result<Self> {
+        Ok(Self {
+            store,
+            kafka: kafka.clone(),
+            registry: registry.clone(),
+            topic_ids: TopicIds::new(kafka)?,
+            letters: DeadLetters::new(kafka, group)?,
+            encodings: Encodings::new(registry),
+        })
+    }
+
+    /// The same with another compression of what is written.
+    #[must_use]
+    pub fn compressed(self, compression: Compression) -> Self {
+        Self { encodings: self.encodings.compressed(compression), ..self }
     }
 }
 
@@ -125,6 +147,16 @@ impl World for Outside {
 
     fn bad(&self, bronze: Bytes) -> anyhow::Result<Vec<Letter>> {
         bronze::bad(bronze)
+    }
+}
+
+impl OperatorWorld for Outside {
+    async fn first_time_ms(&self, topic: &str, partition: i32) -> anyhow::Result<i64> {
+        gap::first_time_ms(&self.kafka, topic, partition).await
+    }
+
+    async fn gap(&self, gap: &Gap) -> anyhow::Result<()> {
+        gap::publish(&self.kafka, self.registry.clone(), gap).await
     }
 }
 

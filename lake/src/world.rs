@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use pipeline::events::Gap;
 use pipeline::lake::{Link, LinkRows};
 use pipeline::store::{Condition, Head, Object, Put};
 use uuid::Uuid;
@@ -35,7 +36,8 @@ pub struct Bronze {
 }
 
 pub trait World: Send + Sync + 'static {
-    type Records: Clone + Send + Sync + 'static;
+    /// The default is no record.
+    type Records: Clone + Default + Send + Sync + 'static;
 
     // The store. An error of `put` says nothing about whether the object is there, now or later.
     fn head(&self, key: &str) -> impl Future<Output = anyhow::Result<Option<Head>>> + Send;
@@ -81,4 +83,12 @@ pub trait World: Send + Sync + 'static {
     ) -> impl Future<Output = anyhow::Result<Bronze>> + Send;
     /// [`Bronze::bad`] from a stored bronze object.
     fn bad(&self, bronze: Bytes) -> anyhow::Result<Vec<Letter>>;
+}
+
+/// What the commands of [`crate::chain::operator`] ask of the broker besides.
+pub trait OperatorWorld: World {
+    /// Broker time of the first record that the log still holds, milliseconds UTC; the present where it holds none.
+    fn first_time_ms(&self, topic: &str, partition: i32) -> impl Future<Output = anyhow::Result<i64>> + Send;
+    /// Publishes a gap event; done when the broker has it.
+    fn gap(&self, gap: &Gap) -> impl Future<Output = anyhow::Result<()>> + Send;
 }

@@ -26,6 +26,12 @@ pub fn epoch_key(topic: &str, epoch: u32) -> String {
     format!("raw/{topic}/epoch={epoch:04}/_epoch.json")
 }
 
+/// Everything of one epoch.
+#[must_use]
+pub fn epoch_prefix(topic: &str, epoch: u32) -> String {
+    format!("raw/{topic}/epoch={epoch:04}/")
+}
+
 /// One chain of raw objects: what lies under it, `_origin.json` included.
 #[must_use]
 pub fn partition_prefix(topic: &str, epoch: u32, partition: i32) -> String {
@@ -42,6 +48,45 @@ pub fn origin_key(topic: &str, epoch: u32, partition: i32) -> String {
 #[must_use]
 pub fn raw_key(topic: &str, epoch: u32, partition: i32, start: i64) -> String {
     format!("{}{start:020}.parquet", partition_prefix(topic, epoch, partition))
+}
+
+/// The partition whose chain the key lies in; `None` for a key of no chain.
+#[must_use]
+pub fn parse_partition(key: &str) -> Option<i32> {
+    let (_, rest) = key.strip_prefix("raw/")?.split_once("/partition=")?;
+    rest.split_once('/')?.0.parse().ok()
+}
+
+/// The notes on an epoch's accepted holes.
+#[must_use]
+pub fn holes_folder(topic: &str, epoch: u32) -> String {
+    format!("raw/{topic}/epoch={epoch:04}/_holes/")
+}
+
+/// The notes on one chain's accepted holes: what lies under it.
+#[must_use]
+pub fn holes_prefix(topic: &str, epoch: u32, partition: i32) -> String {
+    format!("{}{partition:05}/", holes_folder(topic, epoch))
+}
+
+/// What is told of the hole that begins at `start`, left before the hole is accepted.
+#[must_use]
+pub fn hole_key(topic: &str, epoch: u32, partition: i32, start: i64) -> String {
+    format!("{}{start:020}.json", holes_prefix(topic, epoch, partition))
+}
+
+/// Left once the hole's gap event is published.
+#[must_use]
+pub fn hole_told_key(topic: &str, epoch: u32, partition: i32, start: i64) -> String {
+    format!("{}{start:020}.told.json", holes_prefix(topic, epoch, partition))
+}
+
+/// What [`hole_key`] or [`hole_told_key`] was made from, and whether it is the latter; `None` for any other key.
+#[must_use]
+pub fn parse_hole_key(key: &str) -> Option<(i64, bool)> {
+    let name = key.strip_suffix(".json")?.rsplit_once('/')?.1;
+    let (start, told) = name.strip_suffix(".told").map_or((name, false), |start| (start, true));
+    Some((start.parse().ok()?, told))
 }
 
 /// What [`raw_key`] was made from; `None` for any other key.
@@ -210,6 +255,14 @@ mod tests {
         assert_eq!(parse_raw_key(&raw), Some(("market.ticks.v1", 0, 3, 1_048_576)));
         assert_eq!(parse_raw_key(&origin_key("t", 1, 2)), None);
         assert!(raw_key("t", 0, 0, i64::MAX) < origin_key("t", 0, 0), "the origin sorts behind every object");
+        assert_eq!((parse_partition(&raw), parse_partition(&origin_key("t", 1, 2))), (Some(3), Some(2)));
+        assert_eq!((parse_partition(&epoch_key("t", 1)), parse_partition(&hole_key("t", 1, 2, 5))), (None, None));
+        assert!(
+            hole_key("t", 1, 2, 5).starts_with(&epoch_prefix("t", 1)) && hole_key("t", 0, 9, 0) < raw_key("t", 0, 0, 0)
+        );
+        assert_eq!(parse_hole_key(&hole_key("t", 1, 2, 5)), Some((5, false)));
+        assert_eq!(parse_hole_key(&hole_told_key("t", 1, 2, 5)), Some((5, true)));
+        assert_eq!(parse_hole_key(&epoch_key("t", 1)), None);
     }
 
     #[test]

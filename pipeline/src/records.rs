@@ -166,6 +166,12 @@ pub struct RecordBuffer {
     bytes: usize,
 }
 
+impl Default for Records {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl Default for RecordBuffer {
     fn default() -> Self {
         Self::new()

@@ -1,6 +1,6 @@
 //! The walk along the chain: from an object's start to the tail, confirming each bronze on the way and sending the dead
-//! letters that it names. Used at start, and whenever somebody else's object was found. Memory is one raw object, however
-//! long the walk. Must never happen here: a link skipped.
+//! letters that it names. Used at start, whenever somebody else's object was found, and by whoever closes an epoch. Memory is
+//! one raw object, however long the walk. Must never happen here: a link skipped.
 
 use anyhow::anyhow;
 use futures::stream::{self, StreamExt};
@@ -9,24 +9,51 @@ use pipeline::lake::{Link, LinkKind, parse_raw_key, partition_prefix};
 use pipeline::store::Head;
 
 use super::Chain;
-use crate::world::World;
+use crate::world::{Place, World};
 
 /// HEADs under way at once.
 const LOOK_AHEAD: usize = 8;
 
+/// Where a walk came to its end.
+pub(super) struct Walked {
+    pub tail: i64,
+    /// An end object stands there: nothing may follow.
+    pub closed: bool,
+}
+
 impl<W: World> Chain<W> {
-    /// Walks from `from`, the origin or a link's end or start, to the tail.
+    /// Walks from `from`, the origin or a link's end or start, to the tail of a chain that goes on.
     pub(super) async fn walk(&self, from: i64) -> Result<i64, Fault> {
+        let Walked { tail, closed } = self.walk_to_end(from).await?;
+        if !closed {
+            return Ok(tail);
+        }
+        Err(self.closed(tail))
+    }
+
+    pub(super) fn closed(&self, tail: i64) -> Fault {
+        let Place { topic, partition, epoch, .. } = &self.place;
+        Fault::Stop(anyhow!(
+            "epoch {epoch:04} of topic {topic} was closed at offset {tail} of partition {partition}; start again to go on in the \
+             next epoch; where there is none yet, `tickstream lake new-epoch --topic {topic}` begins it",
+        ))
+    }
+
+    /// As [`Chain::walk`], in a chain that may have been closed.
+    pub(super) async fn walk_to_end(&self, from: i64) -> Result<Walked, Fault> {
         let mut tail = from;
         loop {
             let starts = self.starts_from(tail).await?;
             if starts.is_empty() {
-                return Ok(tail);
+                return Ok(Walked { tail, closed: false });
             }
             let mut links = stream::iter(starts).map(|start| self.look(start)).buffered(LOOK_AHEAD);
             while let Some(looked) = links.next().await {
                 let (link, stored) = looked?;
                 tail = self.pass(tail, &link, stored).await?;
+                if link.kind == LinkKind::End {
+                    return Ok(Walked { tail, closed: true });
+                }
             }
         }
     }
@@ -55,14 +82,6 @@ impl<W: World> Chain<W> {
                 "the chain of {} is broken: {} should begin at offset {tail}; was a raw object deleted, or put there by hand?",
                 self.name(),
                 self.raw_key(link.start),
-            )));
-        }
-        if link.kind == LinkKind::End {
-            return Err(Fault::Stop(anyhow!(
-                "epoch {:04} of topic {} was closed at offset {tail} of partition {}; start again to go on in the next epoch",
-                self.place.epoch,
-                self.place.topic,
-                self.place.partition,
             )));
         }
         let letters = self.confirm_bronze(link, stored).await?;

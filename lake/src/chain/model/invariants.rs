@@ -1,8 +1,14 @@
-//! What must hold in every state, and what must be reached in the end. The numbers are those of the design's model.
+//! What must hold in every state, and what must be reached in the end: 1 the raw objects of an epoch are one chain, each with
+//! exactly the delivered records of its range; 2 the commit, and an end object, pass no raw object without its bronze, which is
+//! never of an older version than before; 3 an object holds records of its epoch's topic id only; 4 in the end all is there;
+//! 5 no PUT changes a raw object; 6 no record stands in two epochs; 7 a gap event speaks of a hole that stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use pipeline::lake::{Epoch, Link, LinkKind, Origin, bronze_key, epoch_key, origin_key, partition_prefix, raw_key};
+use pipeline::lake::{
+    Epoch, Link, LinkKind, Origin, bronze_key, epoch_key, hole_key, origin_key, partition_prefix, raw_key,
+};
+use uuid::Uuid;
 
 use super::sim::{BronzeFile, RawFile, Row, State, decode, topic_uuid};
 
@@ -68,45 +74,107 @@ pub fn check(state: &State, versions: &mut BTreeMap<String, u32>) -> Result<(), 
         return Err(broken.clone());
     }
     let epochs = epochs(state);
+    let mut seen = BTreeSet::new();
     for (epoch, topic) in (0u32..).zip(&epochs) {
         let (objects, log) = (raw(state, epoch), &state.logs[*topic]);
+        for row in objects.values().flat_map(|stored| &stored.rows) {
+            if !seen.insert((row.topic, row.offset)) {
+                return Err(format!(
+                    "6: offset {} of topic {topic} stands in epoch {epoch} and in an earlier one",
+                    row.offset
+                ));
+            }
+        }
         let Some(origin) = origin(state, epoch) else {
             if objects.is_empty() {
                 continue;
             }
             return Err(format!("1: epoch {epoch} has objects and no origin"));
         };
-        if origin > log.low {
-            return Err(format!("1: epoch {epoch} begins at {origin}, above the log start {}", log.low));
+        match closed_before(state, &epochs, epoch) {
+            Some(end) if end != origin => {
+                return Err(format!("6: epoch {epoch} begins at {origin}, its topic was closed at {end}"));
+            }
+            None if origin > log.low => {
+                return Err(format!("1: epoch {epoch} begins at {origin}, above the log start {}", log.low));
+            }
+            Some(_) | None => {}
         }
         let (count, tail) = follow(&objects, origin);
         if count != objects.len() {
             return Err(format!("1: {} of {} objects of epoch {epoch} are on the chain", count, objects.len()));
         }
-        let newest = epoch as usize + 1 == epochs.len() && *topic == state.topic;
-        let commit = state.commit.as_ref().filter(|(_, metadata)| match metadata.strip_prefix("epoch=") {
-            Some(named) => named.parse() == Ok(epoch),
-            None => newest,
-        });
+        let newest = epoch as usize + 1 == epochs.len();
+        let speaks = |(cluster, commit): (usize, &Option<(i64, String)>)| {
+            let (offset, metadata) = commit.as_ref()?;
+            let of_epoch = match metadata.strip_prefix("epoch=") {
+                Some(named) => named.parse() == Ok(epoch),
+                None => newest && *topic == state.topics[cluster],
+            };
+            of_epoch.then_some(*offset)
+        };
+        let commit = state.commits.iter().enumerate().filter_map(speaks).max();
+        let closed = objects.values().any(|stored| stored.link.kind == LinkKind::End);
         for Stored { link, rows } in objects.values() {
             check_object(state, epoch, *topic, link, rows, versions)?;
-            let passed = commit.is_some_and(|(offset, _)| link.next_offset <= *offset);
+            let passed = closed || commit.is_some_and(|offset| link.next_offset <= offset);
             if !passed || rows.is_empty() {
                 continue;
             }
             let Some(bronze) = bronze(state, epoch, link) else {
-                return Err(format!("2: the commit passed {} of epoch {epoch}, which has no bronze", link.start));
+                return Err(format!(
+                    "2: the commit or an end passed {} of epoch {epoch}, which has no bronze",
+                    link.start
+                ));
             };
             if let Some((offset, _)) = bronze.bad.iter().find(|(offset, _)| !state.letters.contains(&(*topic, *offset)))
             {
-                return Err(format!("2: the commit passed offset {offset}, neither in bronze nor a dead letter"));
+                return Err(format!("2: the commit or an end passed {offset}, neither in bronze nor a dead letter"));
             }
         }
-        if let Some((offset, _)) = commit.filter(|(offset, _)| *offset > tail) {
+        if let Some(offset) = commit.filter(|offset| *offset > tail) {
             return Err(format!("2: the commit {offset} is beyond the tail {tail} of epoch {epoch}"));
         }
     }
-    Ok(())
+    let standing = holes(state);
+    match state.gaps.iter().find(|gap| !standing.contains_key(&gap.id)) {
+        Some(gap) => Err(format!("7: a gap was told, and no such hole stands: {}", gap.detail)),
+        None => Ok(()),
+    }
+}
+
+/// Where the last epoch before `epoch` of the same topic was closed.
+fn closed_before(state: &State, epochs: &[usize], epoch: u32) -> Option<i64> {
+    let same = |earlier: &u32| epochs[*earlier as usize] == epochs[epoch as usize];
+    let end = |earlier| raw(state, earlier).into_values().find(|stored| stored.link.kind == LinkKind::End);
+    (0..epoch).rev().filter(same).find_map(end).map(|stored| stored.link.start)
+}
+
+/// The accepted holes of all epochs, by the id of their gap events.
+fn holes(state: &State) -> BTreeMap<Uuid, i64> {
+    let mut standing = BTreeMap::new();
+    for epoch in (0..).take(epochs(state).len()) {
+        for stored in raw(state, epoch).values().filter(|stored| stored.link.kind == LinkKind::Hole) {
+            let start = stored.link.start;
+            let note = state.objects.get(&hole_key(TOPIC, epoch, 0, start)).expect("a note before its hole");
+            let note: serde_json::Value = serde_json::from_slice(&note.bytes).expect("a note");
+            let id = note["gap"]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+            assert!(standing.insert(id, start).is_none(), "two holes under one id");
+        }
+    }
+    standing
+}
+
+/// What the objects show that the histories have met.
+pub fn note_met(state: &mut State) {
+    for epoch in (0..).take(epochs(state).len()) {
+        for Stored { link, rows } in raw(state, epoch).into_values() {
+            let offsets = usize::try_from(link.next_offset - link.start).expect("an object ends behind its start");
+            if link.kind == LinkKind::Data && rows.len() < offsets {
+                state.count("transaction markers");
+            }
+        }
+    }
 }
 
 fn check_object(
@@ -150,8 +218,11 @@ fn check_object(
 /// Everything delivered and not lost to retention is in the chain, every object has its bronze, the commit has followed.
 pub fn complete(state: &State) -> Result<(), String> {
     let epochs = epochs(state);
-    if epochs.last() != Some(&state.topic) {
+    if epochs.last() != Some(&state.topic()) {
         return Err("the topic has no epoch".to_owned());
+    }
+    if let Some((_, start)) = holes(state).iter().find(|(id, _)| !state.gaps.iter().any(|gap| gap.id == **id)) {
+        return Err(format!("4: the hole at {start} is not told"));
     }
     for (epoch, topic) in (0u32..).zip(&epochs) {
         let objects = raw(state, epoch);
@@ -168,7 +239,7 @@ pub fn complete(state: &State) -> Result<(), String> {
         if epoch as usize + 1 < epochs.len() {
             continue;
         }
-        let log = state.log();
+        let log = state.log(state.cluster);
         let tail = origin(state, epoch).map_or(0, |origin| follow(&objects, origin).1);
         let below = usize::try_from(tail).expect("an offset");
         if log.rows.iter().skip(below).flatten().next().is_some() || tail < log.low {

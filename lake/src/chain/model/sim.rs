@@ -1,5 +1,6 @@
-//! The simulated world: a store, a log and a group's commit behind one lock. Every request waits for a ticket; the scheduler
-//! grants one at a time and says what becomes of it, so a history is a list of grants and faults, and a seed repeats it.
+//! The simulated world: a store, and two clusters with a log and a group's commit each, behind one lock. Every request waits
+//! for a ticket; the scheduler grants one at a time and says what becomes of it, so a history is a list of grants and faults,
+//! and a seed repeats it. Whoever was started against a cluster stays with it, also when the others have gone to another.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
@@ -9,14 +10,16 @@ use std::task::{Context, Poll, Waker};
 
 use anyhow::{anyhow, bail};
 use bytes::Bytes;
-use pipeline::lake::{Link, LinkRows};
+use pipeline::events::Gap;
+use pipeline::lake::{Link, LinkKind, LinkRows};
 use pipeline::store::{Condition, Head, Object, Put};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::world::{Bronze, Letter, Place, World};
+use crate::world::{Bronze, Letter, OperatorWorld, Place, World};
 
 pub const SPAN: i64 = 3;
+pub const CLUSTERS: usize = 2;
 
 /// A record: where it stands, which creation of the topic it belongs to, and from which decoder version on it decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,11 +87,17 @@ pub struct State {
     pub objects: BTreeMap<String, Object>,
     next_etag: u64,
     pub late: Vec<PutRequest>,
+    /// Every creation of the topic, in whichever cluster.
     pub logs: Vec<Log>,
-    pub topic: usize,
-    pub commit: Option<(i64, String)>,
-    pub owner: Option<usize>,
+    /// Which creation each cluster has now.
+    pub topics: [usize; CLUSTERS],
+    /// Where whoever starts now is started.
+    pub cluster: usize,
+    /// Of the group, in each cluster.
+    pub commits: [Option<(i64, String)>; CLUSTERS],
+    pub owners: [Option<usize>; CLUSTERS],
     pub letters: BTreeSet<(usize, i64)>,
+    pub gaps: Vec<Gap>,
     pub broken: Option<String>,
     /// Something that an invariant speaks of has changed since it was last checked.
     pub changed: bool,
@@ -106,12 +115,25 @@ impl State {
         *self.met.entry(what).or_default() += 1;
     }
 
-    pub fn log(&self) -> &Log {
-        &self.logs[self.topic]
+    /// The topic that whoever starts now has to do with.
+    pub fn topic(&self) -> usize {
+        self.topics[self.cluster]
     }
 
-    pub fn waiting(&self) -> Vec<u64> {
-        self.tickets.iter().filter(|(_, t)| t.granted.is_none()).map(|(id, _)| *id).collect()
+    pub fn log(&self, cluster: usize) -> &Log {
+        &self.logs[self.topics[cluster]]
+    }
+
+    /// The tickets of all but those.
+    pub fn waiting(&self, asleep: &[usize]) -> Vec<u64> {
+        let waits = |ticket: &Ticket| ticket.granted.is_none() && !asleep.contains(&ticket.writer);
+        self.tickets.iter().filter(|(_, ticket)| waits(ticket)).map(|(id, _)| *id).collect()
+    }
+
+    /// This writer waits with a PUT of a key that begins so.
+    pub fn waits_with(&self, writer: usize, prefix: &str) -> bool {
+        let put = |ticket: &Ticket| ticket.put.as_ref().is_some_and(|put| put.key.starts_with(prefix));
+        self.tickets.values().any(|ticket| ticket.writer == writer && ticket.granted.is_none() && put(ticket))
     }
 
     pub fn is_put(&self, id: u64) -> bool {
@@ -145,11 +167,18 @@ impl State {
             (Some(_), None) => false,
         };
         if !holds {
+            let winner = there.map(|object| object.bytes.clone()).unwrap_or_default();
             self.count("412");
+            self.count_loser(put, &winner);
             return Put::Exists;
         }
         if put.key.starts_with("raw/") && put.if_match.is_some() {
             self.broken = Some(format!("5: a PUT that may change {}", put.key));
+        }
+        match kind(&put.bytes) {
+            Some(LinkKind::Hole) => self.count("hole"),
+            Some(LinkKind::End) => self.count("end"),
+            Some(LinkKind::Data) | None => {}
         }
         self.changed = true;
         self.next_etag += 1;
@@ -161,11 +190,33 @@ impl State {
     }
 }
 
-/// One incarnation of a writer, as the world sees it.
+impl State {
+    /// Races that the histories are there for.
+    fn count_loser(&mut self, put: &PutRequest, winner: &[u8]) {
+        if put.key.ends_with("_origin.json") && *put.bytes != *winner {
+            self.count("another origin refused");
+        }
+        match (kind(&put.bytes), kind(winner)) {
+            (Some(LinkKind::Data), Some(LinkKind::Hole)) => self.count("data refused at a hole"),
+            (Some(LinkKind::Data), Some(LinkKind::End)) => self.count("data refused at an end"),
+            (Some(LinkKind::Hole | LinkKind::End), Some(LinkKind::Data)) => self.count("data first"),
+            _ => {}
+        }
+    }
+}
+
+/// What kind of raw object these bytes are, if any.
+fn kind(bytes: &[u8]) -> Option<LinkKind> {
+    let file: RawFile = serde_json::from_slice(bytes).ok()?;
+    Link::from_pairs(&file.pairs).map(|link| link.kind)
+}
+
+/// One incarnation of a writer, or of an operator, as the world sees it.
 #[derive(Clone)]
 pub struct Sim {
     pub state: Arc<Mutex<State>>,
     pub writer: usize,
+    pub cluster: usize,
     pub version: u32,
 }
 
@@ -231,6 +282,11 @@ impl Sim {
     }
 }
 
+/// Two records an hour.
+fn time_ms(offset: i64) -> i64 {
+    offset * 1_800_000
+}
+
 pub fn topic_uuid(topic: usize) -> Uuid {
     Uuid::from_u128(1 + topic as u128)
 }
@@ -267,6 +323,9 @@ impl World for Sim {
             Condition::IfNoneMatch => None,
             Condition::IfMatch(etag) => Some(etag.to_owned()),
         };
+        if key.starts_with("bronze/") && self.lock().owners[self.cluster] != Some(self.writer) {
+            self.lock().count("bronze of no owner");
+        }
         let put = PutRequest { key: key.to_owned(), bytes, metadata, if_match };
         let fate = self.granted(Some(put.clone())).await;
         let mut state = self.lock();
@@ -286,15 +345,15 @@ impl World for Sim {
     }
 
     async fn cluster_id(&self) -> anyhow::Result<String> {
-        Ok("cluster".to_owned())
+        Ok(format!("cluster {}", self.cluster))
     }
 
     async fn topic_id(&self, _topic: &str, _partition: i32) -> anyhow::Result<Option<Uuid>> {
-        self.ask(|state| Some(topic_uuid(state.topic))).await
+        self.ask(|state| Some(topic_uuid(state.topics[self.cluster]))).await
     }
 
     async fn log_range(&self, _topic: &str, _partition: i32) -> anyhow::Result<(i64, i64)> {
-        self.ask(|state| (state.log().low, state.log().end)).await
+        self.ask(|state| (state.log(self.cluster).low, state.log(self.cluster).end)).await
     }
 
     async fn dead_letters(&self, place: &Place, _records: &Self::Records, letters: &[Letter]) -> anyhow::Result<()> {
@@ -317,7 +376,7 @@ impl World for Sim {
 
     fn rows(&self, records: &Self::Records) -> Option<LinkRows> {
         let (first, last) = (records.first()?.offset, records.last()?.offset);
-        Some(LinkRows { first, last, count: records.len() as u64, first_time_ms: first * 1_800_000 })
+        Some(LinkRows { first, last, count: records.len() as u64, first_time_ms: time_ms(first) })
     }
 
     async fn raw(&self, link: &Link, records: &Self::Records) -> anyhow::Result<Bytes> {
@@ -337,5 +396,22 @@ impl World for Sim {
 
     fn bad(&self, bronze: Bytes) -> anyhow::Result<Vec<Letter>> {
         Ok(serde_json::from_slice::<BronzeFile>(&bronze)?.bad)
+    }
+}
+
+impl OperatorWorld for Sim {
+    async fn first_time_ms(&self, _topic: &str, _partition: i32) -> anyhow::Result<i64> {
+        self.ask(|state| time_ms(state.log(self.cluster).low)).await
+    }
+
+    async fn gap(&self, gap: &Gap) -> anyhow::Result<()> {
+        let publish = |state: &mut State| {
+            if state.gaps.contains(gap) {
+                state.count("a gap told again");
+            }
+            state.gaps.push(gap.clone());
+            state.changed = true;
+        };
+        self.ask(publish).await
     }
 }
