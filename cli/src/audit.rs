@@ -9,6 +9,7 @@ mod deep;
 mod events;
 mod lake;
 mod letters;
+mod older;
 mod report;
 mod topic;
 

@@ -1,10 +1,13 @@
 //! The shape of one raw chain: where it breaks, and what it does not reach. Pure: links go in, plain lines come out. A
 //! chain is whole when its first link begins at the origin and each next one where the one before says.
 
+use std::ops::Range;
+
 use pipeline::lake::{Link, LinkKind};
 use uuid::Uuid;
 
-/// What stands in the lake of one partition, in key order.
+/// What stands in the lake of one partition, in key order. Where several epochs were written from the same topic (a way back
+/// to a first cluster lies between them), the chain of each goes on where the one before was closed.
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
     /// Fixed by the chain's first writer; `None` when the partition was never written.
@@ -15,12 +18,39 @@ pub struct Chain {
     pub links: Vec<Link>,
     /// What is wrong with single objects.
     pub bad_objects: Vec<String>,
+    /// Which of the links are of which epoch.
+    pub segments: Vec<(u32, Range<usize>)>,
 }
 
 impl Chain {
     /// Where the next object will begin: everything below is in the lake.
     pub fn tail(&self) -> Option<i64> {
         self.links.last().map_or(self.origin, |last| Some(last.next_offset))
+    }
+
+    /// Adds the chain of the next epoch that was written from the same topic.
+    pub fn append(&mut self, epoch: u32, mut next: Self) {
+        self.bad_objects.append(&mut next.bad_objects);
+        let Some(origin) = next.origin else { return };
+        match self.links.last().filter(|last| last.kind == LinkKind::End) {
+            Some(end) if end.start == origin => {}
+            Some(end) => self.bad_objects.push(format!(
+                "epoch {epoch:04} begins at offset {origin}, and the chain that it goes on from was closed at {}",
+                end.start
+            )),
+            None if self.origin.is_some() => self.bad_objects.push(format!(
+                "epoch {epoch:04} goes on at offset {origin}, and the chain that it goes on from was never closed"
+            )),
+            None => (self.origin, self.not_walked) = (Some(origin), next.not_walked),
+        }
+        let first = self.links.len();
+        self.links.append(&mut next.links);
+        self.segments.push((epoch, first..self.links.len()));
+    }
+
+    /// The links of each epoch.
+    pub fn by_epoch(&self) -> impl Iterator<Item = (u32, Range<usize>, &[Link])> {
+        self.segments.iter().map(|(epoch, range)| (*epoch, range.clone(), &self.links[range.clone()]))
     }
 
     /// Every break of the chain. `missing` says how many records the topic holds before link `i` that no link covers, where
@@ -30,6 +60,9 @@ impl Chain {
         let mut expected = if self.not_walked == 0 { self.origin } else { self.links.first().map(|link| link.start) };
         let mut closed_at = None;
         for (index, link) in self.links.iter().enumerate() {
+            if self.segments.iter().any(|(_, range)| range.start == index) {
+                closed_at = None;
+            }
             if let Some(expected) = expected.filter(|expected| *expected < link.start) {
                 let last = link.start - 1;
                 let records = missing(index).map(|count| format!(", {count} records of the topic are not there"));
@@ -122,6 +155,32 @@ mod tests {
         let other =
             Chain { origin: Some(0), links: vec![Link { topic_id: Uuid::nil(), ..link(0, 1) }], ..Chain::default() };
         assert!(other.breaks(TOPIC, |_| None)[0].contains("another topic"));
+    }
+
+    #[test]
+    fn epochs_of_one_topic_are_one_chain() {
+        let chain = |origin, links: &[(i64, i64)]| Chain {
+            origin: Some(origin),
+            links: links.iter().map(|(start, next)| link(*start, *next)).collect(),
+            ..Chain::default()
+        };
+        let join = |first: Chain, second: Chain| {
+            let mut joined = Chain::default();
+            joined.append(0, first);
+            joined.append(2, second);
+            joined
+        };
+        let joined = join(chain(3, &[(3, 9), (9, 9)]), chain(9, &[(9, 12), (12, 13)]));
+        assert!(joined.breaks(TOPIC, |_| None).is_empty());
+        assert_eq!((joined.origin, joined.tail()), (Some(3), Some(13)));
+        let of_epochs: Vec<(u32, usize)> = joined.by_epoch().map(|(epoch, _, links)| (epoch, links.len())).collect();
+        assert_eq!(of_epochs, [(0, 2), (2, 2)]);
+        assert!(
+            join(chain(3, &[(3, 9), (9, 9)]), chain(4, &[(4, 12)])).breaks(TOPIC, |_| None)[0].contains("closed at 9")
+        );
+        assert!(join(chain(3, &[(3, 9)]), chain(9, &[])).breaks(TOPIC, |_| None)[0].contains("never closed"));
+        let nothing_yet = join(chain(3, &[(3, 9), (9, 9)]), Chain::default());
+        assert_eq!((nothing_yet.tail(), nothing_yet.links.len()), (Some(9), 2));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 mod against_topic;
 mod bronze_object;
 mod raw_object;
-mod strays;
+pub(super) mod strays;
 
 use std::collections::BTreeSet;
 

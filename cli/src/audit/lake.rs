@@ -10,7 +10,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use pipeline::lake::{
-    Epoch, Link, Origin, bronze_key, epoch_key, origin_key, parse_raw_key, partition_prefix, raw_key,
+    Epoch, Link, LinkKind, Origin, bronze_key, epoch_key, holes_prefix, origin_key, parse_hole_key, parse_raw_key,
+    partition_prefix, raw_key,
 };
 use pipeline::store::Store;
 
@@ -20,13 +21,6 @@ use super::chain::Chain;
 const AT_ONCE: usize = 16;
 /// In a bronze object's metadata: how many rows it has.
 pub const BRONZE_ROWS: &str = "tickstream-rows";
-
-/// The newest epoch of a topic in the lake.
-#[derive(Clone, Debug)]
-pub struct NewestEpoch {
-    pub number: u32,
-    pub bound_to: Epoch,
-}
 
 /// One partition of one epoch.
 #[derive(Clone, Copy, Debug)]
@@ -42,13 +36,14 @@ impl Place<'_> {
     }
 }
 
-pub async fn newest_epoch(store: &Store, topic: &str) -> anyhow::Result<Option<NewestEpoch>> {
-    let (mut number, mut newest) = (0, None);
-    while let Some(bound_to) = epoch(store, topic, number).await? {
-        newest = Some(NewestEpoch { number, bound_to });
-        number += 1;
+/// What each epoch of a topic is bound to, from the first to the newest.
+pub async fn epochs(store: &Store, topic: &str) -> anyhow::Result<Vec<(u32, Epoch)>> {
+    let mut epochs = Vec::new();
+    for number in 0.. {
+        let Some(bound_to) = epoch(store, topic, number).await? else { break };
+        epochs.push((number, bound_to));
     }
-    Ok(newest)
+    Ok(epochs)
 }
 
 /// What epoch `number` of a topic is bound to; `None` when there is no such epoch.
@@ -94,7 +89,42 @@ pub async fn chain(store: &Store, place: Place<'_>, from: Option<i64>, until: i6
             Err(line) => chain.bad_objects.push(line),
         }
     }
+    chain.segments = vec![(place.epoch, 0..chain.links.len())];
     Ok(chain)
+}
+
+/// A hole that retention left and a person accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptedHole {
+    pub start: i64,
+    pub next_offset: i64,
+    /// Its gap event is known to have been published.
+    pub told: bool,
+}
+
+/// The accepted holes of a chain, whether or not they are walked.
+pub async fn accepted_holes(store: &Store, place: Place<'_>) -> anyhow::Result<Vec<AcceptedHole>> {
+    let prefix = holes_prefix(place.topic, place.epoch, place.partition);
+    let (mut noted, mut told, mut after) = (BTreeSet::new(), BTreeSet::new(), None::<String>);
+    loop {
+        let listed = store.list(&prefix, after.as_deref()).await?;
+        let Some(last) = listed.last() else { break };
+        after = Some(last.key.clone());
+        for (start, is_told) in listed.iter().filter_map(|object| parse_hole_key(&object.key)) {
+            if is_told { &mut told } else { &mut noted }.insert(start);
+        }
+    }
+    let mut holes = Vec::new();
+    for start in noted {
+        // A note whose hole was never put, because data came first, speaks of nothing.
+        if store.head(&place.key(start)).await?.is_none() {
+            continue;
+        }
+        if let Ok(Link { kind: LinkKind::Hole, next_offset, .. }) = link(store, place, start).await? {
+            holes.push(AcceptedHole { start, next_offset, told: told.contains(&start) });
+        }
+    }
+    Ok(holes)
 }
 
 /// What the raw object at `start` says of itself, or what is wrong with it.

@@ -17,7 +17,8 @@ use crate::output::{Align, size, table};
 ///               "dead_letters_lake": 1}],
 ///   "partitions": [{"topic": "market.ticks.v1", "partition": 0, "log_start": 0, "log_end": 10, "delivered": 9,
 ///                   "lake_records": 9, "lake_records_older": 0, "lake_objects": 2, "bronze_rows": 8,
-///                   "dead_letters_lake": 1, "differences": []}],
+///                   "dead_letters_lake": 1, "accepted_holes": [], "differences": []}],
+///   "older_chains": 0,
 ///   "database": {"topic": "market.ticks.v1", "decoded": 8, "undecodable": 1, "dead_letters_db": 1,
 ///                "distinct_event_ids": 8, "postgres_rows": 8, "rows_older": 0, "rows_newer": 0, "differences": []},
 ///   "deep": {"raw_objects": 2, "raw_bytes": 9313, "bronze_objects": 2, "bronze_bytes": 12409, "compared_with_topic": 9,
@@ -39,6 +40,8 @@ pub struct Report {
     pub totals: Totals,
     pub topics: Vec<TopicReport>,
     pub partitions: Vec<PartitionReport>,
+    /// Chains of topics as they once were, by an earlier id or in another cluster: looked at for being whole and closed.
+    pub older_chains: u64,
     /// The comparison of market.ticks.v1 with the table `ticks`.
     pub database: Option<DatabaseReport>,
     /// The objects of the lake, opened (`--deep`). Its faults are among the differences.
@@ -88,6 +91,8 @@ pub struct PartitionReport {
     pub bronze_rows: Option<u64>,
     /// Distinct records in the range that are dead letters of the lake's group.
     pub dead_letters_lake: u64,
+    /// First and last offset of each stretch that retention removed before the lake had it, and that a person accepted as lost.
+    pub accepted_holes: Vec<[i64; 2]>,
     pub differences: Vec<String>,
 }
 
@@ -171,7 +176,7 @@ impl Report {
     }
 
     pub fn as_text(&self) -> String {
-        let mut text = self.partition_table();
+        let mut text = if self.partitions.is_empty() { String::new() } else { self.partition_table() };
         if let Some(database) = &self.database {
             text.push_str(&format!(
                 "\n{}: {} decoded, {} undecodable, {} dead letters of the database, {} distinct events; {} rows in Postgres",
@@ -193,6 +198,17 @@ impl Report {
         let older: u64 = self.partitions.iter().filter_map(|partition| partition.lake_records_older).sum();
         if older > 0 {
             text.push_str(&format!("The lake holds {older} records besides that the topics no longer hold.\n"));
+        }
+        if self.older_chains > 0 {
+            text.push_str(&format!("Besides, {} chains of earlier epochs were looked at.\n", self.older_chains));
+        }
+        for partition in &self.partitions {
+            for [first, last] in &partition.accepted_holes {
+                let (topic, number) = (&partition.topic, partition.partition);
+                text.push_str(&format!(
+                    "KNOWN LOST  {topic}[{number}]: offsets {first} to {last}, removed by retention before the lake had them, accepted\n"
+                ));
+            }
         }
         if let Some(deep) = &self.deep {
             text.push_str(&format!("DEEP  {}\n", deep.as_text()));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Context;
 use pipeline::decode::{Decoder, Ticks as TickColumns};
-use pipeline::lake::table;
+use pipeline::lake::{Epoch, table};
 use pipeline::misconfigured;
 use pipeline::registry::Registry;
 use pipeline::store::Store;
@@ -21,8 +21,9 @@ use super::coverage::Coverage;
 use super::database::{self, Ticks};
 use super::deep::{Deep, Digests, Told, Walk};
 use super::events::Gathering;
-use super::lake::{self, Bronze, Place};
+use super::lake::{self, AcceptedHole, Bronze, Place};
 use super::letters::Letters;
+use super::older;
 use super::report::{PartitionReport, Report, TopicReport, sum};
 use crate::kafka::{Cluster, Metadata};
 
@@ -45,6 +46,7 @@ pub struct Auditor<'a> {
 struct Partition {
     stretch: Stretch,
     chain: Chain,
+    holes: Vec<AcceptedHole>,
     coverage: Coverage,
     /// What the topic has of each link, for a deep audit.
     digests: Option<Digests>,
@@ -53,11 +55,11 @@ struct Partition {
 impl Auditor<'_> {
     pub async fn audit(&mut self, topic: &Topic) -> anyhow::Result<()> {
         let topic_id = self.topic_ids.topic_id(&topic.name, 0).await?;
-        let epoch = self.epoch(&topic.name, topic_id).await?;
+        let epochs = self.epochs(topic, topic_id).await?;
         let mut partitions = Vec::new();
         for partition in self.metadata.topics.get(&topic.name).map(|found| found.partitions.clone()).unwrap_or_default()
         {
-            partitions.push(self.open(&topic.name, epoch, partition).await?);
+            partitions.push(self.open(&topic.name, &epochs, partition).await?);
         }
         let stretches: Vec<Stretch> = partitions.iter().map(|partition| partition.stretch).collect();
         let ticks = self.read(topic, &mut partitions, &stretches).await?;
@@ -65,8 +67,8 @@ impl Auditor<'_> {
 
         let first = self.report.partitions.len();
         for partition in &mut partitions {
-            let faulty = self.deep(topic, topic_id, epoch, partition).await?;
-            let audited = self.partition(topic, topic_id, epoch, partition, &letters, &faulty).await?;
+            let faulty = self.deep(topic, topic_id, partition).await?;
+            let audited = self.partition(topic, topic_id, partition, &letters, &faulty).await?;
             let name = format!("{}[{}]", audited.topic, audited.partition);
             self.report.differences.extend(audited.differences.iter().map(|line| format!("{name}: {line}")));
             self.report.partitions.push(audited);
@@ -96,38 +98,51 @@ impl Auditor<'_> {
         Ok(())
     }
 
-    /// The lake's epoch that is bound to the topic as it is now.
-    async fn epoch(&mut self, topic: &str, topic_id: Uuid) -> anyhow::Result<Option<u32>> {
-        let Some(store) = &self.store else { return Ok(None) };
-        let Some(newest) = lake::newest_epoch(store, topic).await? else { return Ok(None) };
-        let cluster_id = self.topic_ids.cluster_id().await?;
-        let bound = &newest.bound_to;
-        if bound.topic_id == topic_id && bound.cluster_id == cluster_id {
-            return Ok(Some(newest.number));
+    /// The lake's epochs that are bound to the topic as it is now, the newest last. The others are looked at here.
+    async fn epochs(&mut self, topic: &Topic, topic_id: Uuid) -> anyhow::Result<Vec<u32>> {
+        let Some(store) = &self.store else { return Ok(Vec::new()) };
+        let all = lake::epochs(store, &topic.name).await?;
+        let Some((newest, bound)) = all.last().cloned() else { return Ok(Vec::new()) };
+        let here = Epoch { cluster_id: self.topic_ids.cluster_id().await?, topic_id };
+        let (of_topic, older): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, bound)| *bound == here);
+        let older: Vec<_> = older.into_iter().filter(|(number, _)| *number < newest).collect();
+        let older = older::check(store, topic, &older, self.args.from_earliest).await?;
+        self.report.older_chains += older.chains;
+        self.report.differences.extend(older.differences);
+        if bound == here {
+            return Ok(of_topic.into_iter().map(|(number, _)| number).collect());
         }
+        let name = &topic.name;
         self.report.differences.push(format!(
-            "{topic}: the lake's newest epoch {:04} is of topic id {} in cluster {}, the broker has topic id {topic_id} in cluster \
-             {cluster_id}: the topic was made anew, and nothing of the new one is in the lake",
-            newest.number, bound.topic_id, bound.cluster_id
+            "{name}: the lake's newest epoch {newest:04} is of topic id {} in cluster {}, the broker has topic id {topic_id} in cluster \
+             {}: the topic was made anew, and nothing of the new one is in the lake; `tickstream lake new-epoch --topic {name}` goes \
+             on with it",
+            bound.topic_id, bound.cluster_id, here.cluster_id
         ));
-        Ok(None)
+        Ok(Vec::new())
     }
 
     /// Reads the ends and lists the chain. An object across the end is read to its own end, so that its count can be compared.
-    async fn open(&self, topic: &str, epoch: Option<u32>, partition: i32) -> anyhow::Result<Partition> {
+    async fn open(&self, topic: &str, epochs: &[u32], partition: i32) -> anyhow::Result<Partition> {
         let ends = self.cluster.ends(topic, partition).await?;
         let mut end = ends.end;
-        let mut chain = Chain::default();
-        if let (Some(store), Some(epoch)) = (&self.store, epoch) {
+        let (mut chain, mut holes) = (Chain::default(), Vec::new());
+        if let Some(store) = &self.store {
             let from = (!self.args.from_earliest && self.deep.is_none()).then_some(ends.start);
-            chain = lake::chain(store, Place { topic, epoch, partition }, from, end).await?;
+            for &epoch in epochs {
+                let place = Place { topic, epoch, partition };
+                // A closed chain is listed to its end object, even where that stands at the log's end.
+                let until = if Some(&epoch) == epochs.last() { end } else { i64::MAX };
+                chain.append(epoch, lake::chain(store, place, from, until).await?);
+                holes.extend(lake::accepted_holes(store, place).await?);
+            }
             if let Some(tail) = chain.tail().filter(|tail| *tail > end) {
                 end = tail.min(self.cluster.ends(topic, partition).await?.end);
             }
         }
         let coverage = Coverage::new(&chain.links);
         let digests = self.deep.is_some().then(Digests::default);
-        Ok(Partition { stretch: Stretch { partition, start: ends.start, end }, chain, coverage, digests })
+        Ok(Partition { stretch: Stretch { partition, start: ends.start, end }, chain, holes, coverage, digests })
     }
 
     /// Counts every record; gives the events when they are to be compared.
@@ -208,29 +223,30 @@ impl Auditor<'_> {
         &mut self,
         topic: &Topic,
         topic_id: Uuid,
-        epoch: Option<u32>,
         partition: &mut Partition,
     ) -> anyhow::Result<BTreeSet<i64>> {
         let Partition { stretch, chain, digests, .. } = partition;
-        let (Some(deep), Some(epoch), Some(digests)) = (&mut self.deep, epoch, digests.take()) else {
-            return Ok(BTreeSet::new());
-        };
-        let place = Place { topic: &topic.name, epoch, partition: stretch.partition };
+        let mut faulty = BTreeSet::new();
+        let (Some(deep), Some(digests)) = (&mut self.deep, digests.take()) else { return Ok(faulty) };
         let digests = digests.finish(chain.links.len());
-        let told = Some(Told { digests: &digests, log_start: stretch.start, log_end: stretch.end });
-        deep.chain(&Walk { place, record: topic.record(), topic_id, told }, &chain.links).await
+        for (epoch, range, links) in chain.by_epoch() {
+            let place = Place { topic: &topic.name, epoch, partition: stretch.partition };
+            let told = Some(Told { digests: &digests[range], log_start: stretch.start, log_end: stretch.end });
+            let walk = Walk { place, record: topic.record(), topic_id, told };
+            faulty.append(&mut deep.chain(&walk, links).await?);
+        }
+        Ok(faulty)
     }
 
     async fn partition(
         &self,
         topic: &Topic,
         topic_id: Uuid,
-        epoch: Option<u32>,
         partition: &Partition,
         letters: &Letters,
         faulty: &BTreeSet<i64>,
     ) -> anyhow::Result<PartitionReport> {
-        let Partition { stretch, chain, coverage, .. } = partition;
+        let Partition { stretch, chain, holes, coverage, .. } = partition;
         let mut report = PartitionReport {
             topic: topic.name.clone(),
             partition: stretch.partition,
@@ -242,14 +258,28 @@ impl Auditor<'_> {
             lake_objects: None,
             bronze_rows: None,
             dead_letters_lake: letters.count(&self.args.lake_group, stretch.partition, stretch.start, stretch.end),
+            accepted_holes: holes.iter().map(|hole| [hole.start, hole.next_offset - 1]).collect(),
             differences: Vec::new(),
         };
         let Some(store) = &self.store else { return Ok(report) };
-        let place = Place { topic: &topic.name, epoch: epoch.unwrap_or(0), partition: stretch.partition };
+        for hole in holes.iter().filter(|hole| !hole.told) {
+            report.differences.push(format!(
+                "the gap event of the accepted hole at offset {} was not published: `tickstream lake accept-hole --topic {} --yes` \
+                 publishes it",
+                hole.start, topic.name
+            ));
+        }
         report.differences.extend(chain.breaks(topic_id, |index| Some(coverage.before[index])));
         report.differences.extend(chain.ends(stretch.start, stretch.end, coverage.beyond));
 
-        let counts = lake::counts_from(store, place, &chain.links, stretch.start, faulty).await?;
+        let (mut counts, mut bronze) = (Vec::new(), Vec::new());
+        for (epoch, _, links) in chain.by_epoch() {
+            let place = Place { topic: &topic.name, epoch, partition: stretch.partition };
+            counts.append(&mut lake::counts_from(store, place, links, stretch.start, faulty).await?);
+            if let Some(record) = topic.record() {
+                bronze.append(&mut lake::bronze(store, place, table(record), links).await?);
+            }
+        }
         for ((link, count), delivered) in chain.links.iter().zip(&counts).zip(&coverage.inside) {
             if count != delivered && !faulty.contains(&link.start) {
                 let (from, last) = (link.start.max(stretch.start), link.next_offset - 1);
@@ -264,8 +294,7 @@ impl Auditor<'_> {
         report.lake_records = Some(held);
         report.lake_records_older = Some(all - held);
         report.lake_objects = Some(chain.links.len() as u64);
-        if let Some(record) = topic.record() {
-            let bronze = lake::bronze(store, place, table(record), &chain.links).await?;
+        if topic.record().is_some() {
             let rows = bronze.iter().map(|bronze| if let Bronze::Rows(rows) = bronze { *rows } else { 0 });
             report.bronze_rows = Some(rows.sum());
             report.differences.extend(self.bronze_differences(partition, &bronze, letters, faulty));

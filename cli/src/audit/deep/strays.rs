@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use pipeline::lake::{Link, bronze_key, epoch_key, parse_raw_key, table, topic_prefix};
+use pipeline::lake::{Link, bronze_key, epoch_key, holes_folder, parse_raw_key, table, topic_prefix};
 use pipeline::store::Store;
 use pipeline::topics::{self, Topic};
 use twox_hash::XxHash3_128;
@@ -11,7 +11,7 @@ use twox_hash::XxHash3_128;
 use super::raw_key_of;
 use crate::output::Progress;
 
-const AWAY: &str = "nothing reads it: find out who put it there, and take it away";
+const AWAY: &str = "no writer of ours put it there: find out who did, and take it away";
 
 /// The bronze keys of the raw objects that were opened, as 64 bits each.
 #[derive(Default)]
@@ -70,7 +70,10 @@ async fn children(store: &Store, prefix: &str) -> anyhow::Result<Vec<Child>> {
 }
 
 /// The chains of a topic, and what is none of them and above them.
-pub(super) async fn places(store: &Store, topic: &str) -> anyhow::Result<(BTreeSet<(u32, i32)>, Vec<String>)> {
+pub(in crate::audit) async fn places(
+    store: &Store,
+    topic: &str,
+) -> anyhow::Result<(BTreeSet<(u32, i32)>, Vec<String>)> {
     let (mut places, mut strays) = (BTreeSet::new(), Vec::new());
     for child in children(store, &topic_prefix(topic)).await? {
         let Child::Folder(folder) = child else {
@@ -90,6 +93,7 @@ pub(super) async fn places(store: &Store, topic: &str) -> anyhow::Result<(BTreeS
             match child {
                 Child::Object(key) if key == epoch_key(topic, epoch) => {}
                 Child::Object(_) => strays.push(child.stray("it belongs to no partition")),
+                Child::Folder(name) if name == holes_folder(topic, epoch) => {}
                 Child::Folder(ref name) => match number(name, "partition=", 5).and_then(|n| i32::try_from(n).ok()) {
                     Some(partition) => drop(places.insert((epoch, partition))),
                     None => strays.push(child.stray("it is no partition")),
