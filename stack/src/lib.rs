@@ -132,6 +132,18 @@ impl Stack {
         self.kafka.as_ref()
     }
 
+    /// Starts another broker beside the stack's: another cluster, with an id of its own. For tests of disasters.
+    pub async fn another_kafka(&self, name: &str) -> anyhow::Result<Kafka> {
+        let (dir, watchdog) = (self.data_dir().join(name), Arc::clone(&self.watchdog));
+        tokio::task::spawn_blocking(move || {
+            let logs = dir.join("logs");
+            std::fs::create_dir_all(&logs)?;
+            Kafka::start(&dir, &logs, &watchdog)
+        })
+        .await
+        .context("starting another broker panicked")?
+    }
+
     /// The database that this stack started; `None` when the environment named another. For tests of outages.
     pub fn postgres(&self) -> Option<&Postgres> {
         self.postgres.as_ref()

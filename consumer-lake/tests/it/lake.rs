@@ -25,6 +25,10 @@ impl Lake {
         std::fs::read(self.root.join(key)).ok().map(Bytes::from)
     }
 
+    pub fn remove(&self, key: &str) {
+        std::fs::remove_file(self.root.join(key)).expect("removed");
+    }
+
     /// The links of a chain with their records; panics where it is not one chain from the origin.
     pub fn chain(&self, topic: &str, partition: i32) -> Vec<(Link, Records)> {
         let Some(origin) = self.read(&origin_key(topic, 0, partition)) else { return Vec::new() };

@@ -4,6 +4,7 @@
 mod broker;
 mod faults;
 mod lake;
+mod operator;
 mod rate;
 mod refusals;
 mod service;
