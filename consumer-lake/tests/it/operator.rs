@@ -138,8 +138,8 @@ impl Setting<'_> {
     }
 
     fn audit_is_equal(&self, broker: &Broker) -> String {
-        let answer =
-            self.tickstream(broker, &["audit", "--only", "lake", "--lake-group", self.group, "--from-earliest"]);
+        let answer = self
+            .tickstream(broker, &["audit", "--only", "lake", "--lake-group", self.group, "--from-earliest", "--deep"]);
         assert_eq!(answer.code, 0, "{}{}", answer.stdout, answer.stderr);
         answer.stdout
     }
