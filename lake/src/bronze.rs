@@ -1,6 +1,6 @@
 //! Decoded records to a bronze Parquet object: the columns of the newest schema, and where each record stood. Invariant: a
-//! function of one raw object and the decoder's version, nothing else. A record that does not decode is left out, and the
-//! footer names it with its reason, so that rows and names together are every record of the raw object, once.
+//! function of one raw object, the decoder's version and the compression, nothing else. A record that does not decode is left
+//! out, and the footer names it with its reason, so that rows and names together are every record of the raw object, once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use parquet::schema::types::ColumnPath;
 use pipeline::decode::Decoded;
 use pipeline::records::Records;
 
-use crate::raw::{ascending, properties, read, writer};
+use crate::raw::{Compression, ascending, properties, read, writer};
 use crate::world::{Bronze, Letter};
 
-/// To be raised whenever the same raw bytes give other columns or other rows: bronze objects of a lower version are then
-/// made again as they are met.
-pub const VERSION: u32 = 2;
+/// To be raised whenever the same raw bytes give another object: bronze objects of a lower version are then made again as
+/// they are met.
+pub const VERSION: u32 = 3;
 
 const UTC: &str = "+00:00";
 const VERSION_KEY: &str = "tickstream-decoder-version";
@@ -60,6 +60,12 @@ const DISTINCT: &[&str] = &[
 /// Columns whose least and greatest value help nobody.
 const UNORDERED: &[&str] = &["event_id", "payload_id", "trade_id", "id", "detail", "request", "content"];
 
+/// Its Bloom filter lets a reader of one symbol pass over whole objects: keys go to partitions by symbol, so most objects have
+/// none of it, and the least and greatest symbol of an object do not tell. It costs some hundred bytes.
+const SYMBOL: &str = "symbol";
+/// More symbols in one object only make its filter less sure.
+const SYMBOLS: u64 = 256;
+
 /// Rows that are decoded at a time: what is decoded is a few times larger than its records, and need not all be there at once.
 pub const ROWS_AT_A_TIME: usize = 8192;
 
@@ -76,17 +82,23 @@ impl BronzeWriter {
     ///
     /// # Errors
     /// When Parquet refuses the columns: a bug.
-    pub fn new(partition: i32, columns: &Schema) -> anyhow::Result<Self> {
+    pub fn new(partition: i32, columns: &Schema, compression: Compression) -> anyhow::Result<Self> {
         let schema = with_coordinates(columns);
         let has = |column: &&&str| schema.field_with_name(column).is_ok();
         let whole: Vec<&str> = ASCENDING.iter().filter(has).copied().collect();
         let footer = vec![KeyValue::new(VERSION_KEY.to_owned(), VERSION.to_string())];
-        let mut properties = ascending(properties(footer), &whole);
+        let mut properties = ascending(properties(footer, compression), &whole);
         for column in DISTINCT.iter().filter(has) {
             properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
         }
         for column in UNORDERED.iter().filter(has) {
             properties = properties.set_column_statistics_enabled(ColumnPath::from(*column), EnabledStatistics::None);
+        }
+        if has(&&SYMBOL) {
+            let symbol = ColumnPath::from(SYMBOL);
+            properties = properties
+                .set_column_bloom_filter_enabled(symbol.clone(), true)
+                .set_column_bloom_filter_max_ndv(symbol, SYMBOLS);
         }
         let writer = writer(Arc::new(schema.clone()), properties.build())?;
         Ok(Self { partition, writer, rows: 0, bad: Vec::new() })
@@ -180,6 +192,7 @@ mod tests {
     use arrow::array::AsArray;
     use arrow::compute::cast;
     use arrow::datatypes::{Decimal128Type, Int64Type, TimestampMicrosecondType};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use pipeline::codec::{Encoder, Framing, RecordType};
     use pipeline::decode::Decoder;
     use pipeline::events::PriceTick;
@@ -199,7 +212,7 @@ mod tests {
         let records = records(&[Some(&one), Some(b"garbage"), Some(&two), None]);
         let make = async || {
             let mut decoder = Decoder::new(RecordType::PriceTick, None);
-            let mut writer = BronzeWriter::new(7, &decoder.schema()).expect("columns");
+            let mut writer = BronzeWriter::new(7, &decoder.schema(), Compression::Zstd).expect("columns");
             for from in [0, 2] {
                 let some = records.slice(from, 2);
                 let decoded = decoder.decode(some.values()).await.expect("no registry");
@@ -239,7 +252,7 @@ mod tests {
             let mut decoder = Decoder::new(record, None);
             let decoded = decoder.decode(records.values()).await.expect("no registry");
             let expected = decoded.batch.clone();
-            let mut writer = BronzeWriter::new(0, &decoder.schema()).expect("columns");
+            let mut writer = BronzeWriter::new(0, &decoder.schema(), Compression::Zstd).expect("columns");
             writer.push(&records, decoded).expect("written");
             let bronze = writer.finish().expect("an object");
             assert_eq!((bronze.rows, bronze.bad.len()), (2, 0), "{record}");
@@ -253,11 +266,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_reader_of_another_symbol_passes_over_the_object() {
+        let encoder = Encoder::new(Framing::SingleObject).await.expect("no registry");
+        let [a, z] = ["ADA-USD", "ZEC-USD"]
+            .map(|symbol| encoder.tick(&PriceTick { symbol: symbol.to_owned(), ..example::tick() }));
+        let records = records(&[Some(&a), Some(&z)]);
+        let mut decoder = Decoder::new(RecordType::PriceTick, None);
+        let mut writer = BronzeWriter::new(0, &decoder.schema(), Compression::Zstd).expect("columns");
+        let decoded = decoder.decode(records.values()).await.expect("no registry");
+        writer.push(&records, decoded).expect("written");
+        let bytes = writer.finish().expect("an object").bytes;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("parquet");
+        let column = builder.schema().index_of(SYMBOL).expect("a symbol");
+        let filter = builder.get_row_group_column_bloom_filter(0, column).expect("readable").expect("a filter");
+        assert!(filter.check(&"ADA-USD") && filter.check(&"ZEC-USD"));
+        assert!(!filter.check(&"BTC-USD"), "between the least and the greatest, and not there");
+        let bytes = builder.metadata().row_group(0).column(column).bloom_filter_length().expect("told");
+        assert!(bytes < 512, "{bytes} bytes");
+    }
+
+    #[tokio::test]
     async fn nothing_decodes_to_an_object_without_rows() {
         let records = records(&[Some(b"a"), Some(b"b")]);
         let mut decoder = Decoder::new(RecordType::Gap, None);
         let decoded = decoder.decode(records.values()).await.expect("no registry");
-        let mut writer = BronzeWriter::new(0, &decoder.schema()).expect("columns");
+        let mut writer = BronzeWriter::new(0, &decoder.schema(), Compression::Zstd).expect("columns");
         writer.push(&records, decoded).expect("written");
         let bronze = writer.finish().expect("an object");
         assert_eq!((bronze.rows, bronze.bad.len()), (0, 2));

@@ -15,11 +15,12 @@ use pipeline::registry::Registry;
 use tokio::sync::Semaphore;
 
 use crate::bronze::{self, BronzeWriter, ROWS_AT_A_TIME, Stored};
-use crate::raw;
+use crate::raw::{self, Compression};
 use crate::world::Bronze;
 
 pub struct Encodings {
     registry: Option<Registry>,
+    compression: Compression,
     /// Decoders that wait for work: each remembers the schemas that it met.
     decoders: Mutex<Vec<(RecordType, Decoder)>>,
     processors: Semaphore,
@@ -29,7 +30,14 @@ impl Encodings {
     #[must_use]
     pub fn new(registry: Option<Registry>) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { registry, decoders: Mutex::default(), processors: Semaphore::new(processors) }
+        let compression = Compression::default();
+        Self { registry, compression, decoders: Mutex::default(), processors: Semaphore::new(processors) }
+    }
+
+    /// The same with another compression.
+    #[must_use]
+    pub fn compressed(self, compression: Compression) -> Self {
+        Self { compression, ..self }
     }
 
     /// The raw object of these records.
@@ -37,8 +45,8 @@ impl Encodings {
     /// # Errors
     /// When Parquet refuses the columns: a bug.
     pub async fn raw(&self, link: &Link, records: &Records) -> anyhow::Result<Bytes> {
-        let (link, records) = (*link, records.clone());
-        self.busy(move || raw::encode(&link, &records)).await
+        let (link, records, compression) = (*link, records.clone(), self.compression);
+        self.busy(move || raw::encode(&link, &records, compression)).await
     }
 
     /// A raw object's records, and what its footer says of it.
@@ -55,9 +63,9 @@ impl Encodings {
     /// When the schema registry cannot be asked about an id that was not met before.
     pub async fn bronze_of(&self, record: RecordType, partition: i32, records: &Records) -> anyhow::Result<Bronze> {
         let mut decoder = self.decoder(record);
-        let (records, runtime) = (records.clone(), tokio::runtime::Handle::current());
+        let (records, compression, runtime) = (records.clone(), self.compression, tokio::runtime::Handle::current());
         let work = move || {
-            let mut writer = BronzeWriter::new(partition, &decoder.schema())?;
+            let mut writer = BronzeWriter::new(partition, &decoder.schema(), compression)?;
             for from in (0..records.len()).step_by(ROWS_AT_A_TIME) {
                 let some = records.slice(from, ROWS_AT_A_TIME.min(records.len() - from));
                 // It waits only for a schema registry, and only for an id that is new.

@@ -40,7 +40,8 @@ impl Remade {
 /// # Errors
 /// When the object is not a raw object, or the schema registry cannot be asked.
 pub async fn bronze_of_raw(encodings: &Encodings, raw_key: &str, raw: Bytes) -> anyhow::Result<Option<Remade>> {
-    let (topic, epoch, partition, start) = parse_raw_key(raw_key).with_context(|| format!("{raw_key} is no raw key"))?;
+    let (topic, epoch, partition, start) =
+        parse_raw_key(raw_key).with_context(|| format!("{raw_key} is no raw key"))?;
     let Some(record) = topics::record_type(topic) else { return Ok(None) };
     let (link, records) = encodings.read_raw(raw).await.with_context(|| format!("{raw_key} is not a raw object"))?;
     let Some(rows) = link.rows else { return Ok(None) };

@@ -208,8 +208,8 @@ async fn drive<F: Future<Output = ()> + Send + 'static>(
     let (drain, ended) = (config.drain, shutdown.clone());
     let (close, closed) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("poll".to_owned()).spawn(move || {
-        let result =
-            poll_loop::PollLoop::new(config, handing, &consumer, shared, health, to_sink, answers, shutdown).run();
+        let sink = (to_sink, answers);
+        let result = poll_loop::PollLoop::new(config, handing, &consumer, shared, health, sink, shutdown).run();
         drop(done.send(result));
         drop(consumer);
         let _ = close.send(());

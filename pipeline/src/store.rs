@@ -8,7 +8,9 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_sdk_s3::config::{
+    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::tls;
@@ -132,6 +134,18 @@ impl Store {
     /// # Errors
     /// [`crate::Misconfigured`] when the bucket is missing, refused or out of reach.
     pub async fn connect(args: &StoreArgs) -> anyhow::Result<Self> {
+        Self::open(args, None).await
+    }
+
+    /// Opens the bucket with these credentials, wherever others may lie.
+    ///
+    /// # Errors
+    /// As [`Store::connect`].
+    pub async fn connect_as(args: &StoreArgs, key_id: &str, secret: &str) -> anyhow::Result<Self> {
+        Self::open(args, Some(Credentials::new(key_id, secret, None, None, "given"))).await
+    }
+
+    async fn open(args: &StoreArgs, credentials: Option<Credentials>) -> anyhow::Result<Self> {
         let http = aws_smithy_http_client::Builder::new()
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
             .build_https();
@@ -145,6 +159,9 @@ impl Store {
             .load()
             .await;
         let mut config = aws_sdk_s3::config::Builder::from(&shared);
+        if let Some(credentials) = credentials {
+            config = config.credentials_provider(credentials);
+        }
         if let Some(url) = &args.s3_endpoint_url {
             // Other stores reject the checksums that the SDK adds by itself, and have no host name for each bucket.
             config = config
@@ -193,18 +210,16 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn get_tail(&self, key: &str, bytes: u64) -> Result<Option<(Bytes, u64)>, StoreError> {
+        // Not every store takes a suffix that is longer than the object, so its size is asked for first.
+        let Some(Head { size, .. }) = self.head(key).await? else { return Ok(None) };
         let request = self.client.get_object().bucket(&self.bucket).key(self.full(key));
-        let output = match request.range(format!("bytes=-{bytes}")).send().await {
+        let output = match request.range(format!("bytes={}-", size.saturating_sub(bytes))).send().await {
             Ok(output) => output,
             Err(error) if missing(&error) => return Ok(None),
             Err(error) => return Err(failed("GET", key, error)),
         };
-        // `bytes 100-199/200`; a store that sends the whole object leaves it out.
-        let size = output.content_range.as_deref().and_then(|range| range.rsplit('/').next()?.parse().ok());
         let body = output.body.collect().await.map_err(|error| unanswered("GET", key, causes(&error)))?;
-        let tail = body.into_bytes();
-        let size = size.unwrap_or(tail.len() as u64);
-        Ok(Some((tail, size)))
+        Ok(Some((body.into_bytes(), size)))
     }
 
     /// Deletes an object: the refiner's, once it has taken up the note that the object is. Never one of raw: that would free

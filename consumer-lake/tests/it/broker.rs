@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pipeline::kafka::KafkaArgs;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -31,6 +31,12 @@ impl Broker {
             NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("message.timestamp.type", "LogAppendTime");
         let results = self.admin().create_topics(&[new], &AdminOptions::new()).await.expect("create");
         results.into_iter().for_each(|result| drop(result.expect("created")));
+    }
+
+    pub async fn grow(&self, topic: &str, partitions: usize) {
+        let grown = NewPartitions::new(topic, partitions);
+        let results = self.admin().create_partitions(&[grown], &AdminOptions::new()).await.expect("grow");
+        results.into_iter().for_each(|result| drop(result.expect("grown")));
     }
 
     pub async fn delete(&self, topic: &str) {
@@ -84,13 +90,12 @@ impl Broker {
     }
 
     pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<(i64, String)> {
-        let consumer: BaseConsumer = self.args.consumer(Some(group)).create().expect("consumer");
-        let mut list = TopicPartitionList::new();
-        list.add_partition(topic, partition);
-        // A group that is new has no coordinator yet.
-        let list = consumer.committed_offsets(list, TIMEOUT).ok()?;
-        let element = list.find_partition(topic, partition).expect("asked for");
-        Some((element.offset().to_raw().filter(|offset| *offset >= 0)?, element.metadata().to_owned()))
+        self.commits(group).of(topic, partition)
+    }
+
+    /// For asking often.
+    pub fn commits(&self, group: &str) -> Commits {
+        Commits(self.args.consumer(Some(group)).create().expect("consumer"))
     }
 
     /// The values in partition 0 of `topic`, from its start.
@@ -107,5 +112,19 @@ impl Broker {
             }
         }
         values
+    }
+}
+
+/// What a group has committed.
+pub struct Commits(BaseConsumer);
+
+impl Commits {
+    pub fn of(&self, topic: &str, partition: i32) -> Option<(i64, String)> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, partition);
+        // A group that is new has no coordinator yet.
+        let list = self.0.committed_offsets(list, TIMEOUT).ok()?;
+        let element = list.find_partition(topic, partition).expect("asked for");
+        Some((element.offset().to_raw().filter(|offset| *offset >= 0)?, element.metadata().to_owned()))
     }
 }

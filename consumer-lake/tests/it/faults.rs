@@ -1,17 +1,15 @@
 //! Faults at the process boundary: SIGKILL, two writers at once, a store that loses answers. Counted afterwards.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
 use pipeline::codec::{Encoder, Framing};
 use pipeline::events::SourceHealth;
 use pipeline::example;
 use pipeline::topics;
-use stack::Stack;
 
 use crate::broker::Broker;
+use crate::fault_store::{Fault, FaultStore, when};
 use crate::lake::Lake;
 use crate::service::{Service, command, wait_for};
 
@@ -105,82 +103,28 @@ async fn a_store_that_loses_answers_and_goes_away_costs_nothing() {
     let stack = stack::shared().await;
     let (broker, lake, topic, group) = (Broker::of(stack), Lake::of(stack, "answers"), "lake.answers", "answers");
     broker.create(topic, 1).await;
-    let proxy = LossyProxy::start(stack);
+    let store = FaultStore::start(stack).await;
     let mut command = command(stack, &lake, topic, group);
     let service =
-        Service::start(command.env("S3_ENDPOINT_URL", &proxy.url).args(["--max-rows", "100", "--max-age-ms", "20"]));
+        Service::start(command.env("S3_ENDPOINT_URL", &store.url).args(["--max-rows", "100", "--max-age-ms", "20"]));
     service.wait_ready();
     let values = numbered(4000);
+    let mut lost = 0;
     for (round, some) in values.chunks(400).enumerate() {
         // Every third answer is lost; then nothing gets through at all; then all is well.
-        proxy.set(if round == 5 { 100 } else { 33 });
+        lost += store.hits();
+        store.set([when(|_| true, Fault::SomeAnswersLost(if round == 5 { 100 } else { 33 }))]);
         broker.send(topic, 1, some);
         if round == 5 {
             wait_for("unready, with the reason", || service.readiness().contains("sink"));
         }
     }
-    proxy.set(0);
+    lost += store.hits();
+    store.lift();
     wait_for("the end", || broker.committed(group, topic, 0).is_some_and(|(offset, _)| offset == 4000));
     wait_for("ready again", || service.readiness().contains("200 OK"));
     service.terminate();
-    println!("{} answers lost", proxy.lost());
-    assert!(proxy.lost() > 10);
+    println!("{lost} answers lost");
+    assert!(lost > 10);
     assert!(lake.values(topic, 0) == values.into_iter().map(Some).collect::<Vec<_>>());
-}
-
-/// Passes requests on to the store and drops a share of the answers, connection and all.
-struct LossyProxy {
-    url: String,
-    state: std::sync::Arc<(std::sync::atomic::AtomicU32, std::sync::atomic::AtomicU32)>,
-}
-
-impl LossyProxy {
-    fn start(stack: &Stack) -> Self {
-        let upstream = stack.s3.endpoint_url.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let state = std::sync::Arc::new((0.into(), 0.into()));
-        let shared = std::sync::Arc::clone(&state);
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let Ok(server) = TcpStream::connect(&upstream) else { continue };
-                let (mut from_client, mut to_server) =
-                    (client.try_clone().expect("cloned"), server.try_clone().expect("cloned"));
-                std::thread::spawn(move || {
-                    drop(std::io::copy(&mut from_client, &mut to_server));
-                    drop(to_server.shutdown(Shutdown::Both));
-                });
-                let shared = std::sync::Arc::clone(&shared);
-                std::thread::spawn(move || answer(client, server, &shared.0, &shared.1));
-            }
-        });
-        Self { url, state }
-    }
-
-    fn set(&self, percent: u32) {
-        self.state.0.store(percent, std::sync::atomic::Ordering::Relaxed);
-    }
-
-    fn lost(&self) -> u32 {
-        self.state.1.load(std::sync::atomic::Ordering::Relaxed)
-    }
-}
-
-fn answer(
-    mut client: TcpStream,
-    mut server: TcpStream,
-    percent: &std::sync::atomic::AtomicU32,
-    lost: &std::sync::atomic::AtomicU32,
-) {
-    let mut buffer = [0; 64 * 1024];
-    while let Ok(length @ 1..) = server.read(&mut buffer) {
-        if fastrand::u32(0..100) < percent.load(std::sync::atomic::Ordering::Relaxed) {
-            lost.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            break;
-        }
-        if client.write_all(&buffer[..length]).is_err() {
-            break;
-        }
-    }
-    drop((client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both)));
 }

@@ -2,10 +2,14 @@
 //! what came out is read from the store's folder, past the service.
 
 mod broker;
+mod broker_faults;
+mod drain;
+mod fault_store;
 mod faults;
 mod lake;
 mod operator;
 mod rate;
 mod refusals;
 mod service;
+mod store_faults;
 mod verbatim;

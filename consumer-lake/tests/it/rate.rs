@@ -13,7 +13,7 @@ use crate::lake::Lake;
 use crate::service::{Service, command, wait_for};
 
 const PARTITIONS: i32 = 4;
-const MOST_MEGABYTES: u64 = 100;
+const MOST_MEGABYTES: u64 = 150;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_is_written_in_little_memory() {

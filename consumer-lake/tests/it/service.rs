@@ -46,6 +46,16 @@ impl Service {
         self.ask("/readyz")
     }
 
+    pub fn is_live(&self) -> bool {
+        self.ask("/livez").contains("200 OK")
+    }
+
+    /// A metric without labels.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let metrics = self.ask("/metrics");
+        metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
     pub fn wait_ready(&self) {
         wait_for("readiness", || self.readiness().contains("200 OK"));
     }

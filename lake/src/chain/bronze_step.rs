@@ -10,7 +10,7 @@ use pipeline::lake::{Link, bronze_key, note_key};
 use pipeline::store::{Condition, Head, Put};
 
 use super::{Chain, number};
-use crate::world::{Bronze, Letter, World};
+use crate::world::{Bronze, Letter, Place, World};
 
 pub(crate) const VERSION: &str = "tickstream-decoder-version";
 pub(crate) const ROWS: &str = "tickstream-rows";
@@ -20,19 +20,8 @@ pub(crate) const BAD: &str = "tickstream-bad";
 const ROUNDS: usize = 8;
 
 impl<W: World> Chain<W> {
-    /// The bronze of a batch of our own; `None` where there is none to make.
-    pub(super) async fn decode(&self, link: &Link, records: &W::Records) -> anyhow::Result<Option<Bronze>> {
-        if self.bronze_key(link).is_none() {
-            return Ok(None);
-        }
-        self.world.bronze(&self.place, link, records).await.map(Some)
-    }
-
-    /// The key of the bronze of `link`; `None` for a topic without a table, and for an object without rows: it has no hour.
     pub(super) fn bronze_key(&self, link: &Link) -> Option<String> {
-        let place = &self.place;
-        let time = link.rows?.first_time_ms;
-        Some(bronze_key(place.table?, time, &place.topic, place.epoch, place.partition, link.start))
+        key_of(&self.place, link)
     }
 
     /// Confirms the bronze of a raw object that is ours, made from our own buffer. Gives the records that it leaves out.
@@ -70,7 +59,8 @@ impl<W: World> Chain<W> {
                     Condition::IfMatch(&head.etag)
                 }
             };
-            let answer = self.world.put(&key, bronze.bytes.clone(), self.bronze_metadata(bronze), condition).await;
+            let answer =
+                self.world.put(&key, bronze.bytes.clone(), metadata_of(self.world.version(), bronze), condition).await;
             if let Ok(Put::Done { .. }) = answer {
                 return Ok(bronze.bad.clone());
             }
@@ -106,16 +96,23 @@ impl<W: World> Chain<W> {
         let object = object.ok_or_else(|| Fault::Outage(anyhow!("{key} was there and is gone")))?;
         self.world.bad(object.bytes).map_err(Fault::Stop)
     }
-
-    fn bronze_metadata(&self, bronze: &Bronze) -> HashMap<String, String> {
-        HashMap::from([
-            (VERSION.to_owned(), self.world.version().to_string()),
-            (ROWS.to_owned(), bronze.rows.to_string()),
-            (BAD.to_owned(), bronze.bad.len().to_string()),
-        ])
-    }
 }
 
-fn version_of(head: &Head) -> u64 {
+/// The key of the bronze of `link`; `None` for a topic without a table, and for an object without rows: it has no hour.
+pub(super) fn key_of(place: &Place, link: &Link) -> Option<String> {
+    let time = link.rows?.first_time_ms;
+    Some(bronze_key(place.table?, time, &place.topic, place.epoch, place.partition, link.start))
+}
+
+/// What a bronze object's metadata says.
+pub(crate) fn metadata_of(version: u32, bronze: &Bronze) -> HashMap<String, String> {
+    HashMap::from([
+        (VERSION.to_owned(), version.to_string()),
+        (ROWS.to_owned(), bronze.rows.to_string()),
+        (BAD.to_owned(), bronze.bad.len().to_string()),
+    ])
+}
+
+pub(crate) fn version_of(head: &Head) -> u64 {
     number(head, VERSION).unwrap_or(0)
 }

@@ -61,8 +61,7 @@ impl<'c> PollLoop<'c> {
         consumer: &'c BaseConsumer<LoopContext>,
         shared: Arc<Shared>,
         health: Health,
-        to_sink: UnboundedSender<Command>,
-        answers: Receiver<Answer>,
+        (to_sink, answers): (UnboundedSender<Command>, Receiver<Answer>),
         shutdown: CancellationToken,
     ) -> Self {
         let limits =
