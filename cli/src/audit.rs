@@ -113,6 +113,7 @@ async fn rest_of_the_lake(
     for topic in audited {
         Box::pin(deep.topic(topic)).await?;
     }
+    report.older_chains += deep.older_chains;
     let (found, faults) = deep.finish(audited, args.topics.is_empty()).await?;
     report.deep = Some(found);
     report.differences.extend(faults);

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use futures::{StreamExt, stream};
 use pipeline::codec::RecordType;
 use pipeline::kafka::KafkaArgs;
-use pipeline::lake::{Link, parse_raw_key};
+use pipeline::lake::{Link, epoch_key, parse_raw_key};
 use pipeline::registry::Registry;
 use pipeline::store::{Failure, Object, Store, StoreError};
 use pipeline::topics::Topic;
@@ -22,6 +22,7 @@ pub use against_topic::Digests;
 
 use self::bronze_object::Age;
 use super::lake::{self, Place};
+use super::older;
 use super::report::DeepReport;
 use crate::output::{Progress, size};
 
@@ -77,6 +78,8 @@ pub struct Deep {
     expected: strays::Expected,
     /// Chains that were walked.
     walked: BTreeSet<(String, u32, i32)>,
+    /// Those of them that are of earlier epochs and had no topic to be held against.
+    pub older_chains: u64,
     progress: Progress,
 }
 
@@ -88,6 +91,7 @@ impl Deep {
             faults: Vec::new(),
             expected: strays::Expected::default(),
             walked: BTreeSet::new(),
+            older_chains: 0,
             progress: Progress::default(),
         }
     }
@@ -128,16 +132,25 @@ impl Deep {
     pub async fn topic(&mut self, topic: &Topic) -> anyhow::Result<()> {
         let (places, strays) = strays::places(&self.eye.store, &topic.name).await?;
         self.faults.extend(strays);
+        let epochs = lake::epochs(&self.eye.store, &topic.name).await?;
+        let newest = epochs.last().map(|(number, _)| *number);
         for (epoch, partition) in places {
             if self.walked.contains(&(topic.name.clone(), epoch, partition)) {
                 continue;
             }
-            let Some(bound) = lake::epoch(&self.eye.store, &topic.name, epoch).await? else { continue };
+            let Some((_, bound)) = epochs.iter().find(|(number, _)| *number == epoch) else {
+                let missing = epoch_key(&topic.name, epochs.len() as u32);
+                self.faults
+                    .push(format!("{missing}: it is missing, so that no writer finds epoch {epoch:04}; put it back"));
+                continue;
+            };
             let place = Place { topic: &topic.name, epoch, partition };
             let chain = lake::chain(&self.eye.store, place, None, i64::MAX).await?;
+            let is_older = newest.is_some_and(|newest| epoch < newest);
+            self.older_chains += u64::from(is_older);
             let name = format!("{}[{partition}] in epoch {epoch:04}", topic.name);
-            self.faults
-                .extend(chain.breaks(bound.topic_id, |_| None).into_iter().map(|line| format!("{name}: {line}")));
+            let faults = older::faults(&chain, &topic.name, bound, is_older);
+            self.faults.extend(faults.into_iter().map(|line| format!("{name}: {line}")));
             let walk = Walk { place, record: topic.record(), topic_id: bound.topic_id, told: None };
             Box::pin(self.chain(&walk, &chain.links)).await?;
         }

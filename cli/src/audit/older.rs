@@ -5,6 +5,7 @@ use pipeline::lake::{Epoch, LinkKind, table};
 use pipeline::store::Store;
 use pipeline::topics::Topic;
 
+use super::chain::Chain;
 use super::deep::strays;
 use super::lake::{self, Bronze, Place};
 
@@ -13,6 +14,17 @@ use super::lake::{self, Bronze, Place};
 pub struct Older {
     pub chains: u64,
     pub differences: Vec<String>,
+}
+
+/// What is wrong with the shape of such a chain.
+pub fn faults(chain: &Chain, topic: &str, bound: &Epoch, to_be_closed: bool) -> Vec<String> {
+    let mut lines = chain.breaks(bound.topic_id, |_| None);
+    if chain.origin.is_none() {
+        lines.push("there are objects and no _origin.json: put back a version or a backup of it".to_owned());
+    } else if to_be_closed && chain.links.last().is_none_or(|last| last.kind != LinkKind::End) {
+        lines.push(format!("the chain was never closed: `tickstream lake new-epoch --topic {topic}` closes it"));
+    }
+    lines
 }
 
 /// Looks at the chains of `epochs`: at their ends, or with `every_link` at each object and its bronze.
@@ -26,15 +38,7 @@ pub async fn check(store: &Store, topic: &Topic, epochs: &[(u32, Epoch)], every_
         let Some((_, bound)) = epochs.iter().find(|(number, _)| *number == epoch) else { continue };
         let place = Place { topic: &topic.name, epoch, partition };
         let chain = lake::chain(store, place, (!every_link).then_some(i64::MAX), i64::MAX).await?;
-        let mut lines = chain.breaks(bound.topic_id, |_| None);
-        if chain.origin.is_none() {
-            lines.push("there are objects and no _origin.json: put back a version or a backup of it".to_owned());
-        } else if chain.links.last().is_none_or(|last| last.kind != LinkKind::End) {
-            lines.push(format!(
-                "the chain was never closed: `tickstream lake new-epoch --topic {}` closes it",
-                topic.name
-            ));
-        }
+        let mut lines = faults(&chain, &topic.name, bound, true);
         if let Some(record) = topic.record().filter(|_| every_link) {
             for bronze in lake::bronze(store, place, table(record), &chain.links).await? {
                 if let Bronze::Missing(key) = bronze {

@@ -110,11 +110,11 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<()> {
     if done.files == 0 {
         return Err(anyhow!("nothing to export: {}", table.nothing(range)));
     }
+    let files = if done.files == 1 { "1 file".to_owned() } else { format!("{} files", done.files) };
     output::print(&format!(
-        "{} rows of {} in {} files, {}, {}: {}\n",
+        "{} rows of {} in {files}, {}, {}: {}\n",
         done.rows,
         table.name(),
-        done.files,
         output::size(done.bytes),
         done.days(),
         args.to.join(args.layer.name()).display()

@@ -29,6 +29,9 @@ const ROWS: i64 = 6;
 const OBJECTS: i64 = 6;
 /// Which of them does not decode.
 const GARBAGE: i64 = 3;
+/// The first is of the topic as it was before it was made anew.
+const EPOCH: u32 = 1;
+const EARLIER: Uuid = Uuid::from_u128(1);
 
 struct Deep {
     stack: &'static Stack,
@@ -49,10 +52,13 @@ impl Deep {
         let topic_id = ids.topic_id(INDEX, 0).await.expect("a topic id");
         let origin = fill(stack).await;
         let lake = Lake::empty(stack, prefix, topic_id);
-        let epoch = Epoch { cluster_id: ids.cluster_id().await.expect("a cluster id"), topic_id };
-        lake.put(&epoch_key(INDEX, 0), serde_json::to_vec(&epoch).expect("JSON"), HashMap::new()).await;
-        let first = serde_json::to_vec(&Origin { offset: origin }).expect("JSON");
-        lake.put(&origin_key(INDEX, 0, 0), first, HashMap::new()).await;
+        let cluster_id = ids.cluster_id().await.expect("a cluster id");
+        for (number, topic_id) in [(0, EARLIER), (EPOCH, topic_id)] {
+            let epoch = Epoch { cluster_id: cluster_id.clone(), topic_id };
+            lake.put(&epoch_key(INDEX, number), serde_json::to_vec(&epoch).expect("JSON"), HashMap::new()).await;
+            let first = serde_json::to_vec(&Origin { offset: origin }).expect("JSON");
+            lake.put(&origin_key(INDEX, number, 0), first, HashMap::new()).await;
+        }
 
         let mut records = Vec::new();
         let whole = Stretch { partition: 0, start: origin, end: origin + ROWS * OBJECTS };
@@ -65,6 +71,7 @@ impl Deep {
         let records = arrow::compute::concat_batches(&Records::schema(), &records).expect("one batch");
         let records = Records::from_batch(records).expect("records");
         let deep = Self { stack, lake, encodings: Encodings::new(None), topic_id, origin, records };
+        deep.write_earlier().await;
         let letters = DeadLetters::new(&kafka(stack), "consumer-lake").expect("producer");
         for object in 0..OBJECTS {
             deep.write(object, &deep.of(object)).await;
@@ -85,12 +92,12 @@ impl Deep {
     }
 
     fn raw(&self, object: i64) -> String {
-        raw_key(INDEX, 0, 0, self.start(object))
+        raw_key(INDEX, EPOCH, 0, self.start(object))
     }
 
     fn bronze(&self, object: i64) -> String {
         let time = self.of(object).timestamps_ms().value(0);
-        bronze_key("index_weights", time, INDEX, 0, 0, self.start(object))
+        bronze_key("index_weights", time, INDEX, EPOCH, 0, self.start(object))
     }
 
     /// A raw object of these records and its bronze.
@@ -103,9 +110,27 @@ impl Deep {
     async fn write_raw(&self, object: i64, records: &Records) {
         let (start, rows) = (self.start(object), ::lake::raw::rows(records));
         let link = Link { kind: LinkKind::Data, topic_id: self.topic_id, start, next_offset: start + ROWS, rows };
-        let bytes = self.encodings.raw(&link, records).await.expect("raw");
+        self.write_link(EPOCH, &link, records).await;
+    }
+
+    async fn write_link(&self, epoch: u32, link: &Link, records: &Records) {
+        let bytes = self.encodings.raw(link, records).await.expect("raw");
         let metadata = link.pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        self.lake.write(&self.raw(object), &bytes, metadata).await;
+        self.lake.write(&raw_key(INDEX, epoch, 0, link.start), &bytes, metadata).await;
+    }
+
+    /// The earlier epoch: one object, its bronze, and the end.
+    async fn write_earlier(&self) {
+        let (records, start) = (self.of(0), self.start(0));
+        let rows = ::lake::raw::rows(&records);
+        let link = Link { kind: LinkKind::Data, topic_id: EARLIER, start, next_offset: start + ROWS, rows };
+        self.write_link(0, &link, &records).await;
+        let end = Link { kind: LinkKind::End, start: link.next_offset, rows: None, ..link };
+        self.write_link(0, &end, &Records::empty()).await;
+        let key = bronze_key("index_weights", records.timestamps_ms().value(0), INDEX, 0, 0, start);
+        let bronze = self.encodings.bronze_of(RecordType::IndexWeight, 0, &records).await.expect("bronze");
+        let metadata = HashMap::from([("tickstream-rows".to_owned(), bronze.rows.to_string())]);
+        self.lake.write(&key, &bronze.bytes, metadata).await;
     }
 
     async fn write_bronze(&self, object: i64, bytes: &Bytes, rows: usize, bad: usize) {
@@ -188,12 +213,14 @@ async fn what_a_hand_did_to_an_object_is_named_with_what_to_do() {
 
     // A clean lake: every object opened, every record the topic's.
     let lake_only = ["--only", "lake"];
-    let found = whole(&deep.audit(&lake_only).await);
-    assert_eq!((&found["raw_objects"], &found["bronze_objects"]), (&6.into(), &6.into()), "{found}");
+    let answer = deep.audit(&lake_only).await;
+    let found = whole(&answer);
+    assert_eq!((&found["raw_objects"], &found["bronze_objects"]), (&8.into(), &7.into()), "{found}");
+    assert_eq!(answer.json()["older_chains"], 1);
     assert_eq!((&found["compared_with_topic"], &found["without_checksum"]), (&(ROWS * OBJECTS).into(), &0.into()));
     assert_eq!(whole(&deep.objects(&[]).await)["compared_with_topic"], 0);
 
-    // 0 cut off, 1 with one other byte, 2 replaced by another valid object of the same range, bronze of 3 deleted, bronze of
+    // The object of the earlier epoch with another byte, 0 cut off, 1 with one other byte, 2 replaced by another valid object of the same range, bronze of 3 deleted, bronze of
     // 4 replaced by that of other records, and four objects that nobody asked for.
     let before = [0, 1, 2].map(raw);
     let first = deep.spoil(&raw(0), |bytes| bytes.truncate(bytes.len() / 2)).await;
@@ -205,16 +232,17 @@ async fn what_a_hand_did_to_an_object_is_named_with_what_to_do() {
     let third = deep.lake.take(&raw(2)).await;
     let other = with_other_value(&deep.of(2));
     deep.write_raw(2, &other).await;
+    let earlier = deep.spoil(&raw_key(INDEX, 0, 0, deep.start(0)), flip).await;
     let fourth = deep.lake.take(&bronze(3)).await;
     let fifth = deep.lake.take(&bronze(4)).await;
     let others =
         deep.encodings.bronze_of(RecordType::IndexWeight, 0, &with_other_value(&deep.of(4))).await.expect("bronze");
     deep.write_bronze(4, &others.bytes, others.rows, others.bad.len()).await;
     let strays = [
-        format!("raw/{INDEX}/epoch=0000/partition=00000/notes.txt"),
+        format!("raw/{INDEX}/epoch=0001/partition=00000/notes.txt"),
         format!("raw/{INDEX}/epoch=0007/partition=00000/{:020}.parquet", 0),
         "bronze/index_weights/dt=2026-01-01/hour=00/copy.parquet".to_owned(),
-        bronze_key("index_weights", 0, INDEX, 0, 0, 999_999),
+        bronze_key("index_weights", 0, INDEX, EPOCH, 0, 999_999),
         bronze(5).replace("/hour=", "/hour=0"),
         "raw/forgotten/x".to_owned(),
     ];
@@ -229,13 +257,14 @@ async fn what_a_hand_did_to_an_object_is_named_with_what_to_do() {
         format!("`refiner rebuild --layer bronze --from {day} --to {day}`")
     };
     let other_value = format!("the record at offset {} is not the topic's: other value", deep.start(2) + 1);
-    let in_both: [&[&str]; 7] = [
+    let in_both: [&[&str]; 8] = [
+        &[&earlier.key, "not those that were written", "; put back a version or a backup"],
         &[&raw(0), "not those that were written", "cut off"],
         &[&raw(1), "not those that were written", "checksum"],
         &[&bronze(3), "it is missing: the bronze of 6 records", &rebuild(3)],
         &[&bronze(4), "it is not what its raw object decodes to", &rebuild(4)],
         &[&strays[0], "does not belong to the chain"],
-        &[&strays[1].rsplit_once("partition").expect("a folder").0, "no _epoch.json"],
+        &[strays[1].rsplit_once("partition").expect("a folder").0, "no _epoch.json"],
         &[&strays[3], "its raw object", "is not there"],
     ];
     let with_topic: [&[&str]; 2] = [&[&raw(2), &other_value, &restore(2)], &[&strays[4], "belongs at", &bronze(5)]];
@@ -264,7 +293,7 @@ async fn what_a_hand_did_to_an_object_is_named_with_what_to_do() {
     assert_eq!(deep.lake.take(&raw(2)).await.bytes, third.bytes);
     // A deleted one: the next object says where it ended.
     assert_eq!(deep.restore(&raw(2)).await.code, 0);
-    for taken in [&fourth, &fifth] {
+    for taken in [&earlier, &fourth, &fifth] {
         deep.lake.put_back(taken).await;
     }
     for key in &strays {

@@ -184,7 +184,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The day, the folder and the row of each row that is wanted; the folders by name.
-    fn places(&self, key: &str, batch: &RecordBatch) -> anyhow::Result<(Vec<String>, Vec<(Date, usize, usize)>)> {
+    fn places(&self, key: &str, batch: &RecordBatch) -> anyhow::Result<(Vec<String>, Vec<Place>)> {
         let mut days = Days::new(self.table.layer, key, batch)?;
         let symbols =
             batch.column_by_name(SYMBOL).map(|column| arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8));
@@ -215,6 +215,9 @@ impl<'a> Writer<'a> {
         Ok((folders, places))
     }
 }
+
+/// A row's day, folder and number.
+type Place = (Date, usize, usize);
 
 /// The day of each row: the broker's for bronze, the one that the key names for silver.
 enum Days<'a> {
