@@ -177,8 +177,8 @@ async fn bronze_objects_that_are_made_again_meet_every_fault() {
         broker.rewind(group, topic, 0);
         store.set([when(|request| request.puts("bronze") && request.if_match, *fault), when(looked_at, older)]);
         let service = start();
-        if let Pauses(_) = then {
-            wait_for(&format!("readiness to tell of {fault:?}"), || tells(&service, "keeps changing"));
+        if let Pauses(reason) = then {
+            wait_for(&format!("readiness to tell of {fault:?}"), || tells(&service, reason));
             assert_eq!(committed(), Some(0), "{fault:?}");
             store.set([when(looked_at, older)]);
         }

@@ -64,10 +64,15 @@ impl<W: World> Chain<W> {
             if let Ok(Put::Done { .. }) = answer {
                 return Ok(bronze.bad.clone());
             }
-            stored = self.world.head(&key).await.map_err(Fault::Outage)?;
-            if let (None, Err(error)) = (&stored, answer) {
+            let found = self.world.head(&key).await.map_err(Fault::Outage)?;
+            let etag = |head: &Option<Head>| head.as_ref().map(|head| head.etag.clone());
+            if let Err(error) = answer
+                && etag(&found) == etag(&stored)
+            {
+                // Nothing happened, and the store said why.
                 return Err(Fault::Outage(error));
             }
+            stored = found;
         }
         Err(Fault::Outage(anyhow!("{key} keeps changing")))
     }
