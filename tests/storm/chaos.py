@@ -22,11 +22,15 @@ class Member:
         properties = PROPERTIES + (f",group.instance.id=storm-{number}" if static else "")
         self.service = Service(world, "consumer-lake", {**settings, "KAFKA_PROPERTIES": properties})
         self.service.log = world.folder / f"member-{number}.log"
-        self.state = "down"
+        self.state, self.started = "down", 0.0
 
     def start(self):
         self.service.start()
-        self.state = "up"
+        self.state, self.started = "up", time.monotonic()
+
+    def may_leave(self):
+        """A process that has hardly begun does not listen for SIGTERM yet."""
+        return time.monotonic() - self.started > 3
 
     def signal(self, which, state):
         self.service.process.send_signal(which)
@@ -87,7 +91,7 @@ class Chaos:
             if self.guest.state == "down":
                 self.done[kind] += 1
                 self.guest.start()
-                self.at(now + later(2, 6), "leave", self.guest)
+                self.at(now + later(3, 6), "leave", self.guest)
             else:
                 self.at(now + 0.5, kind)
         else:
@@ -98,6 +102,8 @@ class Chaos:
         if member and member.state in ("down", "leaving"):
             return
         up = [one for one in ([member] if member else [*self.regulars, self.guest]) if one.state == "up"]
+        if kind == "leave":
+            up = [one for one in up if one.may_leave()]
         if not up:
             self.at(now + 0.2, kind, member)
             return

@@ -78,7 +78,9 @@ def test_storm(world):
         proxy.send_signal(signal.SIGUSR1)
         chaos.calm()
         ends = kafka_tools.log_ends(world, records.TOPIC)
-        wait_until("everything to be committed", lambda: all_committed(world, chaos, ends), patience=180)
+        wait_until("everything to be committed", lambda: all_committed(world, chaos, ends), patience=600)
+        for member in chaos.regulars:
+            member.service.ready()
         for member in members:
             member.service.stop()
         proxy.send_signal(signal.SIGTERM)
