@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
 use pipeline::lake::{
-    Link, LinkKind, bronze_key, epoch_key, origin_key, parse_raw_key, partition_prefix, raw_key, table,
+    Link, LinkKind, bronze_key, epoch_key, epoch_prefix, parse_partition, parse_raw_key, partition_prefix, raw_key,
+    table,
 };
 use pipeline::topics;
 
@@ -37,10 +38,7 @@ pub async fn discover(objects: &Objects, cursors: &BTreeMap<String, i64>, limit:
             if objects.head(&epoch_key(topic, epoch)).await?.is_none() {
                 break;
             }
-            for partition in 0.. {
-                if objects.head(&origin_key(topic, epoch, partition)).await?.is_none() {
-                    break;
-                }
+            for partition in partitions(objects, topic, epoch).await? {
                 let chain = format!("{topic}/{epoch:04}/{partition:05}");
                 let from = cursors.get(&chain).copied().unwrap_or(0);
                 let to = follow(objects, topic, epoch, partition, from, limit, &mut found.bronze).await?;
@@ -51,6 +49,23 @@ pub async fn discover(objects: &Objects, cursors: &BTreeMap<String, i64>, limit:
         }
     }
     Ok(found)
+}
+
+/// The partitions that have a chain in this epoch: one request each, however long the chains are.
+pub(crate) async fn partitions(objects: &Objects, topic: &str, epoch: u32) -> anyhow::Result<Vec<i32>> {
+    let (mut found, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let listed = objects.store().list(&epoch_prefix(topic, epoch), after.as_deref()).await?;
+        let Some(last) = listed.last() else { return Ok(found) };
+        after = Some(match listed.iter().find_map(|object| parse_partition(&object.key)) {
+            Some(partition) => {
+                found.push(partition);
+                // Behind every key of this partition.
+                format!("{}~", partition_prefix(topic, epoch, partition))
+            }
+            None => last.key.clone(),
+        });
+    }
 }
 
 async fn follow(

@@ -12,12 +12,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::civil::Date;
 use lake::encodings::Encodings;
 use lake::remake::{Remade, bronze_of_raw};
-use pipeline::lake::{Link, bronze_key, epoch_key, origin_key, parse_raw_key, partition_prefix, table};
+use pipeline::lake::{Link, bronze_key, epoch_key, parse_raw_key, partition_prefix, table};
 use pipeline::store::{Condition, Put};
 use pipeline::topics;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, RebuildArgs, RebuildLayer};
+use crate::discover::partitions;
 use crate::engine::{DAY_US, day_start_us};
 use crate::gaps;
 use crate::refiner::{Done, Mode, Refiner, Wanted};
@@ -187,10 +188,7 @@ async fn raw_by_day(refiner: &Refiner, args: &RebuildArgs) -> anyhow::Result<BTr
             if objects.head(&epoch_key(&topic.name, epoch)).await?.is_none() {
                 break;
             }
-            for partition in 0.. {
-                if objects.head(&origin_key(&topic.name, epoch, partition)).await?.is_none() {
-                    break;
-                }
+            for partition in partitions(objects, &topic.name, epoch).await? {
                 let listed = objects.list(&partition_prefix(&topic.name, epoch, partition), None).await?;
                 let look = async |key: String| {
                     let Some((.., start)) = parse_raw_key(&key) else { return anyhow::Ok(None) };

@@ -2,7 +2,7 @@
 --
 -- Open and close are the first and the last tick in (event_time, event_id). complete is false where a gap of the source
 -- that concerns the symbol overlaps [bucket, bucket + timeframe); one that only touches an edge does not, an open one
--- reaches on without end. Ticks are grouped, never sorted: only those at a minute's first and last moment are put in
+-- reaches on without end, and one of source * is of all of them. Ticks are grouped, never sorted: only those at a minute's first and last moment are put in
 -- order.
 --
 -- volume is exact. DECIMAL(38,18) holds sums below 10^20 units; a sum near that or beyond is null, never wrapped (no
@@ -98,7 +98,7 @@ steps AS (
         NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM silver_gaps g
     JOIN (SELECT DISTINCT source, symbol FROM silver_ticks) s
-      ON s.source = g.source AND (coalesce(cardinality(g.symbols), 0) = 0 OR array_contains(g.symbols, s.symbol))
+      ON (s.source = g.source OR g.source = '*') AND (coalesce(cardinality(g.symbols), 0) = 0 OR array_contains(g.symbols, s.symbol))
 ),
 judged AS (
     SELECT

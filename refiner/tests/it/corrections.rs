@@ -117,6 +117,19 @@ async fn a_gap_that_lasts_into_the_next_day_touches_both_until_it_is_closed() {
     refine(&refiner).await;
     assert_eq!(complete("2026-03-02", "coinbase").await, [false]);
     assert_eq!(complete("2026-03-03", "coinbase").await, [false, true], "noon is complete again");
+
+    // What retention took before the lake had it may be of any source.
+    let lost = Gap {
+        id: Uuid::from_u128(2),
+        source: "*".to_owned(),
+        symbols: Vec::new(),
+        started_at: morning,
+        ended_at: Some(morning + SECOND),
+        ..example::gap()
+    };
+    lake.gaps(noon + HOUR, &[lost]).await;
+    refine(&refiner).await;
+    assert_eq!(complete("2026-03-03", "kraken").await, [false]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
