@@ -176,7 +176,11 @@ impl Refiner {
         };
         let read = async |key: String| {
             let Some(object) = self.objects.get(&key).await? else { return anyhow::Ok(None) };
-            let made = match Made::of(&object.bytes) {
+            let sound = match object.is_as_written() {
+                Some(false) => Err(anyhow!("its bytes are not those that were written")),
+                Some(true) | None => Made::of(&object.bytes),
+            };
+            let made = match sound {
                 Ok(made) => made,
                 Err(error) if mode == Mode::Again => {
                     tracing::warn!(key, "{key} is damaged ({error:#}) and is made again");

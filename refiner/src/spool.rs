@@ -78,6 +78,10 @@ impl Spool {
             return Ok(Some(etag.to_owned()));
         }
         let Some(object) = objects.get(key).await? else { return Ok(None) };
+        anyhow::ensure!(
+            object.is_as_written() != Some(false),
+            "{key} is damaged: its bytes are not those that were written; `tickstream audit --deep` tells more"
+        );
         self.write(key, &object.bytes, place)?;
         self.remember(key, &object.head.etag, object.bytes.len() as u64, place)?;
         Ok(Some(object.head.etag))

@@ -14,6 +14,9 @@ use pipeline::lake::{Epoch, LinkKind, Origin, epoch_key, origin_key};
 use super::Chain;
 use crate::world::{Place, World};
 
+/// Offsets below the committed one that are looked through before a whole span is.
+const NEAR: [i64; 2] = [1 << 10, 1 << 15];
+
 /// What a writer is told of the partition that it has been given.
 #[derive(Clone, Debug)]
 pub struct Given {
@@ -98,8 +101,11 @@ impl<W: World> Chain<W> {
 
     /// Where to begin the walk: the start of the object that covers `offset`, or the end of the last one below it.
     async fn covering(&self, origin: i64, offset: i64) -> Result<i64, Fault> {
-        // A hole may be longer than the window: then everything below is listed.
-        for from in [(offset - self.world.span()).max(origin), origin] {
+        // Small objects stand close by, large ones are few: either way a page or two is listed, however long the chain is. A hole
+        // may be longer than the last window: then everything below is listed.
+        let span = self.world.span();
+        let windows = NEAR.into_iter().filter(|near| *near < span).chain([span]);
+        for from in windows.map(|window| (offset - window).max(origin)).chain([origin]) {
             if let Some(start) = self.last_start(from, offset).await? {
                 let link = self.read_link(start).await?;
                 return Ok(if offset < link.next_offset || link.kind == LinkKind::End {

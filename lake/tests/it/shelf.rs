@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
@@ -30,7 +32,11 @@ pub struct Shelf {
     pub topic_id: Uuid,
     pub log_end: i64,
     letters: Mutex<Vec<Letter>>,
+    requests: AtomicU64,
 }
+
+/// Keys of one answer to a listing.
+const PAGE: usize = 1000;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -49,7 +55,23 @@ impl Shelf {
             topic_id: Uuid::nil(),
             log_end: i64::MAX,
             letters: Mutex::default(),
+            requests: AtomicU64::new(0),
         }
+    }
+
+    /// What the store was asked so far.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    fn objects(&self) -> MutexGuard<'_, Objects> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        lock(&self.objects)
+    }
+
+    /// Lays an object down as it is.
+    pub fn lay(&self, key: String, bytes: Bytes, metadata: Metadata) {
+        lock(&self.objects).insert(key, (bytes, metadata));
     }
 
     /// Takes the objects under `root`, their metadata from one file beside them.
@@ -104,18 +126,18 @@ impl World for Shelf {
     type Records = Records;
 
     async fn head(&self, key: &str) -> anyhow::Result<Option<Head>> {
-        Ok(lock(&self.objects).get(key).map(|(bytes, metadata)| head(bytes, metadata)))
+        Ok(self.objects().get(key).map(|(bytes, metadata)| head(bytes, metadata)))
     }
 
     async fn get(&self, key: &str) -> anyhow::Result<Option<Object>> {
-        let objects = lock(&self.objects);
+        let objects = self.objects();
         let object =
             |(bytes, metadata): &(Bytes, Metadata)| Object { head: head(bytes, metadata), bytes: bytes.clone() };
         Ok(objects.get(key).map(object))
     }
 
     async fn put(&self, key: &str, bytes: Bytes, metadata: Metadata, condition: Condition<'_>) -> anyhow::Result<Put> {
-        let mut objects = lock(&self.objects);
+        let mut objects = self.objects();
         let there = objects.get(key).map(|(bytes, metadata)| head(bytes, metadata).etag);
         let holds = match condition {
             Condition::IfNoneMatch => there.is_none(),
@@ -130,8 +152,10 @@ impl World for Shelf {
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>) -> anyhow::Result<Vec<String>> {
-        let keys = self.keys(prefix).into_iter();
-        Ok(keys.filter(|key| after.is_none_or(|after| key.as_str() > after)).collect())
+        let objects = self.objects();
+        let from = after.filter(|after| *after >= prefix).map_or(Bound::Included(prefix), Bound::Excluded);
+        let keys = objects.range::<str, _>((from, Bound::Unbounded)).map(|(key, _)| key);
+        Ok(keys.take_while(|key| key.starts_with(prefix)).take(PAGE).cloned().collect())
     }
 
     async fn cluster_id(&self) -> anyhow::Result<String> {
