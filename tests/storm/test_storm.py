@@ -68,8 +68,8 @@ def test_storm(world):
     proxy = program("fault_proxy.py", port, upstream, ledger, seed)
     flood = None
     try:
-        wait_until("the proxy", lambda: listens(port))
         watch.start()
+        wait_until("the proxy", lambda: listens(port))
         for member in chaos.regulars:
             member.start()
         flood = program("records.py", world.environment["KAFKA_BOOTSTRAP_SERVERS"], RECORDS, max(1, RECORDS // SECONDS))
@@ -89,7 +89,7 @@ def test_storm(world):
         for process in (proxy, flood, *(member.service.process for member in members)):
             if process is not None and process.poll() is None:
                 process.kill()
-    watch.stop()
+        watch.stop()
     print(f"{took:.0f} s of storm: {dict(chaos.done)}; {dict(told(members))}")
     look_at_raw(files, ends)
     look_at_bronze(files, world, ends)

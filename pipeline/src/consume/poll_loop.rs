@@ -43,6 +43,8 @@ pub(super) struct PollLoop<'c> {
     assignment: Vec<(String, i32)>,
     /// Filled once the sink has said where to start.
     partitions: Vec<Partition>,
+    /// The one that they were filled in.
+    generation: u64,
     /// The partition of the last record: records come in runs.
     last: usize,
     /// The sink has been asked where to start, or must be, at this time.
@@ -80,6 +82,7 @@ impl<'c> PollLoop<'c> {
             shutdown,
             assignment: Vec::new(),
             partitions: Vec::new(),
+            generation: 0,
             last: 0,
             start_at: None,
             paused: false,
@@ -185,6 +188,7 @@ impl<'c> PollLoop<'c> {
         let current = self.shared.generation();
         match answer {
             Answer::Started { generation, assigned, starts, commits } if generation == current => {
+                self.generation = generation;
                 self.assign(&assigned, &starts)?;
                 for ((held, given), metadata) in self.partitions.iter_mut().zip(&assigned).zip(&commits) {
                     if let Some(metadata) = metadata {

@@ -28,7 +28,8 @@ impl PollLoop<'_> {
         if self.partitions.is_empty() {
             return;
         }
-        let generation = self.shared.generation();
+        // Of the partitions' own generation: a rebalance that came with the last poll is taken up at the next turn.
+        let generation = self.generation;
         let given = match self.handing {
             Handing::Rounds => {
                 let round = self.take_round(everything);
