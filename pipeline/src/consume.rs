@@ -4,7 +4,7 @@
 //!
 //! Invariants:
 //! - An offset is committed only after the sink has said that everything below it is durable, and only by the member that
-//!   still owns the partition.
+//!   still owns the partition; a sink that commits itself ([`Sink::COMMITS`]) makes both one transaction of the broker.
 //! - Batches of a partition meet end to end (see `partition.rs`) and are written in order, one at a time: of two that were
 //!   handed over, the second is prepared while the first is written, and its write begins when the first is done.
 //! - What was gathered and not yet written is dropped at a rebalance: whoever owns the partition next starts where the sink
@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +96,13 @@ pub enum Fault {
 /// Where records go, all partitions together. The loop calls one method at a time.
 #[async_trait]
 pub trait Sink: Send + 'static {
+    /// Whether the sink commits offsets itself, in one Kafka transaction with what it writes. The loop commits none then.
+    const COMMITS: bool = false;
+
+    /// The membership under which the partitions of the next [`Sink::start`] were given: what a sink that commits needs, so
+    /// that the broker refuses the commit of a member that has lost them. Called before each start.
+    fn joined(&mut self, _member: ConsumerGroupMetadata) {}
+
     /// The first offset to read of each assigned partition, in the same order. Called after each rebalance, and again when
     /// the broker says that an offset is out of range.
     async fn start(&mut self, assigned: &[Assigned]) -> Result<Vec<i64>, Fault>;
@@ -108,6 +115,12 @@ pub trait Sink: Send + 'static {
 
     /// Makes the batches durable: at most one a partition, in order. After an outage it is called with the same batches.
     async fn write(&mut self, batches: &[PartitionBatch]) -> Result<(Vec<Written>, Vec<DeadLetter>), Fault>;
+
+    /// Called after each write, once its dead letters are with the broker: where a sink that commits does so. After an
+    /// outage, [`Sink::write`] is called again with the same batches, and then this.
+    async fn commit(&mut self, _written: &[Written]) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// Called every [`ConsumeConfig::idle_every`] while nothing is to be written.
     async fn idle(&mut self) -> Result<(), Fault> {
@@ -148,15 +161,15 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// [`crate::Misconfigured`] when no broker answers at the start or a topic does not exist; the sink's own message when it
 /// stops; a fatal client error.
-pub async fn consume(
+pub async fn consume<S: Sink>(
     config: ConsumeConfig,
     kafka: &KafkaArgs,
-    sink: impl Sink,
+    sink: S,
     health: Health,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let task = |around, commands, answers| sink_task::SinkTask { sink, around }.run(commands, answers);
-    drive(config, kafka, Handing::Rounds, task, health, shutdown).await
+    drive(config, kafka, Handing::Rounds { sink_commits: S::COMMITS }, task, health, shutdown).await
 }
 
 /// As [`consume`], for partitions that do not wait for each other.

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rdkafka::consumer::ConsumerGroupMetadata;
+
 use super::context::Shared;
 use super::{Assigned, DeadLetter, Fault, PartitionBatch, Written};
 use crate::admin::Health;
@@ -17,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What the loop asks. A generation is outdated by each rebalance.
 pub(super) enum Command {
-    Start { generation: u64, assigned: Vec<Assigned> },
+    Start { generation: u64, assigned: Vec<Assigned>, member: Option<ConsumerGroupMetadata> },
     Write { generation: u64, batches: Vec<Handed> },
     Idle { generation: u64 },
 }

@@ -90,7 +90,7 @@ impl<S: Lanes> LaneTask<S> {
             };
             let done = match command {
                 None => return,
-                Some(Command::Start { generation, assigned }) => {
+                Some(Command::Start { generation, assigned, .. }) => {
                     // Queues that end let their tasks end: each after the write that is under way, which may be as long as a
                     // request takes. What waits behind it is of an old generation and dropped.
                     at_work.clear();

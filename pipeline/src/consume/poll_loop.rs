@@ -131,7 +131,9 @@ impl<'c> PollLoop<'c> {
             Ok(assigned) => {
                 let generation = self.shared.generation();
                 self.start_at = None;
-                self.send(Command::Start { generation, assigned });
+                // Asked on this thread, before the next poll: a later rebalance outdates the generation too.
+                let member = self.consumer.group_metadata();
+                self.send(Command::Start { generation, assigned, member });
             }
             Err(error) => {
                 self.broker_trouble(format!("{error:#}"));
@@ -266,7 +268,7 @@ impl<'c> PollLoop<'c> {
     }
 
     fn commit(&self, commits: &TopicPartitionList, mode: CommitMode) {
-        if commits.count() == 0 {
+        if commits.count() == 0 || self.handing == (Handing::Rounds { sink_commits: true }) {
             return;
         }
         if let Err(error) = self.consumer.commit(commits, mode) {

@@ -29,8 +29,13 @@ impl<S: Sink> SinkTask<S> {
     }
 
     /// The answer, unless a rebalance outdated the question.
-    async fn carry_out(&mut self, command: Command) -> anyhow::Result<Option<Answer>> {
+    async fn carry_out(&mut self, mut command: Command) -> anyhow::Result<Option<Answer>> {
         let Self { sink, around } = self;
+        if let Command::Start { member, .. } = &mut command
+            && let Some(member) = member.take()
+        {
+            sink.joined(member);
+        }
         let generation = match &command {
             Command::Start { generation, .. } | Command::Write { generation, .. } | Command::Idle { generation } => {
                 *generation
@@ -73,5 +78,6 @@ async fn write(
     let begun = Instant::now();
     let (written, letters) = sink.write(batches).await?;
     around.finish(&batches.iter().collect::<Vec<_>>(), &letters, begun).await?;
+    sink.commit(&written).await?;
     Ok(Answer::Written { generation, written })
 }

@@ -17,7 +17,10 @@ const AHEAD: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Handing {
     /// One batch of each partition that has one, all in one call, and nothing more before it is done.
-    Rounds,
+    Rounds {
+        /// The sink commits with what it writes.
+        sink_commits: bool,
+    },
     /// Each partition by itself.
     Lanes,
 }
@@ -31,7 +34,7 @@ impl PollLoop<'_> {
         // Of the partitions' own generation: a rebalance that came with the last poll is taken up at the next turn.
         let generation = self.generation;
         let given = match self.handing {
-            Handing::Rounds => {
+            Handing::Rounds { .. } => {
                 let round = self.take_round(everything);
                 let given = !round.is_empty();
                 if given {
