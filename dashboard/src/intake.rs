@@ -65,7 +65,7 @@ impl Intake {
                 Healths::new(&decoded.batch).iter().for_each(|health| state.put_health(&health));
             }
             // No page shows them, and no topic that is read here carries them.
-            RecordType::IndexWeight | RecordType::Payload => {}
+            RecordType::IndexWeight | RecordType::Payload | RecordType::Alert => {}
         }
         Ok(())
     }

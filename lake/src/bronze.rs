@@ -56,9 +56,12 @@ const DISTINCT: &[&str] = &[
     "market_cap",
     "theoretical_quantity",
     "content",
+    "alert_id",
+    "message",
 ];
 /// Columns whose least and greatest value help nobody.
-const UNORDERED: &[&str] = &["event_id", "payload_id", "trade_id", "id", "detail", "request", "content"];
+const UNORDERED: &[&str] =
+    &["event_id", "payload_id", "trade_id", "id", "detail", "request", "content", "alert_id", "message"];
 
 /// Its Bloom filter lets a reader of one symbol pass over whole objects: keys go to partitions by symbol, so most objects have
 /// none of it, and the least and greatest symbol of an object do not tell. It costs some hundred bytes.
@@ -247,6 +250,7 @@ mod tests {
                 RecordType::SourceHealth => encoder.health(&example::health()),
                 RecordType::IndexWeight => encoder.index_weight(&example::index_weight()),
                 RecordType::Payload => encoder.payload(&example::payload()),
+                RecordType::Alert => encoder.alert(&example::alert()),
             };
             let records = records(&[Some(&value), Some(&value)]);
             let mut decoder = Decoder::new(record, None);

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use crate::decimal::Decimal38;
 use crate::events::{
-    EventTimeOrigin, Gap, GapReason, IndexWeight, Kind, PayloadRecord, PriceTick, SourceHealth, event_id,
+    Alert, AlertKind, AlertState, EventTimeOrigin, Gap, GapReason, IndexWeight, Kind, PayloadRecord, PriceTick,
+    Severity, SourceHealth, event_id,
 };
 use crate::{epoch_day, example};
 
@@ -149,6 +150,39 @@ pub(crate) fn payload() -> impl Strategy<Value = PayloadRecord> {
             content,
         },
     )
+}
+
+pub(crate) fn alert() -> impl Strategy<Value = Alert> {
+    let rule = (uuid(), text(), text());
+    let words = (select(AlertKind::ALL), select(AlertState::ALL), select(Severity::ALL));
+    let about = (of(text()), of(text()), of(decimal()), of(decimal()), of(decimal()));
+    let trigger = (any::<i64>(), any::<i64>(), of(uuid()), text(), any::<i32>(), any::<i64>());
+    (rule, words, about, trigger, text()).prop_map(|(rule, words, about, trigger, message)| {
+        let (alert_id, rule, rule_hash) = rule;
+        let (kind, state, severity) = words;
+        let (symbol, source, price, reference, change_pct) = about;
+        let (event_time, fired_at, event_id, trigger_topic, trigger_partition, trigger_offset) = trigger;
+        Alert {
+            alert_id,
+            rule,
+            rule_hash,
+            kind,
+            state,
+            severity,
+            symbol,
+            source,
+            price,
+            reference,
+            change_pct,
+            event_time,
+            fired_at,
+            event_id,
+            trigger_topic,
+            trigger_partition,
+            trigger_offset,
+            message,
+        }
+    })
 }
 
 /// The `number`th of many different trades.

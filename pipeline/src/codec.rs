@@ -12,7 +12,7 @@ use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm};
 
 use serde::Serialize;
 
-use crate::events::{Gap, IndexWeight, PayloadRecord, PriceTick, SourceHealth};
+use crate::events::{Alert, Gap, IndexWeight, PayloadRecord, PriceTick, SourceHealth};
 use crate::registry::Registry;
 use crate::topics;
 
@@ -24,6 +24,7 @@ pub enum RecordType {
     SourceHealth,
     IndexWeight,
     Payload,
+    Alert,
 }
 
 /// One version of a record type's schema: a file of `schemas/`.
@@ -45,9 +46,11 @@ const SOURCE_HEALTH: &[SchemaText] = &[
 const INDEX_WEIGHT: &[SchemaText] =
     &[SchemaText { version: 1, json: include_str!("../../schemas/index_weight-v1.avsc") }];
 const PAYLOAD: &[SchemaText] = &[SchemaText { version: 1, json: include_str!("../../schemas/payload-v1.avsc") }];
+const ALERT: &[SchemaText] = &[SchemaText { version: 1, json: include_str!("../../schemas/alert-v1.avsc") }];
 
 impl RecordType {
-    pub const ALL: [Self; 5] = [Self::PriceTick, Self::Gap, Self::SourceHealth, Self::IndexWeight, Self::Payload];
+    pub const ALL: [Self; 6] =
+        [Self::PriceTick, Self::Gap, Self::SourceHealth, Self::IndexWeight, Self::Payload, Self::Alert];
 
     /// The name of its schema files.
     pub fn name(self) -> &'static str {
@@ -57,6 +60,7 @@ impl RecordType {
             Self::SourceHealth => "source_health",
             Self::IndexWeight => "index_weight",
             Self::Payload => "payload",
+            Self::Alert => "alert",
         }
     }
 
@@ -68,6 +72,7 @@ impl RecordType {
             Self::SourceHealth => topics::HEALTH,
             Self::IndexWeight => topics::INDEX,
             Self::Payload => topics::PAYLOADS,
+            Self::Alert => topics::ALERTS,
         }
     }
 
@@ -79,6 +84,7 @@ impl RecordType {
             Self::SourceHealth => SOURCE_HEALTH,
             Self::IndexWeight => INDEX_WEIGHT,
             Self::Payload => PAYLOAD,
+            Self::Alert => ALERT,
         }
     }
 
@@ -88,7 +94,7 @@ impl RecordType {
     }
 
     fn parsed(self) -> &'static Schema {
-        static PARSED: LazyLock<[Schema; 5]> = LazyLock::new(|| {
+        static PARSED: LazyLock<[Schema; RecordType::ALL.len()]> = LazyLock::new(|| {
             RecordType::ALL
                 .map(|record| Schema::parse_str(record.newest().json).expect("compiled-in schemas are schemas"))
         });
@@ -151,6 +157,7 @@ struct Writers {
     health: RecordWriter,
     index_weight: RecordWriter,
     payload: RecordWriter,
+    alert: RecordWriter,
 }
 
 impl Encoder {
@@ -166,6 +173,7 @@ impl Encoder {
             health: writer(RecordType::SourceHealth).await?,
             index_weight: writer(RecordType::IndexWeight).await?,
             payload: writer(RecordType::Payload).await?,
+            alert: writer(RecordType::Alert).await?,
         })))
     }
 
@@ -193,6 +201,11 @@ impl Encoder {
     pub fn payload(&self, part: &PayloadRecord) -> Vec<u8> {
         // Grown by doubling, the record of a long part would be copied a dozen times.
         self.0.payload.record_of(part.content.len() + part.request.len() + 256, part)
+    }
+
+    /// A record of market.alerts.v1.
+    pub fn alert(&self, alert: &Alert) -> Vec<u8> {
+        self.0.alert.record(alert)
     }
 }
 

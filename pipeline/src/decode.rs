@@ -18,7 +18,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::codec::{CONFLUENT, RecordType, SINGLE_OBJECT};
 use crate::registry::{Registry, RegistryOutage, Stored};
-pub use rows::{Gaps, Healths, IndexWeights, Payloads};
+pub use rows::{Alerts, Gaps, Healths, IndexWeights, Payloads};
 pub use ticks::Ticks;
 use writer::{Header, Writer};
 

@@ -3,8 +3,9 @@
 //! correct (price as a number, canonical symbol, interpreted time) may ever go into it, or a correction would be a second
 //! event beside the first.
 
+mod symbols;
+
 use std::fmt;
-use std::str::FromStr;
 
 use bytes::Bytes;
 use jiff::civil::Date;
@@ -15,6 +16,8 @@ use uuid::{Builder, Uuid};
 use crate::decimal::Decimal38;
 use crate::epoch_day;
 
+pub use symbols::{AlertKind, AlertState, EventTimeOrigin, GapReason, Kind, Severity, UnknownSymbol};
+
 /// The namespace of every UUIDv5 made here. It is part of each event's identity, so it never changes.
 pub const EVENT_NAMESPACE: Uuid = Uuid::from_u128(0xb8d9e85f_cfe7_4541_9531_8649f69eaeee);
 
@@ -24,10 +27,22 @@ pub const EVENT_NAMESPACE: Uuid = Uuid::from_u128(0xb8d9e85f_cfe7_4541_9531_8649
 /// `id_space` keeps number ranges apart (trades, aggregate trades, spot, futures); `source_key` is the trade id, else the
 /// product's sequence, else the source's time with its price fields as received text.
 pub fn event_id(source: &str, id_space: &str, source_symbol: &str, source_key: &str) -> Uuid {
+    id_of(&[source, id_space, source_symbol, source_key])
+}
+
+/// The id of one alert: UUIDv5 over `alert` and the four parts as netstrings, an absent symbol or source as an empty one.
+///
+/// `trigger` tells apart what a rule fired on for one symbol and source: event id and revision of a tick, a gap's id, the
+/// last-seen time of a timer. An alert that resolves another must not have that one's trigger.
+pub fn alert_id(rule_hash: &str, symbol: Option<&str>, source: Option<&str>, trigger: &str) -> Uuid {
+    id_of(&["alert", rule_hash, symbol.unwrap_or_default(), source.unwrap_or_default(), trigger])
+}
+
+fn id_of(parts: &[&str]) -> Uuid {
     let mut hasher = Sha1::new();
     hasher.update(EVENT_NAMESPACE.as_bytes());
     let mut name = String::with_capacity(128);
-    for part in [source, id_space, source_symbol, source_key] {
+    for part in parts {
         // Netstrings are short but for hostile ones: numbers are written without the formatting machinery.
         let mut digits = [0; 20];
         let mut at = digits.len();
@@ -153,6 +168,38 @@ pub struct IndexWeight {
     pub retracted: bool,
 }
 
+/// A rule of consumer-alerts that fired, or came to rest again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    /// By [`alert_id`].
+    pub alert_id: Uuid,
+    /// The rule's name.
+    pub rule: String,
+    /// 16 hexadecimal digits.
+    pub rule_hash: String,
+    pub kind: AlertKind,
+    pub state: AlertState,
+    pub severity: Severity,
+    pub symbol: Option<String>,
+    pub source: Option<String>,
+    pub price: Option<Decimal38>,
+    /// The mean, the threshold, the price before, the median.
+    pub reference: Option<Decimal38>,
+    /// From `reference` to `price`, percent, signed.
+    pub change_pct: Option<Decimal38>,
+    /// Microseconds UTC.
+    pub event_time: i64,
+    /// The broker's time, microseconds UTC.
+    pub fired_at: i64,
+    /// Of the tick or the gap; `None` for a timer.
+    pub event_id: Option<Uuid>,
+    pub trigger_topic: String,
+    pub trigger_partition: i32,
+    pub trigger_offset: i64,
+    /// One plain sentence.
+    pub message: String,
+}
+
 /// One part of what a source sent, byte for byte; [`crate::payload`] makes and joins them.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct PayloadRecord {
@@ -196,147 +243,6 @@ impl fmt::Debug for PayloadRecord {
     }
 }
 
-/// What kind of price a tick is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Kind {
-    Trade,
-    Quote,
-    Ticker,
-    Reference,
-    Fx,
-    FxImplied,
-}
-
-/// Whose clock `event_time` was read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum EventTimeOrigin {
-    Source,
-    Received,
-}
-
-/// Why something may be missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum GapReason {
-    Disconnected,
-    PollFailed,
-    RateLimited,
-    Sequence,
-    Stale,
-    ProducerDown,
-    Overflow,
-}
-
-impl Kind {
-    /// In the order of the Avro symbols.
-    pub const ALL: &'static [Self] =
-        &[Self::Trade, Self::Quote, Self::Ticker, Self::Reference, Self::Fx, Self::FxImplied];
-
-    /// The Avro symbol.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Trade => "TRADE",
-            Self::Quote => "QUOTE",
-            Self::Ticker => "TICKER",
-            Self::Reference => "REFERENCE",
-            Self::Fx => "FX",
-            Self::FxImplied => "FX_IMPLIED",
-        }
-    }
-}
-
-impl EventTimeOrigin {
-    /// In the order of the Avro symbols.
-    pub const ALL: &'static [Self] = &[Self::Source, Self::Received];
-
-    /// The Avro symbol.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Source => "SOURCE",
-            Self::Received => "RECEIVED",
-        }
-    }
-}
-
-impl GapReason {
-    /// In the order of the Avro symbols.
-    pub const ALL: &'static [Self] = &[
-        Self::Disconnected,
-        Self::PollFailed,
-        Self::RateLimited,
-        Self::Sequence,
-        Self::Stale,
-        Self::ProducerDown,
-        Self::Overflow,
-    ];
-
-    /// The Avro symbol.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Disconnected => "DISCONNECTED",
-            Self::PollFailed => "POLL_FAILED",
-            Self::RateLimited => "RATE_LIMITED",
-            Self::Sequence => "SEQUENCE",
-            Self::Stale => "STALE",
-            Self::ProducerDown => "PRODUCER_DOWN",
-            Self::Overflow => "OVERFLOW",
-        }
-    }
-}
-
-/// A text that is none of an enumeration's symbols.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no known symbol")]
-pub struct UnknownSymbol(pub String);
-
-fn from_symbol<T: Copy>(all: &[T], as_str: fn(T) -> &'static str, symbol: &str) -> Result<T, UnknownSymbol> {
-    all.iter().copied().find(|&known| as_str(known) == symbol).ok_or_else(|| UnknownSymbol(symbol.to_owned()))
-}
-
-impl FromStr for Kind {
-    type Err = UnknownSymbol;
-
-    fn from_str(symbol: &str) -> Result<Self, UnknownSymbol> {
-        from_symbol(Self::ALL, Self::as_str, symbol)
-    }
-}
-
-impl FromStr for EventTimeOrigin {
-    type Err = UnknownSymbol;
-
-    fn from_str(symbol: &str) -> Result<Self, UnknownSymbol> {
-        from_symbol(Self::ALL, Self::as_str, symbol)
-    }
-}
-
-impl FromStr for GapReason {
-    type Err = UnknownSymbol;
-
-    fn from_str(symbol: &str) -> Result<Self, UnknownSymbol> {
-        from_symbol(Self::ALL, Self::as_str, symbol)
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl fmt::Display for EventTimeOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl fmt::Display for GapReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,27 +268,25 @@ mod tests {
     }
 
     #[test]
+    fn alert_ids_never_change_and_are_no_event_s() {
+        // Python: uuid.uuid5(uuid.UUID("b8d9e85f-cfe7-4541-9531-8649f69eaeee"), "5:alert,1:f,7:BTC-USD,0:,3:a 0,")
+        let one = alert_id("f", Some("BTC-USD"), None, "a 0");
+        assert_eq!(one.to_string(), "eeef0778-b43c-549e-8056-8e33e55d2b50");
+        for other in [
+            alert_id("f", None, Some("BTC-USD"), "a 0"),
+            alert_id("f", Some("BTC-USD"), None, "a 1"),
+            alert_id("f,7:BTC-USD", None, None, "a 0"),
+            event_id("alert", "f", "BTC-USD", "0:,3:a 0"),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+
+    #[test]
     fn a_day_is_text_for_people() {
         let weight = crate::example::index_weight();
         let json = serde_json::to_value(&weight).unwrap();
         assert_eq!((&json["pregao_date"], &json["type"]), (&"2026-03-02".into(), &"PN      N2".into()));
         assert_eq!(serde_json::from_value::<IndexWeight>(json).unwrap(), weight);
-    }
-
-    #[test]
-    fn json_and_avro_use_one_spelling() {
-        for kind in Kind::ALL {
-            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
-            assert_eq!(kind.as_str().parse(), Ok(*kind));
-        }
-        for reason in GapReason::ALL {
-            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
-            assert_eq!(reason.as_str().parse(), Ok(*reason));
-        }
-        for origin in EventTimeOrigin::ALL {
-            assert_eq!(serde_json::to_value(origin).unwrap(), origin.as_str());
-            assert_eq!(origin.as_str().parse(), Ok(*origin));
-        }
-        assert_eq!("BARTER".parse::<Kind>(), Err(UnknownSymbol("BARTER".into())));
     }
 }

@@ -8,8 +8,10 @@ use uuid::Uuid;
 
 use crate::decimal::Decimal38;
 use crate::events::{
-    EventTimeOrigin, Gap, GapReason, IndexWeight, Kind, PayloadRecord, PriceTick, SourceHealth, event_id,
+    Alert, AlertKind, AlertState, EventTimeOrigin, Gap, GapReason, IndexWeight, Kind, PayloadRecord, PriceTick,
+    Severity, SourceHealth, alert_id, event_id,
 };
+use crate::topics;
 
 /// One trade as an exchange tells it.
 #[must_use]
@@ -108,6 +110,32 @@ pub fn payload() -> PayloadRecord {
         part: 0,
         parts: 1,
         content: Bytes::from_static(br#"{"bitcoin":{"usd":67187}}"#),
+    }
+}
+
+/// A trade that is away from the mean of those before it.
+#[must_use]
+pub fn alert() -> Alert {
+    let (rule_hash, tick) = ("5f0c9d4e2b7a1836", tick());
+    Alert {
+        alert_id: alert_id(rule_hash, Some(&tick.symbol), Some(&tick.source), &format!("{} 0", tick.event_id)),
+        rule: "away-from-mean".to_owned(),
+        rule_hash: rule_hash.to_owned(),
+        kind: AlertKind::MovingAverage,
+        state: AlertState::Firing,
+        severity: Severity::Warning,
+        symbol: Some(tick.symbol),
+        source: Some(tick.source),
+        price: Some(tick.price),
+        reference: Some(decimal("65000")),
+        change_pct: Some(decimal("3.365138461538461538")),
+        event_time: tick.event_time,
+        fired_at: tick.received_at,
+        event_id: Some(tick.event_id),
+        trigger_topic: topics::TICKS.to_owned(),
+        trigger_partition: 2,
+        trigger_offset: 123_456,
+        message: "BTC-USD at 67187.34 is 3.37 % above the mean of the last 20 ticks".to_owned(),
     }
 }
 

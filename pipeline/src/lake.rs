@@ -109,6 +109,7 @@ pub fn table(record: RecordType) -> &'static str {
         RecordType::SourceHealth => "health",
         RecordType::IndexWeight => "index_weights",
         RecordType::Payload => "payloads",
+        RecordType::Alert => "alerts",
     }
 }
 

@@ -8,12 +8,19 @@ pub const GAPS: &str = "market.gaps.v1";
 pub const HEALTH: &str = "market.health.v1";
 pub const INDEX: &str = "market.index.v1";
 pub const PAYLOADS: &str = "market.payloads.v1";
+pub const ALERTS: &str = "market.alerts.v1";
+/// What consumer-alerts knows beyond what the records of [`TICKS`] tell: which rules are armed, and the broker's clock.
+pub const ALERT_STATE: &str = "market.alert_state.v1";
+/// What the notifier has sent: an alert and a channel a key.
+pub const DELIVERIES: &str = "market.deliveries.v1";
 /// Holds no records: producers share the sources out among themselves by a consumer group on it, one partition a source.
 pub const SOURCES: &str = "market.sources.v1";
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+/// Kafka's word for records that no age removes.
+const FOR_EVER: i64 = -1;
 
-/// One declared topic. Always `message.timestamp.type=LogAppendTime` and `cleanup.policy=delete`.
+/// One declared topic. Always `message.timestamp.type=LogAppendTime`; `cleanup.policy=delete`, but for [`Holds::State`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
     pub name: String,
@@ -28,6 +35,10 @@ pub enum Holds {
     Events(RecordType),
     /// Whatever could not be read, as it was.
     DeadLetters,
+    /// The newest value of each key, in the owner's own encoding. Compacted: the owner reads all of it at start, so a value
+    /// stays for as long as it is the newest, however old, and the ones before it go. Neither archived nor audited, because
+    /// compaction takes records out of the middle; no dead letters, because nobody but the owner writes it.
+    State,
     /// No records ever: its partitions are what counts.
     Nothing,
 }
@@ -38,7 +49,7 @@ impl Topic {
     pub fn record(&self) -> Option<RecordType> {
         match self.holds {
             Holds::Events(record) => Some(record),
-            Holds::DeadLetters | Holds::Nothing => None,
+            Holds::DeadLetters | Holds::State | Holds::Nothing => None,
         }
     }
 }
@@ -52,6 +63,7 @@ pub fn declared() -> Vec<Topic> {
         (HEALTH, 1, 2 * DAY_MS, RecordType::SourceHealth),
         (INDEX, 1, 30 * DAY_MS, RecordType::IndexWeight),
         (PAYLOADS, 4, 7 * DAY_MS, RecordType::Payload),
+        (ALERTS, 1, 30 * DAY_MS, RecordType::Alert),
     ];
     let with_dlq = events.into_iter().flat_map(|(name, partitions, retention_ms, record)| {
         [
@@ -60,13 +72,23 @@ pub fn declared() -> Vec<Topic> {
         ]
     });
     let sources = Topic { name: SOURCES.to_owned(), partitions: 16, retention_ms: DAY_MS, holds: Holds::Nothing };
-    with_dlq.chain([sources]).collect()
+    let states = [ALERT_STATE, DELIVERIES].map(|name| Topic {
+        name: name.to_owned(),
+        partitions: 1,
+        retention_ms: FOR_EVER,
+        holds: Holds::State,
+    });
+    with_dlq.chain([sources]).chain(states).collect()
 }
 
-/// The declared topics that hold records: what the lake keeps and the audit counts.
+/// The declared topics that hold events or dead letters: what the lake keeps and the audit counts.
 #[must_use]
 pub fn archived() -> Vec<Topic> {
-    declared().into_iter().filter(|topic| topic.holds != Holds::Nothing).collect()
+    let kept = |topic: &Topic| match topic.holds {
+        Holds::Events(_) | Holds::DeadLetters => true,
+        Holds::State | Holds::Nothing => false,
+    };
+    declared().into_iter().filter(kept).collect()
 }
 
 /// The dead-letter topic of `topic`.
@@ -86,12 +108,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_topic_that_producers_share_sources_by_holds_nothing_to_keep() {
+    fn what_holds_no_events_has_nothing_to_keep_and_no_dead_letters() {
         let names = |topics: Vec<Topic>| topics.into_iter().map(|topic| topic.name).collect::<Vec<_>>();
         let (declared, archived) = (names(declared()), names(archived()));
-        assert_eq!(declared.len(), 11);
-        assert!(declared.contains(&SOURCES.to_owned()) && !declared.contains(&dlq(SOURCES)));
-        let others: Vec<String> = declared.into_iter().filter(|name| name != SOURCES).collect();
-        assert_eq!(archived, others);
+        assert_eq!(declared.len(), 15);
+        let others = [SOURCES, ALERT_STATE, DELIVERIES];
+        for name in others {
+            assert!(declared.contains(&name.to_owned()) && !declared.contains(&dlq(name)), "{name}");
+            assert_eq!(record_type(name), None);
+        }
+        let events: Vec<String> = declared.into_iter().filter(|name| !others.contains(&name.as_str())).collect();
+        assert_eq!(archived, events);
     }
 }

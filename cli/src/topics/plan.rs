@@ -9,6 +9,10 @@ use pipeline::topics::{Holds, Topic};
 /// A dead letter is as large as the record that could not be read, and carries headers of ours besides.
 const LETTER_BYTES: &str = "20000000";
 
+/// The segment that is written to is never compacted, and by default it stays that one for a week: an owner would read a
+/// week's values at start to take the newest.
+const STATE_SEGMENT_MS: &str = "3600000";
+
 /// A topic as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Existing {
@@ -40,13 +44,17 @@ impl fmt::Display for Change {
 
 /// The settings that a declared topic has, whatever the broker's defaults are.
 pub fn settings(topic: &Topic) -> Vec<(&'static str, String)> {
+    let cleanup = if topic.holds == Holds::State { "compact" } else { "delete" };
     let mut settings = vec![
-        ("cleanup.policy", "delete".to_owned()),
+        ("cleanup.policy", cleanup.to_owned()),
         ("message.timestamp.type", "LogAppendTime".to_owned()),
         ("retention.ms", topic.retention_ms.to_string()),
     ];
     if topic.holds == Holds::DeadLetters {
         settings.push(("max.message.bytes", LETTER_BYTES.to_owned()));
+    }
+    if topic.holds == Holds::State {
+        settings.push(("segment.ms", STATE_SEGMENT_MS.to_owned()));
     }
     settings
 }
@@ -112,6 +120,21 @@ mod tests {
         assert_eq!(plan(&topic, Some(&with(6))), Plan::Change(vec![]));
         assert!(remark(&topic, Some(&with(6))).is_some_and(|remark| remark.starts_with("2 more partitions")));
         assert_eq!(remark(&topic, Some(&with(4))), None);
+    }
+
+    #[test]
+    fn the_newest_values_are_never_too_old() {
+        let (name, value) = ("cleanup.policy", "compact");
+        for topic in [pipeline::topics::ALERT_STATE, pipeline::topics::DELIVERIES].map(declared) {
+            let settings = settings(&topic);
+            assert!(
+                settings.contains(&(name, value.to_owned())) && settings.contains(&("retention.ms", "-1".to_owned()))
+            );
+            let mut existing = as_declared(&topic);
+            existing.settings.insert(name.to_owned(), "delete".to_owned());
+            let change = Change::Setting { name, from: Some("delete".to_owned()), to: value.to_owned() };
+            assert_eq!(plan(&topic, Some(&existing)), Plan::Change(vec![change]));
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(crate) fn encoder() -> Encoder {
         health: single(RecordType::SourceHealth),
         index_weight: single(RecordType::IndexWeight),
         payload: single(RecordType::Payload),
+        alert: single(RecordType::Alert),
     }))
 }
 
@@ -36,6 +37,7 @@ fn fingerprints_are_the_specifications() {
         (RecordType::SourceHealth, 2, "530e196a781dab89"),
         (RecordType::IndexWeight, 1, "9baaade2608231a5"),
         (RecordType::Payload, 1, "f2c0d966d1ede8e7"),
+        (RecordType::Alert, 1, "097f6ee97362442c"),
     ];
     let all: usize = RecordType::ALL.iter().map(|record| record.schemas().len()).sum();
     assert_eq!(pinned.len(), all, "each version of each schema is pinned");
@@ -87,6 +89,16 @@ fn bytes_are_those_of_fastavro() {
             "790002327b22626974636f696e223a7b22757364223a36373138377d7d",
         ],
     );
+    check(
+        encoder().alert(&example::alert()),
+        &[
+            "70736c83eb815957839eae6e3dfb77181c617761792d66726f6d2d6d65616e2035663063396434653262376131383336",
+            "000002020e4254432d5553440210636f696e6261736502140e3a3ba5dc37618e000002140dc3a8351f3d86a000000210",
+            "2eb35f99fc012762d08ff0ecbdada006f09cf6ecbdada00602e55c51ae1ba55691a5db0bebf335f2f01e6d61726b6574",
+            "2e7469636b732e76310480890f82014254432d5553442061742036373138372e333420697320332e333720252061626f",
+            "766520746865206d65616e206f6620746865206c617374203230207469636b73",
+        ],
+    );
 }
 
 #[tokio::test]
@@ -128,6 +140,11 @@ proptest! {
     #[test]
     fn payloads_are_encoded_as_apache_avro_does(part in arbitrary::payload()) {
         prop_assert_eq!(&encoder().payload(&part)[10..], by_apache_avro(RecordType::Payload, payload_value(&part)));
+    }
+
+    #[test]
+    fn alerts_are_encoded_as_apache_avro_does(alert in arbitrary::alert()) {
+        prop_assert_eq!(&encoder().alert(&alert)[10..], by_apache_avro(RecordType::Alert, alert_value(&alert)));
     }
 }
 
@@ -217,6 +234,29 @@ fn payload_value(part: &PayloadRecord) -> Value {
         ("part", Value::Int(part.part)),
         ("parts", Value::Int(part.parts)),
         ("content", Value::Bytes(part.content.to_vec())),
+    ])
+}
+
+fn alert_value(alert: &Alert) -> Value {
+    record(vec![
+        ("alert_id", uuid(alert.alert_id)),
+        ("rule", text(&alert.rule)),
+        ("rule_hash", text(&alert.rule_hash)),
+        ("kind", Value::Enum(alert.kind as u32, alert.kind.as_str().to_owned())),
+        ("state", Value::Enum(alert.state as u32, alert.state.as_str().to_owned())),
+        ("severity", Value::Enum(alert.severity as u32, alert.severity.as_str().to_owned())),
+        ("symbol", optional(alert.symbol.as_deref().map(text))),
+        ("source", optional(alert.source.as_deref().map(text))),
+        ("price", optional(alert.price.map(decimal))),
+        ("reference", optional(alert.reference.map(decimal))),
+        ("change_pct", optional(alert.change_pct.map(decimal))),
+        ("event_time", Value::TimestampMicros(alert.event_time)),
+        ("fired_at", Value::TimestampMicros(alert.fired_at)),
+        ("event_id", optional(alert.event_id.map(uuid))),
+        ("trigger_topic", text(&alert.trigger_topic)),
+        ("trigger_partition", Value::Int(alert.trigger_partition)),
+        ("trigger_offset", Value::Long(alert.trigger_offset)),
+        ("message", text(&alert.message)),
     ])
 }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::decimal::Decimal38;
 use crate::epoch_day;
-use crate::events::{Gap, GapReason, IndexWeight, PayloadRecord, SourceHealth};
+use crate::events::{Alert, AlertKind, AlertState, Gap, GapReason, IndexWeight, PayloadRecord, Severity, SourceHealth};
 
 /// The columns of gap.
 #[derive(Clone, Copy, Debug)]
@@ -252,6 +252,94 @@ impl<'a> Payloads<'a> {
     }
 
     pub fn iter(self) -> impl Iterator<Item = PayloadRecord> + 'a {
+        (0..self.len()).map(move |row| self.get(row))
+    }
+}
+
+/// The columns of alert.
+#[derive(Clone, Copy, Debug)]
+pub struct Alerts<'a> {
+    pub alert_ids: &'a FixedSizeBinaryArray,
+    pub rules: &'a StringArray,
+    pub rule_hashes: &'a StringArray,
+    /// As Avro symbols, `MOVING_AVERAGE`.
+    pub kinds: &'a StringArray,
+    /// As Avro symbols, `FIRING`.
+    pub states: &'a StringArray,
+    /// As Avro symbols, `WARNING`.
+    pub severities: &'a StringArray,
+    pub symbols: &'a StringArray,
+    pub sources: &'a StringArray,
+    pub prices: &'a Decimal128Array,
+    pub references: &'a Decimal128Array,
+    pub change_pcts: &'a Decimal128Array,
+    pub event_times: &'a TimestampMicrosecondArray,
+    pub fired_ats: &'a TimestampMicrosecondArray,
+    pub event_ids: &'a FixedSizeBinaryArray,
+    pub trigger_topics: &'a StringArray,
+    pub trigger_partitions: &'a Int32Array,
+    pub trigger_offsets: &'a Int64Array,
+    pub messages: &'a StringArray,
+}
+
+impl<'a> Alerts<'a> {
+    /// # Panics
+    /// When `batch` has not the columns of [`super::Decoder::schema`] for alert.
+    pub fn new(batch: &'a RecordBatch) -> Self {
+        Self {
+            alert_ids: column(batch, "alert_id").as_fixed_size_binary(),
+            rules: column(batch, "rule").as_string(),
+            rule_hashes: column(batch, "rule_hash").as_string(),
+            kinds: column(batch, "kind").as_string(),
+            states: column(batch, "state").as_string(),
+            severities: column(batch, "severity").as_string(),
+            symbols: column(batch, "symbol").as_string(),
+            sources: column(batch, "source").as_string(),
+            prices: column(batch, "price").as_primitive(),
+            references: column(batch, "reference").as_primitive(),
+            change_pcts: column(batch, "change_pct").as_primitive(),
+            event_times: column(batch, "event_time").as_primitive(),
+            fired_ats: column(batch, "fired_at").as_primitive(),
+            event_ids: column(batch, "event_id").as_fixed_size_binary(),
+            trigger_topics: column(batch, "trigger_topic").as_string(),
+            trigger_partitions: column(batch, "trigger_partition").as_primitive(),
+            trigger_offsets: column(batch, "trigger_offset").as_primitive(),
+            messages: column(batch, "message").as_string(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.alert_ids.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn get(&self, row: usize) -> Alert {
+        Alert {
+            alert_id: uuid(self.alert_ids, row),
+            rule: self.rules.value(row).to_owned(),
+            rule_hash: self.rule_hashes.value(row).to_owned(),
+            kind: symbol::<AlertKind>(self.kinds, row),
+            state: symbol::<AlertState>(self.states, row),
+            severity: symbol::<Severity>(self.severities, row),
+            symbol: self.symbols.is_valid(row).then(|| self.symbols.value(row).to_owned()),
+            source: self.sources.is_valid(row).then(|| self.sources.value(row).to_owned()),
+            price: optional(self.prices, row, decimal),
+            reference: optional(self.references, row, decimal),
+            change_pct: optional(self.change_pcts, row, decimal),
+            event_time: self.event_times.value(row),
+            fired_at: self.fired_ats.value(row),
+            event_id: self.event_ids.is_valid(row).then(|| uuid(self.event_ids, row)),
+            trigger_topic: self.trigger_topics.value(row).to_owned(),
+            trigger_partition: self.trigger_partitions.value(row),
+            trigger_offset: self.trigger_offsets.value(row),
+            message: self.messages.value(row).to_owned(),
+        }
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Alert> + 'a {
         (0..self.len()).map(move |row| self.get(row))
     }
 }

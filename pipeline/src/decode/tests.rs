@@ -94,6 +94,13 @@ proptest! {
         let decoded = run(&mut decoder(RecordType::Payload), &values);
         prop_assert_eq!(Payloads::new(&decoded.batch).iter().collect::<Vec<_>>(), input);
     }
+
+    #[test]
+    fn alerts_round_trip(input in proptest::collection::vec(arbitrary::alert(), 0..20)) {
+        let values: Vec<_> = input.iter().map(|alert| Some(encoder_for_tests().alert(alert))).collect();
+        let decoded = run(&mut decoder(RecordType::Alert), &values);
+        prop_assert_eq!(Alerts::new(&decoded.batch).iter().collect::<Vec<_>>(), input);
+    }
 }
 
 #[test]

@@ -77,6 +77,7 @@ async fn registered_at_start_and_read_by_id() {
         "market.health.v1-value",
         "market.index.v1-value",
         "market.payloads.v1-value",
+        "market.alerts.v1-value",
     ];
     assert_eq!(fake.lock().unwrap().subjects, subjects);
 

@@ -267,6 +267,19 @@ proptest! {
     }
 
     #[test]
+    fn mutated_alerts_hurt_nobody(
+        alert in arbitrary::alert(),
+        mutations in proptest::collection::vec(mutation(), 1..4),
+    ) {
+        let whole = encoder_for_tests().alert(&alert);
+        let mut record = whole.clone();
+        mutations.iter().for_each(|mutation| mutate(&mut record, mutation));
+        let decoded = run(&mut decoder(RecordType::Alert), &[Some(whole.clone()), Some(record), Some(whole)]);
+        let found: Vec<_> = Alerts::new(&decoded.batch).iter().collect();
+        prop_assert_eq!((found.first(), found.last()), (Some(&alert), Some(&alert)));
+    }
+
+    #[test]
     fn noise_is_bad(noise in proptest::collection::vec(any::<u8>(), 0..200)) {
         let body = [&encoded(1)[..10], &noise].concat();
         let decoded = run(&mut decoder(RecordType::PriceTick), &[Some(noise), Some(body)]);
