@@ -1,0 +1,84 @@
+//! What a user can set. The doc comments are the help text.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use pipeline::misconfigured;
+use pipeline::telemetry::LogArgs;
+
+use crate::rules::{MAX_FILE_BYTES, Rules};
+
+/// Watches market data by rules and tells when one fires.
+#[derive(Parser, Clone, Debug)]
+#[command(version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Read a file of rules and say each rule in one sentence, or what is wrong with the file.
+    Check(CheckArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// The file; without it the one that --rules names, or the built-in one.
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub rules: RulesArgs,
+}
+
+/// Where the rules are.
+#[derive(Args, Clone, Debug)]
+pub struct RulesArgs {
+    /// The file of rules (TOML); without it the built-in rules hold.
+    #[arg(long, env = "ALERT_RULES", value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+}
+
+impl RulesArgs {
+    /// Reads the file, or gives the built-in rules.
+    ///
+    /// # Errors
+    /// [`pipeline::Misconfigured`]: the file, and where in it what is wrong.
+    pub fn load(&self) -> anyhow::Result<Rules> {
+        self.rules.as_deref().map_or_else(|| Ok(Rules::built_in()), read)
+    }
+}
+
+/// Reads one file of rules.
+///
+/// # Errors
+/// [`pipeline::Misconfigured`]: the file, and where in it what is wrong.
+pub fn read(path: &Path) -> anyhow::Result<Rules> {
+    let told = |why: String| misconfigured(format!("cannot use the rules in {}: {why}", path.display()));
+    let length = std::fs::metadata(path).map_err(|error| told(error.to_string()))?.len();
+    if length > MAX_FILE_BYTES as u64 {
+        return Err(told(format!("it has {length} bytes, more than the {MAX_FILE_BYTES} that are read")));
+    }
+    let bytes = std::fs::read(path).map_err(|error| told(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        told(format!(
+            "it is not text in UTF-8: the byte at position {} is no part of any",
+            error.utf8_error().valid_up_to()
+        ))
+    })?;
+    Rules::parse(&text).map_err(|error| told(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

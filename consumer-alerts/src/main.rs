@@ -1,0 +1,13 @@
+//! Parses the command line and runs what it names.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use consumer_alerts::{Cli, Command};
+
+fn main() -> ExitCode {
+    let Cli { command, log } = Cli::parse();
+    pipeline::main("consumer-alerts", &log, async move |_shutdown| match command {
+        Command::Check(args) => consumer_alerts::check(&args, &mut std::io::stdout().lock()),
+    })
+}
