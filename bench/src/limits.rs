@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use pipeline::headers::ClientHeaders;
 use pipeline::kafka::KafkaArgs;
 use pipeline::records::{Record, RecordBuffer, Records};
 use rdkafka::client::ClientContext;
@@ -87,7 +88,7 @@ pub fn consume_only(
                         key: message.key(),
                         value: message.payload(),
                     };
-                    buffers[usize::try_from(message.partition())?].push(record, message.headers());
+                    buffers[usize::try_from(message.partition())?].push(record, ClientHeaders::of(&message));
                 }
             }
             Err(KafkaError::PartitionEOF(_)) => ended += 1,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipeline::admin::Health;
+use pipeline::headers::ClientHeaders;
 use pipeline::records::{Record, RecordBuffer};
 use rdkafka::Message;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -111,7 +112,7 @@ impl Feed {
         self.positions.advance(topic, message.partition(), message.offset());
         let timestamp_ms = message.timestamp().to_millis().unwrap_or(0);
         let record = Record { offset: message.offset(), timestamp_ms, key: None, value: message.payload() };
-        buffers[topic].push(record, None);
+        buffers[topic].push(record, ClientHeaders::None);
     }
 
     fn take_in(&mut self, buffers: &mut [RecordBuffer], live: bool) {

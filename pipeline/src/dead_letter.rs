@@ -12,6 +12,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use uuid::Uuid;
 
+use crate::headers::{insert, key_of};
 use crate::kafka::{KafkaArgs, create};
 use crate::records::Records;
 use crate::topics;
@@ -80,7 +81,7 @@ impl DeadLetters {
             .with_context(|| format!("a dead letter names offset {} outside of its batch", letter.offset))?;
         let mut headers = OwnedHeaders::new();
         for (key, value) in records.headers(index) {
-            headers = headers.insert(Header { key: &key, value: value.as_ref() });
+            headers = insert(headers, &key_of(&key), value.as_deref());
         }
         let (keys, values) = (records.keys(), records.values());
         let (key, value) =

@@ -13,6 +13,7 @@ pub mod decode;
 mod epoch_day;
 pub mod events;
 pub mod example;
+pub mod headers;
 pub mod kafka;
 pub mod lake;
 mod memory;

@@ -9,7 +9,8 @@ use arrow::array::{
     StringArray, StringBuilder, StructArray, StructBuilder, TimestampMillisecondArray, TimestampMillisecondBuilder,
 };
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
-use rdkafka::message::{BorrowedHeaders, Headers};
+
+use crate::headers::{ClientHeaders, UNREADABLE, text_of};
 
 /// Column positions of [`Records::schema`].
 const OFFSET: usize = 0;
@@ -106,7 +107,7 @@ impl Records {
         self.column(VALUE)
     }
 
-    /// The headers of record `index`, in their order.
+    /// The headers of record `index`, in their order; the keys as [`crate::headers::text_of`] tells them.
     #[must_use]
     pub fn headers(&self, index: usize) -> Vec<(String, Option<Vec<u8>>)> {
         let lists: &ListArray = self.column(HEADERS);
@@ -194,16 +195,16 @@ impl RecordBuffer {
         }
     }
 
-    pub fn push(&mut self, record: Record<'_>, headers: Option<&BorrowedHeaders>) {
+    pub fn push(&mut self, record: Record<'_>, headers: ClientHeaders<'_>) {
         self.push_fixed(record);
-        let Some(headers) = headers else {
-            self.headers.append_null();
-            return;
-        };
-        for header in headers.iter() {
-            self.push_header(header.key, header.value);
+        match headers {
+            ClientHeaders::None => {}
+            ClientHeaders::Some(native) => {
+                native.iter().for_each(|(key, value)| self.push_header(&text_of(key), value))
+            }
+            ClientHeaders::Unreadable => self.push_header(UNREADABLE, None),
         }
-        self.headers.append(true);
+        self.headers.append(!matches!(headers, ClientHeaders::None));
     }
 
     /// As [`RecordBuffer::push`], for records that do not come from a client.

@@ -11,6 +11,7 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::{Sender, channel};
 
+use crate::headers::ClientHeaders;
 use crate::kafka::{KafkaArgs, create};
 use crate::records::{Record, RecordBuffer, Records};
 
@@ -109,7 +110,7 @@ fn read_blocking(
                         key: message.key(),
                         value: message.payload(),
                     };
-                    open.buffer.push(record, message.headers());
+                    open.buffer.push(record, ClientHeaders::of(&message));
                 }
                 if offset + 1 >= open.stretch.end {
                     finish(consumer, topic, open, to)?;

@@ -2,6 +2,7 @@
 
 use pipeline::codec::{Encoder, Framing};
 use pipeline::events::{Gap, GapReason};
+use pipeline::headers::{UNREADABLE, insert};
 use pipeline::topics;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer};
@@ -44,6 +45,39 @@ async fn keys_values_and_headers_come_back_as_they_were() {
     assert_eq!(records.headers(row), [("a".to_owned(), Some(b"1".to_vec())), ("a".to_owned(), None)]);
     assert!(link.rows.is_some_and(|rows| rows.first_time_ms > 1_700_000_000_000), "the broker's time");
     assert!(lake.files("bronze").is_empty(), "a topic without a table stays raw");
+}
+
+/// Two records that rdkafka's own reading of headers panics at, or is silent about.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_header_stops_the_lake() {
+    let stack = stack::shared().await;
+    let (broker, lake, topic, group) = (Broker::of(stack), Lake::of(stack, "headers"), topics::ALERTS, "headers");
+    broker.create(topic, 1).await;
+    broker.create(&topics::dlq(topic), 1).await;
+    let one = [(&b"caf\xe9"[..], Some(&b"1"[..])), (b"plain", None)];
+    let one = one.into_iter().fold(OwnedHeaders::new(), |headers, (key, value)| insert(headers, key, value));
+    let many = (0..100_001).fold(OwnedHeaders::new(), |headers, _| insert(headers, b"k", None));
+    let producer = broker.producer();
+    for headers in [one, many] {
+        let record = BaseRecord::<[u8], [u8]>::to(topic).partition(0).payload(b"garbage").headers(headers);
+        producer.send(record).map_err(|(error, _)| error).expect("queued");
+    }
+    producer.flush(Duration::from_secs(20)).expect("flushed");
+
+    let both = format!("{topic},{}", topics::dlq(topic));
+    let service = Service::start(&mut command(stack, &lake, &both, group));
+    wait_for("the commit", || broker.committed(group, topic, 0) == Some((2, "epoch=0000".to_owned())));
+    wait_for("the letters in the lake", || lake.tail(&topics::dlq(topic), 0) == 2);
+    service.terminate();
+    let headers = |topic: &str, offset: i64| {
+        let chain = lake.chain(topic, 0);
+        let found = chain.iter().find_map(|(_, records)| Some(records.headers(records.position(offset)?)));
+        found.expect("a record")
+    };
+    let expected = [("\0caf%E9".to_owned(), Some(b"1".to_vec())), ("plain".to_owned(), None)];
+    assert_eq!(headers(topic, 0), expected);
+    assert_eq!(headers(topic, 1), [(UNREADABLE.to_owned(), None)]);
+    assert_eq!(headers(&topics::dlq(topic), 0)[..2], expected, "a dead letter has the record's own headers");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::PartitionBatch;
+use crate::headers::ClientHeaders;
 use crate::records::{Record, RecordBuffer};
 
 /// When a batch is cut.
@@ -77,7 +78,7 @@ impl Partition {
     pub fn push(
         &mut self,
         record: Record<'_>,
-        headers: Option<&rdkafka::message::BorrowedHeaders>,
+        headers: ClientHeaders<'_>,
         limits: &Limits,
     ) -> bool {
         if !self.admit(record.offset, limits) {

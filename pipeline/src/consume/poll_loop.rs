@@ -21,6 +21,7 @@ use super::context::{LoopContext, Shared};
 use super::partition::{Limits, Partition};
 use super::{Assigned, ConsumeConfig, Written};
 use crate::admin::Health;
+use crate::headers::ClientHeaders;
 use crate::records::Record;
 use event::{Event, next_event};
 pub(super) use hand_over::Handing;
@@ -328,7 +329,7 @@ impl<'c> PollLoop<'c> {
             key: message.key(),
             value: message.payload(),
         };
-        self.partitions[self.last].push(record, message.headers(), &self.limits);
+        self.partitions[self.last].push(record, ClientHeaders::of(message), &self.limits);
         self.last_record = Instant::now();
     }
 

@@ -130,6 +130,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::headers::ClientHeaders;
     use crate::records::Record;
 
     const LIMITS: Limits = Limits { rows: 100, bytes: 1 << 20, age: Duration::from_secs(3600), span: None };
@@ -144,7 +145,11 @@ mod tests {
     fn filled(number: i32, count: i64, limits: &Limits) -> Partition {
         let mut held = Partition::new("t".into(), number, 0, count);
         for offset in 0..count {
-            held.push(Record { offset, timestamp_ms: 0, key: None, value: Some(&[7; 10]) }, None, limits);
+            held.push(
+                Record { offset, timestamp_ms: 0, key: None, value: Some(&[7; 10]) },
+                ClientHeaders::None,
+                limits,
+            );
         }
         held
     }
