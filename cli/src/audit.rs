@@ -185,7 +185,7 @@ fn topics_to_audit(asked: &[String]) -> anyhow::Result<Vec<Topic>> {
     if let Some(unknown) = asked.iter().find(|name| !names.contains(name.as_str())) {
         let names: Vec<&str> = names.into_iter().collect();
         return Err(misconfigured(format!(
-            "--topic {unknown} is not a declared topic with records: one of {}",
+            "--topic {unknown} is not a topic that the lake keeps: one of {}",
             names.join(", ")
         )));
     }

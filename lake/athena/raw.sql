@@ -13,7 +13,7 @@ LOCATION 's3://${bucket}/raw/'
 TBLPROPERTIES (
   'projection.enabled' = 'true',
   'projection.topic.type' = 'enum',
-  'projection.topic.values' = 'market.ticks.v1,market.ticks.v1.dlq,market.gaps.v1,market.gaps.v1.dlq,market.health.v1,market.health.v1.dlq,market.index.v1,market.index.v1.dlq,market.payloads.v1,market.payloads.v1.dlq',
+  'projection.topic.values' = 'market.ticks.v1,market.ticks.v1.dlq,market.gaps.v1,market.gaps.v1.dlq,market.health.v1,market.health.v1.dlq,market.index.v1,market.index.v1.dlq,market.payloads.v1,market.payloads.v1.dlq,market.alerts.v1,market.alerts.v1.dlq',
   'projection.epoch.type' = 'integer',
   'projection.epoch.range' = '0,3',
   'projection.epoch.digits' = '4',

@@ -55,6 +55,12 @@ FROM read_parquet(
     hive_partitioning = true, hive_types_autocast = false, union_by_name = true, allow_empty = true
 );
 
+CREATE OR REPLACE VIEW bronze_alerts AS
+FROM read_parquet(
+    getvariable('lake') || '/bronze/alerts/*/*/*.parquet',
+    hive_partitioning = true, hive_types_autocast = false, union_by_name = true, allow_empty = true
+);
+
 CREATE OR REPLACE VIEW silver_ticks AS
 FROM read_parquet(
     getvariable('lake') || '/silver/ticks/*/*/*.parquet',

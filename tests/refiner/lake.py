@@ -34,6 +34,7 @@ class Lake:
         self.publish("market.index.v1", "index_weight-v1", weights[:-5], "index_weights")
         self.publish("market.health.v1", "source_health-v2", market.health(), "health")
         self.publish("market.payloads.v1", "payload-v1", market.payloads(), "payloads")
+        self.publish("market.alerts.v1", "alert-v1", market.alerts(), "alerts")
         self.refine(consumer)
         self.before_second = self.keys()
         self.publish("market.ticks.v1", "price_tick-v2", market.second, "ticks")

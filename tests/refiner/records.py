@@ -206,3 +206,13 @@ class Market:
     def payloads(self):
         return [{"payload_id": identity("payload", 1), "source": "coinbase", "request": "GET /ticker", "status": 200,
                  "received_at": self.now, "content_encoding": "identity", "part": 0, "parts": 1, "content": b"{}"}]
+
+    def alerts(self):
+        rest = {"rule": "any", "rule_hash": "00112233445566ff", "state": "FIRING", "severity": "WARNING", "source": "coinbase",
+                "event_time": self.now, "fired_at": self.now, "trigger_partition": 0, "trigger_offset": 0, "message": "so it is"}
+        of_price = {**rest, "alert_id": identity("alert", 1), "kind": "THRESHOLD", "symbol": "BTC-USD",
+                    "price": Decimal("70000.01"), "reference": Decimal(70000), "change_pct": Decimal("0.000014285714285714"),
+                    "event_id": identity("coinbase", 1), "trigger_topic": "market.ticks.v1"}
+        of_source = {**rest, "alert_id": identity("alert", 2), "kind": "STALE_FEED", "symbol": None, "price": None,
+                     "reference": None, "change_pct": None, "event_id": None, "trigger_topic": "market.health.v1"}
+        return [of_price, of_source]

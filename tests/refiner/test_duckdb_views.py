@@ -13,7 +13,7 @@ def connection(lake):
 
 def test_every_view_holds_every_row(lake, connection):
     views = [name for (name,) in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()]
-    assert len(views) == 15
+    assert len(views) == 16
     for view in views:
         layer, _, table = view.partition("_")
         files = lake.files(f"{layer}/{table}" if table else layer)

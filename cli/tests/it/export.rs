@@ -11,9 +11,9 @@ use arrow::compute::concat_batches;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use pipeline::codec::{Encoder, Framing, RecordType};
-use pipeline::events::PriceTick;
+use pipeline::events::{Alert, PriceTick};
 use pipeline::example;
-use pipeline::lake::bronze_key;
+use pipeline::lake::{bronze_key, table};
 use pipeline::records::{Record, RecordBuffer, Records};
 use pipeline::topics::TICKS;
 use stack::Stack;
@@ -57,15 +57,21 @@ impl Export {
 
     /// A bronze object of ticks at these broker times.
     async fn bronze(&self, partition: i32, start: i64, ticks: &[(i64, PriceTick)]) -> RecordBatch {
+        let values: Vec<_> =
+            ticks.iter().map(|(timestamp_ms, tick)| (*timestamp_ms, self.encoder.tick(tick))).collect();
+        self.bronze_of(RecordType::PriceTick, partition, start, &values).await
+    }
+
+    /// A bronze object of records at these broker times.
+    async fn bronze_of(&self, of: RecordType, partition: i32, start: i64, values: &[(i64, Vec<u8>)]) -> RecordBatch {
         let mut buffer = RecordBuffer::new();
-        for (offset, (timestamp_ms, tick)) in (start..).zip(ticks) {
-            let value = self.encoder.tick(tick);
-            let record = Record { offset, timestamp_ms: *timestamp_ms, key: None, value: Some(&value) };
+        for (offset, (timestamp_ms, value)) in (start..).zip(values) {
+            let record = Record { offset, timestamp_ms: *timestamp_ms, key: None, value: Some(value) };
             buffer.push_owned(record, &[]);
         }
         let records: Records = buffer.finish();
-        let made = Encodings::new(None).bronze_of(RecordType::PriceTick, partition, &records).await.expect("bronze");
-        let key = bronze_key("ticks", ticks[0].0, TICKS, 0, partition, start);
+        let made = Encodings::new(None).bronze_of(of, partition, &records).await.expect("bronze");
+        let key = bronze_key(table(of), values[0].0, of.topic(), 0, partition, start);
         self.lake.write(&key, &made.bytes, HashMap::new()).await;
         let reader = ParquetRecordBatchReaderBuilder::try_new(made.bytes).expect("parquet");
         let schema = reader.schema().clone();
@@ -171,6 +177,21 @@ async fn bronze_goes_to_a_file_a_day_and_symbol() {
     }
 
     nothing_and_trouble(&export).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_go_to_one_file_a_day_whether_they_have_a_symbol_or_not() {
+    let export = Export::new("cli-export-alerts").await;
+    let of_source = Alert { symbol: None, price: None, event_id: None, ..example::alert() };
+    let values = [example::alert(), of_source].map(|alert| (EVENING, export.encoder.alert(&alert)));
+    export.bronze_of(RecordType::Alert, 0, 3, &values).await;
+    export.done(&["--table", "alerts"]).await;
+    let file = "bronze/alerts/year=2026/month=11/day=21/alerts.csv";
+    assert_eq!(export.files().into_keys().collect::<Vec<_>>(), [file]);
+    assert_eq!(export.column(file, "symbol"), ["BTC-USD", ""]);
+    assert_eq!(export.column(file, "price"), ["67187.34", ""]);
+    assert_eq!(export.column(file, "event_id"), [example::tick().event_id.to_string(), String::new()]);
+    assert_eq!(export.column(file, "kafka_offset"), ["3", "4"]);
 }
 
 async fn nothing_and_trouble(export: &Export) {

@@ -23,7 +23,7 @@ use super::selection::{Range, day_of, hour_of};
 use super::{Layer, folder};
 
 /// What `--table` can name.
-pub const TABLES: [&str; 6] = ["ticks", "gaps", "health", "index_weights", "payloads", "quarantined_ticks"];
+pub const TABLES: [&str; 7] = ["ticks", "gaps", "health", "index_weights", "payloads", "alerts", "quarantined_ticks"];
 const SILVER: [&str; 4] = ["ticks", "gaps", "index_weights", "quarantined_ticks"];
 /// What each bronze row ends with.
 const COORDINATES: [&str; 3] = ["kafka_partition", "kafka_offset", "broker_time"];
@@ -62,12 +62,18 @@ impl Table {
             }
         };
         let symbols: Vec<String> = symbols.iter().map(|symbol| symbol.to_ascii_uppercase()).collect();
-        if !symbols.is_empty() && !name.ends_with("ticks") {
+        let table = Self { layer, name: name.to_owned(), symbols, columns };
+        if !table.symbols.is_empty() && !table.has_symbols() {
             return Err(misconfigured(format!(
                 "--symbol: the rows of {name} are not of one symbol each; leave it out"
             )));
         }
-        Ok(Self { layer, name: name.to_owned(), symbols, columns })
+        Ok(table)
+    }
+
+    /// Whether each row is of one symbol. An alert may be of a source alone.
+    fn has_symbols(&self) -> bool {
+        self.name.ends_with("ticks")
     }
 
     pub fn layer(&self) -> Layer {
@@ -186,8 +192,10 @@ impl<'a> Writer<'a> {
     /// The day, the folder and the row of each row that is wanted; the folders by name.
     fn places(&self, key: &str, batch: &RecordBatch) -> anyhow::Result<(Vec<String>, Vec<Place>)> {
         let mut days = Days::new(self.table.layer, key, batch)?;
-        let symbols =
-            batch.column_by_name(SYMBOL).map(|column| arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8));
+        let symbols = batch
+            .column_by_name(SYMBOL)
+            .filter(|_| self.table.has_symbols())
+            .map(|column| arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8));
         let symbols = symbols.transpose()?;
         let symbols = symbols.as_ref().map(|column| column.as_string::<i32>());
         let mut folders = Vec::new();
@@ -301,12 +309,13 @@ mod tests {
         let ticks = columns(Layer::Bronze, "ticks").expect("bronze has ticks");
         assert!(ticks.starts_with(&["event_id".to_owned()]) && ticks.ends_with(&COORDINATES.map(str::to_owned)));
         assert!(columns(Layer::Silver, "ticks").expect("silver has ticks").is_empty());
-        for (layer, name) in
-            [(Layer::Bronze, "quarantined_ticks"), (Layer::Silver, "health"), (Layer::Silver, "payloads")]
-        {
+        let nowhere = [("health", Layer::Silver), ("payloads", Layer::Silver), ("alerts", Layer::Silver)];
+        for (name, layer) in nowhere.into_iter().chain([("quarantined_ticks", Layer::Bronze)]) {
             assert!(columns(layer, name).is_err(), "{name}");
         }
-        assert!(Table::new(Layer::Bronze, "gaps", &["BTC-USD".to_owned()]).is_err());
+        for name in ["gaps", "alerts"] {
+            assert!(Table::new(Layer::Bronze, name, &["BTC-USD".to_owned()]).is_err(), "{name}");
+        }
     }
 
     #[test]
