@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use pipeline::admin::AdminArgs;
+use pipeline::consume::Until;
 use pipeline::kafka::KafkaArgs;
 use pipeline::registry::RegistryArgs;
 use pipeline::telemetry::LogArgs;
@@ -58,6 +59,9 @@ pub struct Config {
     /// Ticks whose event_time lies more days before their broker time go to the dead letters.
     #[arg(long, env = "DB_OLDEST_EVENT_DAYS", default_value = "400", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub oldest_event_days: u32,
+    /// End by itself: write and commit what the topics hold now, then exit. For cron.
+    #[arg(long, global = true)]
+    pub until_caught_up: bool,
     /// Go on at the start of the log where retention has deleted records that were not read.
     #[arg(long, env = "DB_ACCEPT_HOLE")]
     pub accept_hole: bool,
@@ -72,6 +76,10 @@ pub struct Config {
 impl Config {
     pub fn max_age(&self) -> Duration {
         Duration::from_millis(self.max_age_ms)
+    }
+
+    pub fn until(&self) -> Until {
+        if self.until_caught_up { Until::CaughtUp } else { Until::Shutdown }
     }
 }
 

@@ -57,6 +57,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         idle_every: Duration::from_secs(5),
         stop_when_bad: true,
         drain: Duration::from_secs(10),
+        until: config.until(),
     };
     consume(consuming, &config.kafka, sink, health, shutdown).await
 }

@@ -6,6 +6,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser};
 use lake::raw::Compression;
 use pipeline::admin::AdminArgs;
+use pipeline::consume::Until;
 use pipeline::kafka::KafkaArgs;
 use pipeline::registry::RegistryArgs;
 use pipeline::store::StoreArgs;
@@ -45,6 +46,9 @@ pub struct Config {
     /// already is left as it is.
     #[arg(long, env = "LAKE_COMPRESSION", value_enum, default_value = "zstd")]
     pub compression: Compression,
+    /// End by itself: write and commit what the topics hold now, then exit. For cron.
+    #[arg(long)]
+    pub until_caught_up: bool,
     #[command(flatten)]
     pub store: StoreArgs,
     #[command(flatten)]
@@ -58,6 +62,10 @@ pub struct Config {
 impl Config {
     pub fn max_age(&self) -> Duration {
         Duration::from_millis(self.max_age_ms)
+    }
+
+    pub fn until(&self) -> Until {
+        if self.until_caught_up { Until::CaughtUp } else { Until::Shutdown }
     }
 }
 

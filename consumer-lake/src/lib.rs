@@ -45,6 +45,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         // Raw keeps the bytes whatever they are.
         stop_when_bad: false,
         drain: Duration::from_secs(20),
+        until: config.until(),
     };
     consume_in_lanes(consuming, &config.kafka, LakeLanes::new(outside), health, shutdown).await
 }

@@ -21,6 +21,7 @@ mod lanes;
 mod partition;
 mod poll_loop;
 mod sink_task;
+mod until;
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::dead_letter::DeadLetter;
 pub use lanes::{Lane, Lanes, OpenLane};
+pub use until::Until;
 
 use crate::admin::Health;
 use crate::dead_letter::DeadLetters;
@@ -44,6 +46,7 @@ use crate::topic_id::TopicIds;
 use around::{Answer, Around, Command};
 use context::LoopContext;
 use poll_loop::Handing;
+use until::Ends;
 
 /// Records of one partition, ready to be written.
 #[derive(Clone, Debug)]
@@ -151,16 +154,19 @@ pub struct ConsumeConfig {
     pub stop_when_bad: bool,
     /// How long a shutdown may take to write and commit what was gathered.
     pub drain: Duration,
+    /// When it ends.
+    pub until: Until,
 }
 
 /// How long the last commit may take.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Consumes until `shutdown`, then writes and commits what was gathered, within [`ConsumeConfig::drain`].
+/// Consumes until `shutdown`, then writes and commits what was gathered, within [`ConsumeConfig::drain`]. With
+/// [`Until::CaughtUp`] it ends by itself, and logs one line of counts.
 ///
 /// # Errors
 /// [`crate::Misconfigured`] when no broker answers at the start or a topic does not exist; the sink's own message when it
-/// stops; a fatal client error.
+/// stops; a fatal client error; a shutdown before a bounded run has caught up.
 pub async fn consume<S: Sink>(
     config: ConsumeConfig,
     kafka: &KafkaArgs,
@@ -205,11 +211,12 @@ async fn drive<F: Future<Output = ()> + Send + 'static>(
     let topic_ids = TopicIds::new(kafka)?;
 
     let (config_for_check, servers) = (config.clone(), kafka.kafka_bootstrap_servers.clone());
-    let consumer = tokio::task::spawn_blocking(move || {
+    let (consumer, ends) = tokio::task::spawn_blocking(move || {
         check_topics(&consumer, &config_for_check, &servers)?;
+        let ends = Ends::look_up(config_for_check.until, &consumer, &config_for_check.topics)?;
         let topics: Vec<&str> = config_for_check.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).context("subscribe")?;
-        anyhow::Ok(consumer)
+        anyhow::Ok((consumer, ends))
     })
     .await??;
 
@@ -218,11 +225,11 @@ async fn drive<F: Future<Output = ()> + Send + 'static>(
     let around = Around::new(letters, topic_ids, health.clone(), shared.clone(), config.stop_when_bad);
     let sink_task = tokio::spawn(task(around, commands, answer));
     let (done, mut finished) = tokio::sync::oneshot::channel();
-    let (drain, ended) = (config.drain, shutdown.clone());
+    let (drain, until, ended) = (config.drain, config.until, shutdown.clone());
     let (close, closed) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("poll".to_owned()).spawn(move || {
         let sink = (to_sink, answers);
-        let result = poll_loop::PollLoop::new(config, handing, &consumer, shared, health, sink, shutdown).run();
+        let result = poll_loop::PollLoop::new((config, ends), handing, &consumer, shared, health, sink, shutdown).run();
         drop(done.send(result));
         drop(consumer);
         let _ = close.send(());
@@ -232,7 +239,10 @@ async fn drive<F: Future<Output = ()> + Send + 'static>(
         // The last commit can wait long for a broker that does not answer; everything that it would commit is durable.
         () = async { ended.cancelled().await; tokio::time::sleep(drain + COMMIT_PATIENCE).await } => {
             tracing::warn!("the broker did not take the last commit in time; what is durable will be skipped when read again");
-            Ok(())
+            match until {
+                Until::Shutdown => Ok(()),
+                Until::CaughtUp => Err(anyhow::anyhow!("stopped before it had caught up")),
+            }
         }
     };
     sink_task.abort();

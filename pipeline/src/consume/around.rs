@@ -89,6 +89,7 @@ impl Around {
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
         metrics::counter!("tickstream_consumer_records_total").increment(records as u64);
         metrics::counter!("tickstream_consumer_dead_letters_total").increment(letters.len() as u64);
+        self.shared.count(records, letters.len());
         metrics::histogram!("tickstream_consumer_write_seconds").record(begun.elapsed());
         let Some(bad_share) = &self.bad_share else { return Ok(()) };
         let mut bad_share = bad_share.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,12 +10,24 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Statistics, TopicPartitionList};
 
+/// What the group said last.
+#[derive(Debug)]
+pub(super) enum Rebalance {
+    /// These partitions are this member's; none, when there are more members than partitions.
+    Given(Vec<(String, i32)>),
+    /// All are given back; what is next given will be said.
+    TakenBack,
+}
+
 /// Shared by the callbacks, the poll loop and the sink task.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     generation: AtomicU64,
-    /// The newest assignment that the loop has not taken up yet.
-    rebalanced: Mutex<Option<Vec<(String, i32)>>>,
+    /// The newest one that the loop has not taken up yet.
+    rebalanced: Mutex<Option<Rebalance>>,
+    /// Records that were written, and those of them that are dead letters.
+    written: AtomicU64,
+    dead_letters: AtomicU64,
 }
 
 impl Shared {
@@ -28,13 +40,23 @@ impl Shared {
         self.generation.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    pub fn take_rebalanced(&self) -> Option<Vec<(String, i32)>> {
+    pub fn take_rebalanced(&self) -> Option<Rebalance> {
         self.rebalanced.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn rebalanced(&self, assignment: Vec<(String, i32)>) {
-        *self.rebalanced.lock().unwrap_or_else(PoisonError::into_inner) = Some(assignment);
+    fn rebalanced(&self, rebalance: Rebalance) {
+        *self.rebalanced.lock().unwrap_or_else(PoisonError::into_inner) = Some(rebalance);
         self.next_generation();
+    }
+
+    pub fn count(&self, written: usize, dead_letters: usize) {
+        self.written.fetch_add(written as u64, Ordering::Relaxed);
+        self.dead_letters.fetch_add(dead_letters as u64, Ordering::Relaxed);
+    }
+
+    /// Records that were written, and those of them that are dead letters.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.written.load(Ordering::Relaxed), self.dead_letters.load(Ordering::Relaxed))
     }
 }
 
@@ -60,21 +82,23 @@ impl ConsumerContext for LoopContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
         // Nothing is fetched until the sink has said where to start: the loop assigns then. Until it does, the member holds
         // its partitions with nothing assigned, so that the group is not kept waiting.
-        let assigned = match err {
+        let rebalance = match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 if let Err(error) = consumer.assign(&TopicPartitionList::new()) {
                     tracing::warn!(%error, "cannot acknowledge an assignment");
                 }
-                list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
+                let given = list.elements();
+                let given = given.iter().map(|element| (element.topic().to_owned(), element.partition()));
+                Rebalance::Given(given.collect())
             }
             _ => {
                 if let Err(error) = consumer.unassign() {
                     tracing::warn!(%error, "cannot give partitions back");
                 }
-                Vec::new()
+                Rebalance::TakenBack
             }
         };
-        self.shared.rebalanced(assigned);
+        self.shared.rebalanced(rebalance);
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {

@@ -29,6 +29,8 @@ pub(super) struct Partition {
     next: i64,
     /// Where the log ended when last heard.
     log_end: i64,
+    /// The first offset that is not to be read.
+    until: i64,
     /// Everything below is durable.
     durable: i64,
     /// What is to be committed: offset and metadata.
@@ -53,6 +55,7 @@ impl Partition {
             start,
             next: start,
             log_end,
+            until: i64::MAX,
             durable: start,
             commit: None,
             commit_sent: true,
@@ -65,8 +68,18 @@ impl Partition {
         }
     }
 
-    /// Makes room for a record at `offset`; false when it was taken before and must be passed over.
+    /// Reads no further than `until`.
+    pub fn until(self, until: i64) -> Self {
+        Self { until, ..self }
+    }
+
+    /// Makes room for a record at `offset`; false when it was taken before or is not to be read, and must be passed over.
     fn admit(&mut self, offset: i64, limits: &Limits) -> bool {
+        if offset >= self.until {
+            // What is below was delivered before, or never will be.
+            self.reached(self.until, limits);
+            return false;
+        }
         if offset < self.next {
             return false;
         }
@@ -75,12 +88,7 @@ impl Partition {
     }
 
     /// Takes one record. Gives whether it was new.
-    pub fn push(
-        &mut self,
-        record: Record<'_>,
-        headers: ClientHeaders<'_>,
-        limits: &Limits,
-    ) -> bool {
+    pub fn push(&mut self, record: Record<'_>, headers: ClientHeaders<'_>, limits: &Limits) -> bool {
         if !self.admit(record.offset, limits) {
             return false;
         }
@@ -101,6 +109,7 @@ impl Partition {
 
     /// The log was read up to `position`: offsets below that were not delivered never will be.
     pub fn reached(&mut self, position: i64, limits: &Limits) {
+        let position = position.min(self.until);
         if position > self.next {
             self.cut_spans(position, limits);
             self.next = position;
@@ -157,7 +166,7 @@ impl Partition {
         let elsewhere = expected != Some(resume_at);
         if elsewhere {
             let run = self.run + 1;
-            *self = Self::new(self.topic.clone(), self.partition, resume_at, self.log_end);
+            *self = Self::new(self.topic.clone(), self.partition, resume_at, self.log_end).until(self.until);
             self.run = run;
         }
         self.durable = durable;
@@ -226,6 +235,16 @@ impl Partition {
     /// Whether the log is known to hold records that were not read.
     pub fn has_unread(&self) -> bool {
         self.log_end > self.next
+    }
+
+    /// Everything that is to be read was gathered.
+    pub fn is_read(&self) -> bool {
+        self.next >= self.until
+    }
+
+    /// Everything that is to be read is durable.
+    pub fn is_caught_up(&self) -> bool {
+        self.is_read() && self.is_idle()
     }
 
     /// How far the log is durable, trailing undelivered offsets counted in once nothing is held.
@@ -298,6 +317,25 @@ mod tests {
         push(&mut p, 60);
         p.cut_now();
         assert_eq!(taken(&mut p), [(50, 60, vec![]), (60, 61, vec![60])]);
+    }
+
+    #[test]
+    fn nothing_is_gathered_from_beyond_the_end_of_the_run() {
+        let mut p = partition(0).until(5);
+        assert!(push(&mut p, 1) && !p.is_read());
+        assert!(!push(&mut p, 7), "5 and 6 were never delivered: the run has read all");
+        assert!(p.is_read() && !p.is_caught_up());
+        p.cut_now();
+        assert_eq!(taken(&mut p), [(0, 5, vec![1])]);
+        assert!(p.is_caught_up());
+
+        let mut p = partition(0).until(5);
+        p.reached(9, &LIMITS);
+        assert_eq!((p.next, p.is_caught_up()), (5, true), "the end of the log is past the end of the run");
+        let mut p = partition(8).until(5);
+        assert!(p.is_caught_up(), "what is committed is past it");
+        assert!(!push(&mut p, 8));
+        assert_eq!((p.next, p.is_caught_up()), (8, true));
     }
 
     #[test]

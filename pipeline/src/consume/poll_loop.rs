@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
@@ -17,8 +17,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use super::around::{Answer, Command};
-use super::context::{LoopContext, Shared};
+use super::context::{LoopContext, Rebalance, Shared};
 use super::partition::{Limits, Partition};
+use super::until::Ends;
 use super::{Assigned, ConsumeConfig, Written};
 use crate::admin::Health;
 use crate::headers::ClientHeaders;
@@ -35,13 +36,14 @@ pub(super) struct PollLoop<'c> {
     handing: Handing,
     limits: Limits,
     consumer: &'c BaseConsumer<LoopContext>,
+    ends: Ends,
     shared: Arc<Shared>,
     health: Health,
     to_sink: UnboundedSender<Command>,
     answers: Receiver<Answer>,
     shutdown: CancellationToken,
-    /// What the group gave this member.
-    assignment: Vec<(String, i32)>,
+    /// What the group gave this member; nothing while it has not said.
+    assignment: Option<Vec<(String, i32)>>,
     /// Filled once the sink has said where to start.
     partitions: Vec<Partition>,
     /// The one that they were filled in.
@@ -59,7 +61,7 @@ pub(super) struct PollLoop<'c> {
 
 impl<'c> PollLoop<'c> {
     pub fn new(
-        config: ConsumeConfig,
+        (config, ends): (ConsumeConfig, Ends),
         handing: Handing,
         consumer: &'c BaseConsumer<LoopContext>,
         shared: Arc<Shared>,
@@ -76,12 +78,13 @@ impl<'c> PollLoop<'c> {
             handing,
             limits,
             consumer,
+            ends,
             shared,
             health,
             to_sink,
             answers,
             shutdown,
-            assignment: Vec::new(),
+            assignment: None,
             partitions: Vec::new(),
             generation: 0,
             last: 0,
@@ -99,28 +102,64 @@ impl<'c> PollLoop<'c> {
             self.health.beat();
             self.take_up_rebalance();
             self.take_answers()?;
+            if self.is_caught_up() {
+                break;
+            }
             self.ask_for_start();
             self.poll()?;
-            self.hand_over(false);
+            self.hand_over(self.is_started() && self.partitions.iter().all(Partition::is_read));
             self.look_around();
         }
-        self.drain()
+        self.drain()?;
+        self.tell_caught_up()
+    }
+
+    /// The group has said what this member reads, and the sink where.
+    fn is_started(&self) -> bool {
+        self.assignment.as_ref().is_some_and(|assignment| assignment.len() == self.partitions.len())
+    }
+
+    /// A bounded run is at its end.
+    fn is_caught_up(&self) -> bool {
+        self.ends.is_bounded() && self.is_started() && self.partitions.iter().all(Partition::is_caught_up)
+    }
+
+    /// The line that ends a bounded run.
+    fn tell_caught_up(&self) -> anyhow::Result<()> {
+        if self.ends.is_bounded() {
+            let (records, dead_letters) = self.shared.counts();
+            ensure!(self.is_caught_up(), "stopped before it had caught up: {records} records were written");
+            let partitions = self.partitions.len();
+            tracing::info!(
+                records,
+                dead_letters,
+                partitions,
+                "caught up: {records} records of {partitions} partitions written, {dead_letters} of them dead letters"
+            );
+        }
+        Ok(())
     }
 
     /// A rebalance outdates everything: what was gathered is dropped, the new owner reads it again.
     fn take_up_rebalance(&mut self) {
-        let Some(assignment) = self.shared.take_rebalanced() else { return };
-        tracing::info!(partitions = assignment.len(), ?assignment, "assigned");
+        let Some(rebalance) = self.shared.take_rebalanced() else { return };
         self.partitions.clear();
         self.last = 0;
         self.paused = false;
-        self.start_at = (!assignment.is_empty()).then(Instant::now);
-        if assignment.is_empty() {
-            self.health.set("assignment", Ok(()));
-        } else {
-            self.health.set("assignment", Err("finding where to start".to_owned()));
-        }
-        self.assignment = assignment;
+        self.start_at = None;
+        self.assignment = match rebalance {
+            Rebalance::TakenBack => {
+                tracing::info!("all partitions are given back");
+                None
+            }
+            Rebalance::Given(assignment) => {
+                tracing::info!(partitions = assignment.len(), ?assignment, "assigned");
+                self.start_at = (!assignment.is_empty()).then(Instant::now);
+                Some(assignment)
+            }
+        };
+        let finding = self.start_at.map_or(Ok(()), |_| Err("finding where to start".to_owned()));
+        self.health.set("assignment", finding);
     }
 
     /// Asks the sink where to start, once the broker has said what is committed and what the log holds.
@@ -146,11 +185,11 @@ impl<'c> PollLoop<'c> {
     fn look_up_assigned(&self) -> anyhow::Result<Vec<Assigned>> {
         let timeout = Duration::from_secs(10);
         let mut list = TopicPartitionList::new();
-        for (topic, partition) in &self.assignment {
+        for (topic, partition) in self.assignment.iter().flatten() {
             list.add_partition(topic, *partition);
         }
         let committed = self.consumer.committed_offsets(list, timeout).context("reading committed offsets")?;
-        let mut assigned = Vec::with_capacity(self.assignment.len());
+        let mut assigned = Vec::with_capacity(committed.count());
         for element in committed.elements() {
             element.error().with_context(|| format!("committed offset of {}", element.topic()))?;
             let (log_start, log_end) = self
@@ -223,12 +262,9 @@ impl<'c> PollLoop<'c> {
         self.partitions.clear();
         for (partition, start) in assigned.iter().zip(starts) {
             list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(*start))?;
-            self.partitions.push(Partition::new(
-                partition.topic.clone(),
-                partition.partition,
-                *start,
-                partition.log_end,
-            ));
+            let until = self.ends.end_of(&partition.topic, partition.partition, partition.log_end);
+            let held = Partition::new(partition.topic.clone(), partition.partition, *start, partition.log_end);
+            self.partitions.push(held.until(until));
             tracing::info!(
                 topic = %partition.topic, partition = partition.partition, start, committed = partition.committed,
                 log_end = partition.log_end, "starting {}[{}] at {start}", partition.topic, partition.partition

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pipeline::admin::Health;
-use pipeline::consume::{Assigned, ConsumeConfig, DeadLetter, Fault, PartitionBatch, Sink, Written, consume};
+use pipeline::consume::{Assigned, ConsumeConfig, DeadLetter, Fault, PartitionBatch, Sink, Until, Written, consume};
 use pipeline::dead_letter;
 use pipeline::kafka::KafkaArgs;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -16,25 +16,25 @@ use crate::broker::{self, numbered, unique};
 
 /// What a sink was given, by partition: (start, next_offset, offset -> value).
 #[derive(Default)]
-struct Seen {
-    batches: Vec<(i32, i64, i64)>,
-    values: BTreeMap<(i32, i64), String>,
-    assigned: Vec<Assigned>,
-    outages_left: usize,
+pub struct Seen {
+    pub batches: Vec<(i32, i64, i64)>,
+    pub values: BTreeMap<(i32, i64), String>,
+    pub assigned: Vec<Assigned>,
+    pub outages_left: usize,
     bad: Option<String>,
     /// Where to go on after the next write, instead of its end.
     resume_at: Option<i64>,
 }
 
 #[derive(Clone, Default)]
-struct MemorySink(Arc<Mutex<Seen>>);
+pub struct MemorySink(Arc<Mutex<Seen>>);
 
 impl MemorySink {
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+    pub fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.0.lock().expect("no test panics with the lock held")
     }
 
-    async fn wait_for(&self, what: &str, done: impl Fn(&Seen) -> bool) {
+    pub async fn wait_for(&self, what: &str, done: impl Fn(&Seen) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while !done(&self.seen()) {
             assert!(Instant::now() < deadline, "{what}: {:?}", self.seen().batches);
@@ -76,15 +76,21 @@ impl Sink for MemorySink {
     }
 }
 
-struct Running {
-    shutdown: CancellationToken,
-    task: JoinHandle<anyhow::Result<()>>,
+pub struct Running {
+    pub shutdown: CancellationToken,
+    pub task: JoinHandle<anyhow::Result<()>>,
     health: Health,
 }
 
 impl Running {
-    fn start(kafka: &KafkaArgs, topic: &str, group: &str, max_rows: usize, sink: MemorySink) -> Self {
+    pub fn start(kafka: &KafkaArgs, topic: &str, group: &str, max_rows: usize, sink: MemorySink) -> Self {
         Self::start_aged(kafka, topic, group, max_rows, Duration::from_millis(100), sink)
+    }
+
+    /// Ends by itself, and before a batch would be old.
+    pub fn start_bounded(kafka: &KafkaArgs, topic: &str, group: &str, sink: MemorySink) -> Self {
+        let config = Self::config(topic, group, 100, Duration::from_secs(3600));
+        Self::spawn(ConsumeConfig { until: Until::CaughtUp, ..config }, kafka, sink)
     }
 
     fn start_aged(
@@ -95,7 +101,11 @@ impl Running {
         max_age: Duration,
         sink: MemorySink,
     ) -> Self {
-        let config = ConsumeConfig {
+        Self::spawn(Self::config(topic, group, max_rows, max_age), kafka, sink)
+    }
+
+    fn config(topic: &str, group: &str, max_rows: usize, max_age: Duration) -> ConsumeConfig {
+        ConsumeConfig {
             topics: vec![topic.to_owned()],
             group: group.to_owned(),
             max_rows,
@@ -107,14 +117,18 @@ impl Running {
             idle_every: Duration::from_secs(1),
             stop_when_bad: true,
             drain: Duration::from_secs(10),
-        };
+            until: Until::Shutdown,
+        }
+    }
+
+    fn spawn(config: ConsumeConfig, kafka: &KafkaArgs, sink: MemorySink) -> Self {
         let (health, shutdown, kafka) = (Health::new(), CancellationToken::new(), kafka.clone());
         let (for_loop, token) = (health.clone(), shutdown.clone());
         let task = tokio::spawn(async move { consume(config, &kafka, sink, for_loop, token).await });
         Self { shutdown, task, health }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.cancel();
         self.task.await.expect("no panic").expect("no error");
     }
