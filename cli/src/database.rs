@@ -21,15 +21,21 @@ pub struct DatabaseArgs {
 
 impl DatabaseArgs {
     /// # Errors
-    /// [`pipeline::Misconfigured`] when no URL is set, it makes no sense, or the server does not let us in.
-    pub async fn connect(&self) -> anyhow::Result<PgConnection> {
+    /// [`pipeline::Misconfigured`] when no URL is set or it makes no sense.
+    pub fn options(&self) -> anyhow::Result<PgConnectOptions> {
         let url = self.database_url.as_ref().filter(|url| !url.expose_secret().is_empty()).ok_or_else(|| {
             misconfigured("no database is named: set --database-url or DATABASE_URL, such as postgres://user@host:5432/tickstream")
         })?;
-        let options = PgConnectOptions::from_str(url.expose_secret())
+        Ok(PgConnectOptions::from_str(url.expose_secret())
             .map_err(|error| misconfigured(format!("--database-url (DATABASE_URL) is no Postgres URL: {error}")))?
             .application_name("tickstream")
-            .disable_statement_logging();
+            .disable_statement_logging())
+    }
+
+    /// # Errors
+    /// As [`Self::options`], and when the server does not let us in.
+    pub async fn connect(&self) -> anyhow::Result<PgConnection> {
+        let options = self.options()?;
         let place = format!("{}:{}", options.get_host(), options.get_port());
         match tokio::time::timeout(TIMEOUT, options.connect()).await {
             Ok(Ok(connection)) => Ok(connection),

@@ -1,16 +1,20 @@
-//! `tickstream latest`: the newest price of each symbol and source, exact to the last digit.
+//! `tickstream latest`: the newest price of each symbol and source, exact to the last digit, by one statement that looks at
+//! `latest_prices` and at nothing else, however many ticks there are.
 
+mod watch;
+
+use anyhow::anyhow;
 use clap::Args;
-use pipeline::misconfigured;
 use serde::Serialize;
+use sqlx::{AssertSqlSafe, PgConnection, PgExecutor};
+use uuid::Uuid;
 
 use crate::database::{DatabaseArgs, explain};
-use crate::output::{self, Align, Format};
+use crate::nearest::not_known;
+use crate::output::{self, Align, Format, Pages};
 
 const LATEST: &str = include_str!("sql/latest.sql");
 const SYMBOLS: &str = include_str!("sql/symbols.sql");
-/// Names offered for one that is not known.
-const OFFERED: usize = 3;
 
 #[derive(Args, Debug)]
 pub struct LatestArgs {
@@ -19,13 +23,22 @@ pub struct LatestArgs {
     /// Symbols such as BTC-USD; all of them when none is named.
     #[arg(value_name = "SYMBOL")]
     symbols: Vec<String>,
-    /// How the answer is printed.
+    /// These sources only, separated by commas, such as coinbase,kraken.
+    #[arg(long, value_delimiter = ',', value_name = "SOURCE")]
+    source: Vec<String>,
+    /// Go on, and print each price that changes, until interrupted.
+    #[arg(long)]
+    pub watch: bool,
+    /// Print how Postgres answers instead of the answer: its plan and the time it took.
+    #[arg(long, conflicts_with_all = ["watch", "output"])]
+    explain: bool,
+    /// How the answer is printed: a table, or one JSON object a line.
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
 
 /// One symbol at one source. Decimals are text: a JSON number would pass through a float in most readers.
-#[derive(Debug, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 struct LatestPrice {
     symbol: String,
     source: String,
@@ -39,53 +52,136 @@ struct LatestPrice {
     /// RFC 3339, UTC, by the source's clock.
     event_time: String,
     age_seconds: f64,
+    #[serde(skip)]
+    event_id: Uuid,
+    #[serde(skip)]
+    revision: i32,
 }
 
 pub async fn run(args: LatestArgs) -> anyhow::Result<()> {
+    let asked = Asked::new(&args.symbols, &args.source);
     let mut connection = args.database.connect().await?;
-    let asked: Vec<String> = args.symbols.iter().map(|symbol| symbol.to_uppercase()).collect();
-    let filter = (!asked.is_empty()).then_some(&asked);
-    let prices: Vec<LatestPrice> =
-        sqlx::query_as(LATEST).bind(filter).fetch_all(&mut connection).await.map_err(explain)?;
-    let unknown: Vec<&str> = asked
-        .iter()
-        .filter(|symbol| !prices.iter().any(|price| price.symbol == **symbol))
-        .map(String::as_str)
-        .collect();
-    if !unknown.is_empty() {
-        let known: Vec<String> = sqlx::query_scalar(SYMBOLS).fetch_all(&mut connection).await.map_err(explain)?;
-        return Err(misconfigured(
-            unknown.iter().map(|symbol| not_known(symbol, &known)).collect::<Vec<_>>().join("; "),
-        ));
+    if args.explain {
+        return print_plan(&asked, &mut connection).await;
     }
-    match args.output {
-        Format::Json => output::print_json(&prices),
-        Format::Table => output::print(&as_table(&prices)),
+    let prices = asked.prices(&mut connection).await.map_err(explain)?;
+    asked.complain_of_missing(&prices, &mut connection).await?;
+    let mut printer = Printer::new(args.output);
+    let is_read = printer.print(&prices)?;
+    if prices.is_empty() {
+        output::note("there are no prices yet");
+    }
+    if args.watch && is_read {
+        drop(connection);
+        watch::follow(&args.database, &asked, prices, printer).await?;
+    }
+    Ok(())
+}
+
+/// What was asked for; everything where nothing is named.
+struct Asked {
+    symbols: Option<Vec<String>>,
+    sources: Option<Vec<String>>,
+}
+
+impl Asked {
+    fn new(symbols: &[String], sources: &[String]) -> Self {
+        let named = |names: Vec<String>| (!names.is_empty()).then_some(names);
+        Self {
+            symbols: named(symbols.iter().map(|symbol| symbol.to_uppercase()).collect()),
+            sources: named(sources.iter().map(|source| source.to_lowercase()).collect()),
+        }
+    }
+
+    async fn prices(&self, executor: impl PgExecutor<'_>) -> sqlx::Result<Vec<LatestPrice>> {
+        sqlx::query_as(LATEST).bind(&self.symbols).bind(&self.sources).fetch_all(executor).await
+    }
+
+    /// Nobody takes half an answer for a whole one.
+    async fn complain_of_missing(&self, prices: &[LatestPrice], connection: &mut PgConnection) -> anyhow::Result<()> {
+        let is_there = |symbol: &str| prices.iter().any(|price| price.symbol == symbol);
+        let missing: Vec<&String> = self.symbols.iter().flatten().filter(|symbol| !is_there(symbol)).collect();
+        let sources = self.sources.iter().flatten();
+        let silent: Vec<&String> =
+            sources.filter(|source| !prices.iter().any(|price| price.source == **source)).collect();
+        if missing.is_empty() && silent.is_empty() {
+            return Ok(());
+        }
+        let known: Vec<(String, String)> =
+            sqlx::query_as(SYMBOLS).fetch_all(&mut *connection).await.map_err(explain)?;
+        let mut lines = Vec::new();
+        for symbol in missing {
+            let sources: Vec<&str> =
+                known.iter().filter(|(known, _)| known == symbol).map(|(_, source)| source.as_str()).collect();
+            lines.push(if sources.is_empty() {
+                not_known("price of", symbol, known.iter().map(|(symbol, _)| symbol.as_str()))
+            } else {
+                format!("no price of {symbol} is known from there; it is from {}", sources.join(", "))
+            });
+        }
+        if lines.is_empty() {
+            let sources = silent.into_iter();
+            lines = sources
+                .map(|name| not_known("price from", name, known.iter().map(|(_, known)| known.as_str())))
+                .collect();
+        }
+        Err(anyhow!(lines.join("; ")))
     }
 }
 
-fn as_table(prices: &[LatestPrice]) -> String {
-    let row = |price: &LatestPrice| {
-        vec![
-            price.symbol.clone(),
-            price.source.clone(),
-            price.kind.clone(),
-            price.price.clone(),
-            price.change_24h_pct.clone().unwrap_or_default(),
-            age(price.age_seconds),
-            price.event_time.clone(),
-        ]
-    };
-    let columns = [
-        ("SYMBOL", Align::Left),
-        ("SOURCE", Align::Left),
-        ("KIND", Align::Left),
-        ("PRICE", Align::Right),
-        ("24H %", Align::Right),
-        ("AGE", Align::Right),
-        ("EVENT TIME", Align::Left),
-    ];
-    output::table(&columns, &prices.iter().map(row).collect::<Vec<_>>())
+async fn print_plan(asked: &Asked, connection: &mut PgConnection) -> anyhow::Result<()> {
+    let statement = AssertSqlSafe(format!("explain (analyze, buffers) {LATEST}"));
+    let query = sqlx::query_scalar(statement).bind(&asked.symbols).bind(&asked.sources);
+    let lines: Vec<String> = query.fetch_all(connection).await.map_err(explain)?;
+    output::print(&format!("{}\n", lines.join("\n")))
+}
+
+const COLUMNS: [(&str, Align); 7] = [
+    ("SYMBOL", Align::Left),
+    ("SOURCE", Align::Left),
+    ("KIND", Align::Left),
+    ("PRICE", Align::Right),
+    ("24H %", Align::Right),
+    ("AGE", Align::Right),
+    ("EVENT TIME", Align::Left),
+];
+
+enum Printer {
+    Json,
+    Table(Pages<'static>),
+}
+
+impl Printer {
+    fn new(format: Format) -> Self {
+        match format {
+            Format::Json => Self::Json,
+            Format::Table => Self::Table(Pages::new(&COLUMNS)),
+        }
+    }
+
+    /// False when nobody reads any more.
+    fn print(&mut self, prices: &[LatestPrice]) -> anyhow::Result<bool> {
+        let text = match self {
+            Self::Json => {
+                let objects: Result<Vec<String>, _> = prices.iter().map(serde_json::to_string).collect();
+                objects?.into_iter().map(|object| object + "\n").collect()
+            }
+            Self::Table(pages) => pages.page(&prices.iter().map(row).collect::<Vec<_>>()),
+        };
+        output::print_piece(&text)
+    }
+}
+
+fn row(price: &LatestPrice) -> Vec<String> {
+    vec![
+        price.symbol.clone(),
+        price.source.clone(),
+        price.kind.clone(),
+        price.price.clone(),
+        price.change_24h_pct.clone().unwrap_or_default(),
+        age(price.age_seconds),
+        price.event_time.clone(),
+    ]
 }
 
 /// `850 ms`, `12.3 s`, `5 min`, `3 h`, `2 d`: precise while it matters. A source whose clock runs ahead has `-` before it.
@@ -100,46 +196,9 @@ fn age(seconds: f64) -> String {
     }
 }
 
-fn not_known(symbol: &str, known: &[String]) -> String {
-    if known.is_empty() {
-        return format!("no price of {symbol} is known: there are no prices yet");
-    }
-    let mut nearest: Vec<(usize, &str)> = known.iter().map(|other| (distance(symbol, other), other.as_str())).collect();
-    nearest.sort_unstable();
-    let offered: Vec<&str> = nearest.iter().take(OFFERED).map(|(_, other)| *other).collect();
-    format!("no price of {symbol} is known; the nearest names are {}", offered.join(", "))
-}
-
-/// Levenshtein: the least number of letters to add, drop or replace.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_nearest_names_are_offered() {
-        let known: Vec<String> = ["ADA-USD", "BTC-EUR", "BTC-USD", "DOGE-BRL"].map(str::to_owned).to_vec();
-        assert_eq!(distance("BTC-USDT", "BTC-USD"), 1);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(
-            not_known("BTC-USDX", &known),
-            "no price of BTC-USDX is known; the nearest names are BTC-USD, ADA-USD, BTC-EUR"
-        );
-    }
 
     #[test]
     fn ages_read_well() {

@@ -8,6 +8,7 @@ mod database;
 mod kafka;
 mod lake;
 mod latest;
+mod nearest;
 mod output;
 mod topics;
 
@@ -18,7 +19,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use pipeline::telemetry::LogArgs;
 use tokio_util::sync::CancellationToken;
 
-/// Topics, audit and latest prices of a tickstream installation.
+/// Topics, audit, latest prices of a tickstream installation.
 #[derive(Parser, Debug)]
 #[command(name = "tickstream", version)]
 struct Cli {
@@ -53,6 +54,8 @@ fn main() -> ExitCode {
 }
 
 async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<()> {
+    // What goes on until it is interrupted is done then.
+    let goes_on = matches!(&command, Command::Latest(args) if args.watch);
     let work = async {
         match command {
             Command::Topics(command) => topics::run(command).await,
@@ -63,7 +66,8 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<()
     };
     tokio::select! {
         result = work => result,
-        () = shutdown.cancelled() => anyhow::bail!("interrupted"),
+        () = shutdown.cancelled(), if goes_on => Ok(()),
+        () = shutdown.cancelled(), if !goes_on => anyhow::bail!("interrupted"),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Standard output: an answer is made whole in memory and written once. A reader that went away (`tickstream … | head`)
-//! is no error and never a panic.
+//! Standard output: an answer is made whole in memory and written once, or, where it may be long or has no end, a piece at a
+//! time. A reader that went away (`tickstream … | head`) is no error and never a panic.
 
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
@@ -17,11 +17,22 @@ pub enum Format {
 }
 
 pub fn print(text: &str) -> anyhow::Result<()> {
+    print_piece(text).map(drop)
+}
+
+/// Prints one piece of many; false when nobody reads any more.
+pub fn print_piece(text: &str) -> anyhow::Result<bool> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
     }
+}
+
+/// A line beside the answer, on standard error. Nobody who stops listening to it stops the work.
+pub fn note(line: &str) {
+    drop(writeln!(std::io::stderr().lock(), "tickstream: {line}"));
 }
 
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
@@ -72,22 +83,47 @@ pub enum Align {
 
 /// Columns as wide as their widest cell, two spaces apart. Widths count characters.
 pub fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([columns[column].0.chars().count()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
-    let mut text = String::new();
-    let headings = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
-    for row in [&headings].into_iter().chain(rows) {
-        let cells = row.iter().zip(columns).zip(&widths).map(|((cell, (_, align)), &width)| match align {
+    Pages::new(columns).page(rows)
+}
+
+/// A table that is not known whole: the headings come with the first page, and a column gets wider with the page that needs it.
+#[derive(Debug)]
+pub struct Pages<'a> {
+    columns: &'a [(&'a str, Align)],
+    widths: Vec<usize>,
+    begun: bool,
+}
+
+impl<'a> Pages<'a> {
+    pub fn new(columns: &'a [(&'a str, Align)]) -> Self {
+        let widths = columns.iter().map(|(heading, _)| heading.chars().count()).collect();
+        Self { columns, widths, begun: false }
+    }
+
+    pub fn page(&mut self, rows: &[Vec<String>]) -> String {
+        for row in rows {
+            for (width, cell) in self.widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        let mut text = String::new();
+        if !std::mem::replace(&mut self.begun, true) {
+            self.line(self.columns.iter().map(|(heading, _)| *heading), &mut text);
+        }
+        for row in rows {
+            self.line(row.iter().map(String::as_str), &mut text);
+        }
+        text
+    }
+
+    fn line<'c>(&self, cells: impl Iterator<Item = &'c str>, text: &mut String) {
+        let cells = cells.zip(self.columns).zip(&self.widths).map(|((cell, (_, align)), &width)| match align {
             Align::Left => format!("{cell:<width$}"),
             Align::Right => format!("{cell:>width$}"),
         });
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
-    text
 }
 
 #[cfg(test)]
@@ -105,5 +141,15 @@ mod tests {
         let rows = vec![vec!["BTC-USD".to_owned(), "67187.3".to_owned()], vec!["é".to_owned(), "1".to_owned()]];
         let text = table(&[("SYMBOL", Align::Left), ("PRICE", Align::Right)], &rows);
         assert_eq!(text, "SYMBOL     PRICE\nBTC-USD  67187.3\né              1\n");
+    }
+
+    #[test]
+    fn a_later_page_has_no_headings_and_is_no_narrower() {
+        let columns = [("A", Align::Right), ("B", Align::Left)];
+        let mut pages = Pages::new(&columns);
+        let row = |a: &str| vec![a.to_owned(), "x".to_owned()];
+        assert_eq!(pages.page(&[row("100")]), "  A  B\n100  x\n");
+        assert_eq!(pages.page(&[row("1"), row("10000")]), "    1  x\n10000  x\n");
+        assert_eq!(pages.page(&[]), "");
     }
 }

@@ -1,1 +1,2 @@
-select distinct symbol from latest_prices order by symbol
+-- Which symbols and sources there are, to help with one that there is not.
+select symbol, source from latest_prices order by symbol, source

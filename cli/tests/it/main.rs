@@ -7,6 +7,7 @@ mod lake;
 mod latest;
 mod market;
 mod topics;
+mod watch;
 
 use std::process::{Command, Output, Stdio};
 
@@ -24,6 +25,12 @@ struct Answer {
 impl Answer {
     fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}\n{}", self.stdout, self.stderr))
+    }
+
+    /// Standard output is one JSON value a line.
+    fn json_lines(&self) -> Vec<Value> {
+        let value = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        self.stdout.lines().map(value).collect()
     }
 
     /// Standard error is one line.
