@@ -16,7 +16,8 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::ListingOptions;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::{Expr, SessionConfig, SessionContext, col, lit};
+use datafusion::scalar::ScalarValue;
 use futures::TryStreamExt;
 use jiff::civil::Date;
 use lake::bronze::BronzeWriter;
@@ -70,7 +71,7 @@ impl Engine {
         for table in Table::ALL {
             let folder = tempfile::tempdir_in(folder)?;
             let sources = table.reads().iter().map(|view| Source { view: *view, folder: folder.path().to_owned() });
-            let session = engine.session(&sources.collect::<Vec<_>>(), (0, 0)).await?;
+            let session = engine.session(table, &sources.collect::<Vec<_>>(), (0, 0)).await?;
             let frame = session.sql(table.sql()).await.with_context(|| format!("{}.sql", table.name()))?;
             let columns = match table {
                 Table::Forecasts => forecast::schema(),
@@ -106,7 +107,7 @@ impl Engine {
     /// # Errors
     /// When an input is not a Parquet file with the columns that the SELECT reads, or the disk is full.
     pub async fn run(&self, group: &Group, sources: &[Source]) -> anyhow::Result<Partitions> {
-        let session = self.session(sources, wanted(group)).await?;
+        let session = self.session(group.table, sources, wanted(group)).await?;
         let rows = session.sql(group.table.sql()).await?.execute_stream().await?;
         if group.table == Table::Forecasts {
             let batches: Vec<RecordBatch> = rows.try_collect().await?;
@@ -126,7 +127,7 @@ impl Engine {
         Ok(partitions)
     }
 
-    async fn session(&self, sources: &[Source], wanted: (i64, i64)) -> anyhow::Result<SessionContext> {
+    async fn session(&self, table: Table, sources: &[Source], wanted: (i64, i64)) -> anyhow::Result<SessionContext> {
         let mut config = SessionConfig::new().with_target_partitions(1).with_collect_statistics(false);
         config.options_mut().execution.time_zone = Some("+00:00".to_owned());
         config.options_mut().execution.parquet.schema_force_view_types = false;
@@ -139,12 +140,33 @@ impl Engine {
                 .with_file_extension(".parquet")
                 .with_table_partition_cols(partitions.map(|column| ((*column).to_owned(), DataType::Utf8)).collect());
             let path = format!("file://{}/", source.folder.display());
-            session.register_listing_table(source.view.name(), path, options, Some(columns.clone()), None).await?;
+            let Some(pruned) = pruned_by(source.view, table) else {
+                session.register_listing_table(source.view.name(), path, options, Some(columns.clone()), None).await?;
+                continue;
+            };
+            // What lies outside is not read at all, where the files' statistics tell so. The SELECT says the same again.
+            session.register_listing_table("files", path, options, Some(columns.clone()), None).await?;
+            let between = |column: &str| {
+                let time = |us: i64| lit(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
+                col(column).gt_eq(time(wanted.0)).and(col(column).lt(time(wanted.1)))
+            };
+            let inside = pruned.iter().map(|column| between(column)).reduce(Expr::or).context("no column")?;
+            let rows = session.table("files").await?.filter(inside)?;
+            session.register_table(source.view.name(), rows.into_view())?;
         }
         let bound = |value: i64| -> ArrayRef { Arc::new(Int64Array::from(vec![value])) };
         let wanted = RecordBatch::try_from_iter([("start_us", bound(wanted.0)), ("end_us", bound(wanted.1))])?;
         session.register_batch("wanted", wanted)?;
         Ok(session)
+    }
+}
+
+/// The columns of bronze of which one must lie in the wanted time for a row to matter.
+fn pruned_by(view: View, table: Table) -> Option<&'static [&'static str]> {
+    match (view, table) {
+        (View::BronzeTicks, Table::Ticks) => Some(&["event_time", "previous_event_time"]),
+        (View::BronzeTicks, Table::QuarantinedTicks) => Some(&["broker_time"]),
+        _ => None,
     }
 }
 

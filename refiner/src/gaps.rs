@@ -13,10 +13,13 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::refiner::Refiner;
-use crate::run::later;
+use crate::run::{day_in, later};
 use crate::state::{OPEN, State};
 use crate::tables::Table;
 use crate::touched::{AHEAD_US, day_of};
+
+/// Days that are not worth asking which of them there are.
+const FEW: usize = 7;
 
 /// The earlier days on which a gap began that reaches `day`.
 pub fn reaching(reach: &BTreeMap<Date, Date>, day: Date) -> impl Iterator<Item = Date> {
@@ -42,7 +45,25 @@ pub async fn spanned(refiner: &Refiner, state: &mut State, day: Date) -> anyhow:
     // A tick may be a day ahead of the broker's clock, so gold may be too.
     let newest = day_of(state.newest_us.saturating_add(AHEAD_US))?;
     let last = before.max(now).min(newest.max(day));
-    Ok(std::iter::successors(Some(day), |day| later(*day, 1)).take_while(|day| *day <= last).collect())
+    let days: Vec<Date> =
+        std::iter::successors(Some(day), |day| later(*day, 1)).take_while(|day| *day <= last).collect();
+    if days.len() <= FEW {
+        return Ok(days);
+    }
+    // One that lasts for years touches no more days than there are.
+    let mut found = Vec::new();
+    let mut at = day;
+    while at <= last {
+        let Some(next) = refiner.objects.first(&refiner.prefixes.table(Table::Ticks), &format!("dt={at}")).await?
+        else {
+            break;
+        };
+        let Some(next) = day_in(&next).filter(|next| (at..=last).contains(next)) else { break };
+        found.push(next);
+        let Some(after) = later(next, 1) else { break };
+        at = after;
+    }
+    Ok(found)
 }
 
 /// The last day that any of the gaps touches.

@@ -2,12 +2,14 @@
 //! taken up only when the bronze that it names has its version or a higher one, and deleted only when everything made of the
 //! bronze object has been made again. Must never happen here: a partition that keeps rows which the newer decoder does not give.
 
-use anyhow::Context;
+use anyhow::anyhow;
 use futures::{StreamExt, TryStreamExt, stream};
+use pipeline::store::StoreError;
 use serde::Deserialize;
 
 use crate::refiner::Refiner;
 use crate::run::day_in;
+use crate::state::State;
 use crate::tables::{Group, Table, partition_value};
 
 /// Requests under way at once.
@@ -28,50 +30,80 @@ struct Told {
 
 const TABLES: [Table; 3] = [Table::Ticks, Table::Gaps, Table::IndexWeights];
 
-/// The notes that can be taken up.
+/// The notes that can be taken up; `held` gets those that cannot be read.
 ///
 /// # Errors
-/// When the store does not answer, or a note is not one.
-pub async fn read(refiner: &Refiner) -> anyhow::Result<Vec<Note>> {
+/// When the store does not answer.
+pub async fn read(refiner: &Refiner, held: &mut Vec<(String, anyhow::Error)>) -> anyhow::Result<Vec<Note>> {
     let mut notes = Vec::new();
     for table in TABLES {
         let listed = refiner.objects.list(&format!("bronze/_notes/{}/", table.name()), None).await?;
         let read = async |key: String| {
-            let Some(object) = refiner.objects.get(&key).await? else { return anyhow::Ok(None) };
-            let told: Told = serde_json::from_slice(&object.bytes).with_context(|| format!("{key} is not a note"))?;
+            let Some(object) = refiner.objects.get(&key).await? else { return anyhow::Ok(Ok(None)) };
+            let told: Told = match serde_json::from_slice(&object.bytes) {
+                Ok(told) => told,
+                Err(error) => return Ok(Err((key.clone(), anyhow!(error).context(format!("{key} is not a note"))))),
+            };
             let head = refiner.objects.head(&told.bronze).await?;
             let version = head.and_then(|head| head.metadata.get(VERSION)?.parse::<u64>().ok());
-            Ok(version.is_some_and(|version| version >= told.version).then_some(Note { key, bronze: told.bronze }))
+            Ok(Ok(version.is_some_and(|version| version >= told.version).then_some(Note { key, bronze: told.bronze })))
         };
         let keys = listed.into_iter().map(|listed| listed.key);
-        let read: Vec<Option<Note>> = stream::iter(keys).map(read).buffered(AT_ONCE).try_collect().await?;
-        notes.extend(read.into_iter().flatten());
+        let read: Vec<Result<Option<Note>, _>> = stream::iter(keys).map(read).buffered(AT_ONCE).try_collect().await?;
+        for note in read {
+            match note {
+                Ok(note) => notes.extend(note),
+                Err(unreadable) => held.push(unreadable),
+            }
+        }
     }
     Ok(notes)
 }
 
-/// Where the noted objects are listed as inputs: the newer decoder may have moved their rows away from there. This looks
-/// through the footers of all of silver, once for all notes.
+/// Makes pending what lists the noted objects as inputs: the newer decoder may have moved their rows away from there. This
+/// looks through the footers of all of silver, once for all notes that it was not done for. Gives whether every footer could
+/// be read; `held` gets the others.
 ///
 /// # Errors
 /// When the store does not answer.
-pub async fn listed(refiner: &Refiner, notes: &[Note]) -> anyhow::Result<Vec<(Group, String)>> {
-    let mut found = Vec::new();
+pub async fn listed(
+    refiner: &Refiner,
+    notes: &[Note],
+    state: &mut State,
+    held: &mut Vec<(String, anyhow::Error)>,
+) -> anyhow::Result<bool> {
+    state.noted.retain(|key| notes.iter().any(|note| note.key == *key));
+    let notes: Vec<&Note> = notes.iter().filter(|note| !state.noted.contains(&note.key)).collect();
+    let mut whole = true;
     let tables = [Table::Ticks, Table::QuarantinedTicks, Table::Gaps, Table::IndexWeights];
     for table in tables.into_iter().filter(|_| !notes.is_empty()) {
         let keys = refiner.objects.list(&refiner.prefixes.table(table), None).await?;
         let look = async |key: String| {
-            let made = refiner.objects.made(&key).await?;
-            anyhow::Ok((key, made))
+            let made = refiner.objects.made(&key).await;
+            (key, made)
         };
         let mut looked = stream::iter(keys).map(|listed| look(listed.key)).buffer_unordered(AT_ONCE);
-        while let Some((key, made)) = looked.try_next().await? {
+        while let Some((key, made)) = looked.next().await {
+            let made = match made {
+                Err(error) if error.is::<StoreError>() => return Err(error),
+                Err(error) => {
+                    whole = false;
+                    held.push((key, error));
+                    continue;
+                }
+                Ok(made) => made,
+            };
             let Some((made, group)) = made.zip(group(table, &key)) else { continue };
             let of = notes.iter().filter(|note| made.inputs.contains_key(&note.bronze));
-            found.extend(of.map(|note| (group.clone(), note.bronze.clone())));
+            for note in of {
+                state.pending.entry(group.clone()).or_default().insert(note.bronze.clone());
+            }
         }
     }
-    Ok(found)
+    if whole {
+        state.noted.extend(notes.into_iter().map(|note| note.key.clone()));
+    }
+    Ok(whole)
 }
 
 fn group(table: Table, key: &str) -> Option<Group> {

@@ -5,16 +5,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataReader;
-use pipeline::store::{Condition, Head, Listed, Object, Put, Store};
+use pipeline::store::{Condition, Failure, Head, Listed, Object, Put, Store, StoreError};
 use twox_hash::XxHash3_128;
 
 use crate::object::Made;
 
+/// How often a PUT is sent that the store does not answer plainly.
+const PUTS: u32 = 5;
 /// What is asked for of an object's end at first: its footer, mostly.
 const TAIL: u64 = 64 * 1024;
 
@@ -106,6 +109,19 @@ impl Objects {
         }
     }
 
+    /// The first key under `prefix` whose rest is not less than `rest`.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn first(&self, prefix: &str, rest: &str) -> anyhow::Result<Option<String>> {
+        let after = format!("{prefix}{rest}");
+        let stored = self.store().list(prefix, Some(&after)).await?.into_iter().next().map(|listed| listed.key);
+        let laid_over = self.overlay().and_then(|overlay| {
+            overlay.range(after..).next().map(|(key, _)| key.clone()).filter(|key| key.starts_with(prefix))
+        });
+        Ok(stored.into_iter().chain(laid_over).min())
+    }
+
     /// Everything under `prefix` greater than `after`, in order.
     ///
     /// # Errors
@@ -152,5 +168,38 @@ impl Objects {
             overlay.insert(key.to_owned(), Object { head, bytes });
         }
         Ok(Put::Done { etag })
+    }
+
+    /// Puts `bytes` where the object with the ETag `base` stands, or where none does, and gives their ETag; `None` when
+    /// something else is there now. No plain answer: what is there is asked for, and the same bytes are sent again.
+    ///
+    /// # Errors
+    /// The store's own reason, when it refuses, or does not answer again and again.
+    pub async fn put_surely(&self, key: &str, bytes: &Bytes, base: Option<&str>) -> anyhow::Result<Option<String>> {
+        let condition = base.map_or(Condition::IfNoneMatch, Condition::IfMatch);
+        let mut attempt = 1;
+        loop {
+            let error = match self.put(key, bytes.clone(), HashMap::new(), condition).await {
+                Ok(Put::Done { etag }) => return Ok(Some(etag)),
+                Ok(Put::Exists | Put::Racing) => return Ok(None),
+                Err(error) => error,
+            };
+            let failure = error.downcast_ref::<StoreError>().map(|error| error.failure);
+            let refused = matches!(failure, Some(Failure::NoBucket | Failure::Unsupported));
+            if refused || attempt >= PUTS {
+                return Err(error);
+            }
+            tracing::info!(key, "no plain answer to the PUT of {key}: {error:#}");
+            let pause = Duration::from_millis(100 << attempt).mul_f64(0.5 + fastrand::f64());
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+            let now = self.head(key).await?;
+            if now.as_ref().map(|head| head.etag.as_str()) != base {
+                // It may have landed after all: the same bytes list the same inputs.
+                let ours =
+                    |head: &Head| Object { head: head.clone(), bytes: bytes.clone() }.is_as_written() == Some(true);
+                return Ok(now.filter(ours).map(|head| head.etag));
+            }
+        }
     }
 }

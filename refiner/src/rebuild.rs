@@ -22,7 +22,7 @@ use crate::discover::partitions;
 use crate::engine::{DAY_US, day_start_us};
 use crate::gaps;
 use crate::refiner::{Done, Mode, Refiner, Wanted};
-use crate::run::{Report, day_in, later, make_days, refresh_all, take_up};
+use crate::run::{Looked, Report, day_in, later, make_days, make_forecasts, refresh_all, take_up};
 use crate::service::say;
 use crate::state::State;
 use crate::tables::{Group, Table};
@@ -70,16 +70,19 @@ pub async fn rebuild(refiner: &Arc<Refiner>, config: &Config, args: &RebuildArgs
     if wants(RebuildLayer::Silver) {
         let listed = bronze_since(refiner, args.from).await?;
         let mut looked = State::default();
-        let etags = take_up(refiner, &mut looked, &listed).await?;
+        let Looked { etags, held } = take_up(refiner, &mut looked, &listed).await?;
         state.newest_us = state.newest_us.max(looked.newest_us);
-        let mut report = Report::default();
+        let mut report = Report { held, ..Report::default() };
         for day in days() {
             if progress.has("silver", day) {
                 continue;
             }
             let failed = report.failed.len();
-            silver(refiner, &mut state, &looked, &etags, day, &mut report).await?;
-            if report.failed.len() == failed {
+            let touched = silver(refiner, &mut state, &looked, &etags, day, &mut report).await?;
+            // Gold of other days that its gaps reach: the next run makes it.
+            let outside = touched.into_iter().filter(|day| !(args.from..=args.to).contains(day));
+            state.pending.extend(outside.map(|day| (Group::day(Table::Candles, day), BTreeSet::new())));
+            if report.failed.len() == failed && report.held.is_empty() {
                 progress.finish(refiner, "silver", day).await?;
             }
         }
@@ -104,6 +107,8 @@ pub async fn rebuild(refiner: &Arc<Refiner>, config: &Config, args: &RebuildArgs
             report.done.add(made.done);
             report.failed.extend(made.failed);
         }
+        // Each reads the candles of the days before it, which all stand now.
+        make_forecasts(refiner, &state, &days().collect(), Mode::Again, &mut report).await;
         end(refiner, "gold", report)?;
     }
     if state != before && !refiner.objects.is_dry() {
@@ -119,7 +124,7 @@ async fn silver(
     etags: &HashMap<String, String>,
     day: Date,
     report: &mut Report,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<Date>> {
     let mut groups: BTreeSet<Group> = looked.pending.keys().filter(|group| group.day == day).cloned().collect();
     groups.extend(standing(refiner, day).await?);
     let work = groups.into_iter().map(|group| {
@@ -127,19 +132,19 @@ async fn silver(
         let new: Wanted = keys.map(|key| (key.clone(), etags.get(key).cloned())).collect();
         (group, new)
     });
-    let mut made = Done::default();
+    let (mut made, mut touched) = (Done::default(), Vec::new());
     for (group, result) in refresh_all(refiner, work.collect(), Mode::Again).await {
         match result {
             Ok(done) => made.add(done),
             Err(error) => report.failed.push((group.clone(), error)),
         }
         if group.table == Table::Gaps {
-            gaps::spanned(refiner, state, day).await?;
+            touched = gaps::spanned(refiner, state, day).await?;
         }
     }
     tell("silver", day, &made);
     report.done.add(made);
-    Ok(())
+    Ok(touched)
 }
 
 /// Groups of silver whose objects stand there, though no bronze may touch them any more.
@@ -217,6 +222,11 @@ async fn raw_by_day(refiner: &Refiner, args: &RebuildArgs) -> anyhow::Result<BTr
 async fn bronze(refiner: &Refiner, encodings: &Encodings, raw: &[String]) -> anyhow::Result<Done> {
     let make = async |key: &String| {
         let object = refiner.objects.get(key).await?.with_context(|| format!("{key} was listed and is gone"))?;
+        anyhow::ensure!(
+            object.is_as_written() != Some(false),
+            "{key} is damaged: its bytes are not those that were written, so no bronze is made of it; put an older version \
+             or a copy back"
+        );
         let Some(remade) = bronze_of_raw(encodings, key, object.bytes).await? else { return anyhow::Ok(None) };
         let written = swap(refiner, &remade).await?;
         Ok(Some((remade.key, written)))
@@ -270,9 +280,13 @@ fn end(refiner: &Refiner, layer: &str, mut report: Report) -> anyhow::Result<()>
     for (group, error) in &report.failed {
         tracing::error!(%group, "{group} could not be made: {error:#}");
     }
-    match report.failed.pop() {
-        None => Ok(()),
-        Some((group, error)) => Err(error.context(format!("{group} could not be made"))),
+    for (key, error) in &report.held {
+        tracing::error!(key, "{key} could not be read: {error:#}");
+    }
+    match (report.failed.pop(), report.held.pop()) {
+        (None, None) => Ok(()),
+        (Some((group, error)), _) => Err(error.context(format!("{group} could not be made"))),
+        (None, Some((key, error))) => Err(error.context(format!("{key} could not be read"))),
     }
 }
 
@@ -290,9 +304,11 @@ impl Progress {
         let layer = args.layer.map_or_else(|| "all".to_owned(), |layer| format!("{layer:?}").to_lowercase());
         let versions: Vec<String> = Table::ALL.iter().map(|table| table.version().to_string()).collect();
         let what = format!(
-            "{} to {}, {layer}, decoder {}, tables {}",
+            "{} to {}, {layer} in {} and {}, decoder {}, tables {}",
             args.from,
             args.to,
+            refiner.prefixes.silver,
+            refiner.prefixes.gold,
             lake::bronze::VERSION,
             versions.join(" ")
         );

@@ -22,14 +22,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use pipeline::store::{Condition, Put};
 use twox_hash::XxHash3_128;
 
 use crate::engine::{Engine, Source};
 use crate::object::{Inputs, Made};
 use crate::objects::Objects;
+use crate::run::later;
 use crate::spool::Spool;
-use crate::tables::{Group, Layer, Prefixes, Table, partition_value};
+use crate::tables::{Group, Layer, Prefixes, Table, View, partition_value};
 
 /// How often others may be first before that counts as an outage.
 const ROUNDS: usize = 8;
@@ -65,9 +65,12 @@ pub struct Done {
     /// Keys that hold other bytes now.
     pub written: Vec<String>,
     pub unchanged: usize,
+    /// What the group was made of, as it was read.
+    pub inputs: Inputs,
 }
 
 impl Done {
+    /// Adds up what was written.
     pub fn add(&mut self, other: Self) {
         self.written.extend(other.written);
         self.unchanged += other.unchanged;
@@ -105,19 +108,20 @@ impl Refiner {
         let bases = self.bases(group, mode).await?;
         if bases.values().any(|base| base.made.version > table.version()) {
             tracing::debug!(%group, "made by a newer version, left alone");
-            return Ok(Some(Done { written: Vec::new(), unchanged: bases.len() }));
+            return Ok(Some(Done { unchanged: bases.len(), ..Done::default() }));
         }
         let wanted = self.wanted(group, &bases, new).await?;
-        if wanted.is_empty() {
+        if wanted.is_empty() || bases.is_empty() && self.is_of_no_day(group, &wanted) {
             return Ok(Some(Done::default()));
         }
         let folder = self.spool.query_folder()?;
         let inputs = self.fetch(&wanted, folder.path(), mode).await?;
         let expected = group.partitions();
         let up_to_date = |base: &Base| base.made.version == table.version() && base.made.inputs == inputs;
-        let complete = expected.as_ref().map_or(!bases.is_empty(), |partitions| partitions.len() == bases.len());
+        // Which partitions there should be is not always known: some that stand may be all that a killed run wrote.
+        let complete = expected.as_ref().is_some_and(|partitions| partitions.len() == bases.len());
         if mode == Mode::WhereTouched && complete && bases.values().all(up_to_date) {
-            return Ok(Some(Done { written: Vec::new(), unchanged: bases.len() }));
+            return Ok(Some(Done { written: Vec::new(), unchanged: bases.len(), inputs }));
         }
         let made = self.engine.run(group, &sources(group, folder.path())?).await?;
         let mut objects: BTreeMap<String, Bytes> = BTreeMap::new();
@@ -134,7 +138,8 @@ impl Refiner {
                 place.insert(self.engine.empty(table)?.finish(&inputs, table)?);
             }
         }
-        self.swap(&bases, objects).await
+        let done = self.swap(&bases, objects).await?;
+        Ok(done.map(|done| Done { inputs, ..done }))
     }
 
     async fn swap(
@@ -149,19 +154,10 @@ impl Refiner {
                 done.unchanged += 1;
                 continue;
             }
-            let condition = base.map_or(Condition::IfNoneMatch, |base| Condition::IfMatch(&base.etag));
-            match self.objects.put(&key, bytes.clone(), HashMap::new(), condition).await {
-                Ok(Put::Done { etag }) => {
-                    self.spool.keep(&key, &etag, &bytes)?;
-                    done.written.push(key);
-                }
-                Ok(Put::Exists | Put::Racing) => return Ok(None),
-                // It may have happened all the same: the next round finds it there, or not.
-                Err(error) => {
-                    tracing::info!(key, "no plain answer to the PUT of {key}: {error:#}");
-                    return Ok(None);
-                }
-            }
+            let base = base.map(|base| base.etag.as_str());
+            let Some(etag) = self.objects.put_surely(&key, &bytes, base).await? else { return Ok(None) };
+            self.spool.keep(&key, &etag, &bytes)?;
+            done.written.push(key);
         }
         Ok(Some(done))
     }
@@ -205,9 +201,16 @@ impl Refiner {
         let listed = bases.values().flat_map(|base| &base.made.inputs);
         match group.table.layer() {
             Layer::Silver => {
-                wanted.extend(listed.map(|(key, etag)| (key.clone(), Some(etag.clone()))));
-                // What is new may have been listed with an ETag that it no longer has.
-                wanted.extend(new.clone());
+                let listed = listed.map(|(key, etag)| (key.clone(), Some(etag.clone())));
+                let new = new.iter().map(|(key, etag)| (key.clone(), etag.clone()));
+                for (key, etag) in listed.chain(new) {
+                    match wanted.entry(key) {
+                        Entry::Vacant(place) => drop(place.insert(etag)),
+                        // Which of two is the newer nobody can tell: what is there now is.
+                        Entry::Occupied(mut known) if *known.get() != etag => drop(known.insert(None)),
+                        Entry::Occupied(_) => {}
+                    }
+                }
             }
             Layer::Gold => {
                 let keys: BTreeSet<&String> = listed.map(|(key, _)| key).chain(new.keys()).collect();
@@ -227,19 +230,33 @@ impl Refiner {
         Ok(wanted)
     }
 
-    /// Where the inputs of a group of gold stand that belong to its own day.
+    /// Whether nothing of the group's own day is among the inputs: gaps alone, or the day before, give no row of gold.
+    fn is_of_no_day(&self, group: &Group, wanted: &Wanted) -> bool {
+        let day = group.day.to_string();
+        let own = |key: &String| {
+            matches!(self.prefixes.view(key), Some(View::SilverTicks | View::GoldCandles))
+                && partition_value(key, "dt") == Some(&day)
+        };
+        group.table.layer() == Layer::Gold && group.table != Table::Forecasts && !wanted.keys().any(own)
+    }
+
+    /// Where the inputs of a group of gold stand that belong to its own day, or to the day before.
     fn of_the_day(&self, group: &Group) -> Vec<String> {
         let day = group.day.to_string();
-        let candles = |timeframes: &[&str]| -> Vec<String> {
-            let key = |timeframe: &&str| self.prefixes.key(Table::Candles, &[(*timeframe).to_owned(), day.clone()]);
+        let candles = |timeframes: &[&str], day: &str| -> Vec<String> {
+            let key = |timeframe: &&str| self.prefixes.key(Table::Candles, &[(*timeframe).to_owned(), day.to_owned()]);
             timeframes.iter().map(key).collect()
         };
         let (ticks, gaps) = (self.prefixes.first(Table::Ticks, &day), self.prefixes.first(Table::Gaps, &day));
         match group.table {
             Table::Candles => vec![ticks, gaps],
-            Table::DailyStats => candles(&["1m", "1d"]),
-            Table::CrossRates => candles(&["1h"]),
-            Table::DataQuality => [vec![ticks, gaps], candles(&["1m"])].concat(),
+            Table::DailyStats => candles(&["1m", "1d"], &day),
+            Table::CrossRates => {
+                let before = later(group.day, -1).map(|day| day.to_string()).unwrap_or_default();
+                let gaps_before = self.prefixes.first(Table::Gaps, &before);
+                [candles(&["1h"], &before), candles(&["1h"], &day), vec![gaps_before, gaps]].concat()
+            }
+            Table::DataQuality => [vec![ticks, gaps], candles(&["1m"], &day)].concat(),
             // Only the days before: they come with what is new.
             Table::Forecasts | Table::Ticks | Table::QuarantinedTicks | Table::Gaps | Table::IndexWeights => Vec::new(),
         }
@@ -254,7 +271,10 @@ impl Refiner {
             let found = self.spool.fetch(&self.objects, key, etag.as_deref(), &place).await?;
             match found {
                 Some(etag) => Ok(Some((key.clone(), etag))),
-                None if mode == Mode::Again => Ok(None),
+                None if mode == Mode::Again => {
+                    tracing::warn!(key, "{key} was there and is gone: what was made of it is made without it");
+                    Ok(None)
+                }
                 None => {
                     Err(anyhow!("{key} was there and is gone: `refiner rebuild` makes bronze, silver and gold again"))
                 }
@@ -277,7 +297,7 @@ impl Refiner {
 }
 
 fn sources(group: &Group, folder: &Path) -> anyhow::Result<Vec<Source>> {
-    let source = |view: &crate::tables::View| {
+    let source = |view: &View| {
         let folder = folder.join(view.name());
         std::fs::create_dir_all(&folder).with_context(|| format!("a folder {}", folder.display()))?;
         Ok(Source { view: *view, folder })

@@ -1,14 +1,18 @@
 //! One run: what is new in bronze is taken up, the groups that it touches are made again, then the days of gold above them,
 //! then the state is swapped. Invariant: see [`crate::state`]; a group that could not be made stays pending, with what
-//! touched it, and the others go on. Must never happen here: a cost that grows with the lake and not with what changed.
+//! touched it, what cannot be read holds its chain, and the rest goes on. What a group of silver was made of is asked for
+//! once more before the state is swapped: bronze that was made again meanwhile leaves the group pending, since its note may
+//! have been closed before this group listed it. Must never happen here: a cost that grows with the lake and not with what
+//! changed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use jiff::civil::Date;
+use pipeline::store::StoreError;
 
 use crate::discover::{self, discover};
 use crate::gaps;
@@ -16,12 +20,14 @@ use crate::notes;
 use crate::refiner::{Done, Mode, Refiner, Wanted};
 use crate::state::State;
 use crate::tables::{Group, Layer, OF_A_DAY, Table, partition_value};
-use crate::touched::{day_of, touched};
+use crate::touched::{Touched, day_of, touched};
 
 /// Bronze objects that are taken up before the state is stored: a first run over a large lake is many such steps.
 const STEP: usize = 2_000;
 /// Bronze objects looked into at once.
 const LOOKS: usize = 8;
+/// HEADs under way at once.
+const HEADS: usize = 16;
 /// Days before a forecast that it is made from.
 pub const HISTORY_DAYS: i64 = 28;
 
@@ -33,6 +39,8 @@ pub struct Report {
     pub done: Done,
     /// What could not be made, and stays pending.
     pub failed: Vec<(Group, anyhow::Error)>,
+    /// Objects that could not be read: their chains, or notes, wait.
+    pub held: Vec<(String, anyhow::Error)>,
     /// Groups that wait for their time.
     pub waiting: usize,
 }
@@ -42,6 +50,7 @@ impl Report {
         self.bronze += other.bronze;
         self.done.add(other.done);
         self.failed = other.failed;
+        self.held = other.held;
         self.waiting = other.waiting;
     }
 }
@@ -67,29 +76,48 @@ async fn step(refiner: &Arc<Refiner>, due: impl Fn(&Group, &State) -> bool) -> a
     let (mut state, etag) = State::read(objects.store(), &key).await?;
     let before = state.clone();
     let found = discover(objects, &state.cursors, STEP).await?;
-    let more = found.bronze.len() >= STEP;
-    let notes = notes::read(refiner).await?;
-    let mut fresh: BTreeSet<String> = found.bronze.iter().cloned().collect();
+    let mut held = found.held;
+    let notes = notes::read(refiner, &mut held).await?;
+    let mut fresh: BTreeSet<String> = found.bronze.into_iter().collect();
     fresh.extend(notes.iter().map(|note| note.bronze.clone()));
-    for (group, bronze) in notes::listed(refiner, &notes).await? {
-        state.pending.entry(group).or_default().insert(bronze);
-    }
-    let etags = take_up(refiner, &mut state, &fresh).await?;
-    state.cursors.extend(found.cursors);
+    let listed = notes::listed(refiner, &notes, &mut state, &mut held).await?;
+    let looked = take_up(refiner, &mut state, &fresh).await?;
+    state.cursors.extend(short_of(found.cursors, &looked.held, &before.cursors));
+    held.extend(looked.held);
+    let more = found.more && state.cursors != before.cursors;
 
     let ready: Vec<Group> = state.pending.keys().filter(|group| due(group, &state)).cloned().collect();
-    let failed = make(refiner, &mut state, ready, &etags, Mode::WhereTouched).await?;
-    let mut report = Report { bronze: fresh.len(), ..failed };
+    let made = make(refiner, &mut state, ready, &looked.etags, Mode::WhereTouched).await?;
+    let mut report = Report { bronze: looked.etags.len(), ..made };
     let stuck: BTreeSet<&Group> = report.failed.iter().map(|(group, _)| group).collect();
     report.waiting = state.pending.keys().filter(|group| !stuck.contains(group)).count();
-    let still: BTreeSet<String> = state.pending.values().flatten().cloned().collect();
+    let mut still: BTreeSet<String> = state.pending.values().flatten().cloned().collect();
+    still.extend(held.iter().map(|(key, _)| key.clone()));
+    report.held = held;
     if state != before {
         state.write(objects.store(), &key, etag).await?;
     }
-    for note in notes.iter().filter(|note| !still.contains(&note.bronze)) {
+    for note in notes.iter().filter(|note| listed && !still.contains(&note.bronze)) {
         objects.store().delete(&note.key).await?;
     }
     Ok((report, more))
+}
+
+/// The cursors, none of them beyond bronze that could not be read.
+fn short_of(
+    mut cursors: BTreeMap<String, i64>,
+    held: &[(String, anyhow::Error)],
+    before: &BTreeMap<String, i64>,
+) -> BTreeMap<String, i64> {
+    for (chain, start) in held.iter().filter_map(|(key, _)| discover::chain_of(key)) {
+        // What a note names may lie behind the cursor: the note remains.
+        if before.get(&chain).is_none_or(|cursor| start >= *cursor)
+            && let Some(cursor) = cursors.get_mut(&chain)
+        {
+            *cursor = start.min(*cursor);
+        }
+    }
+    cursors
 }
 
 /// Takes up single bronze objects, as a notification names them. The cursors stay: a run finds them again, and nothing to do.
@@ -100,51 +128,72 @@ pub async fn take(refiner: &Arc<Refiner>, bronze: &BTreeSet<String>) -> anyhow::
     let key = refiner.prefixes.state("state");
     let (mut state, etag) = State::read(refiner.objects.store(), &key).await?;
     let before = state.clone();
-    let etags = take_up(refiner, &mut state, bronze).await?;
+    let looked = take_up(refiner, &mut state, bronze).await?;
     let ready: Vec<Group> = state
         .pending
         .iter()
         .filter(|(_, keys)| keys.iter().any(|key| bronze.contains(key)))
         .map(|(group, _)| group.clone())
         .collect();
-    let report = make(refiner, &mut state, ready, &etags, Mode::WhereTouched).await?;
+    let report = make(refiner, &mut state, ready, &looked.etags, Mode::WhereTouched).await?;
     if state != before {
         state.write(refiner.objects.store(), &key, etag).await?;
     }
-    Ok(Report { bronze: bronze.len(), ..report })
+    Ok(Report { bronze: looked.etags.len(), held: looked.held, ..report })
 }
 
-/// Looks into bronze objects and adds what they touch to what is pending. Gives the ETags that they were read with.
+/// What became of bronze objects that were looked into.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    /// The ETags that they were read with.
+    pub etags: HashMap<String, String>,
+    /// Those that could not be read, and why.
+    pub held: Vec<(String, anyhow::Error)>,
+}
+
+/// Looks into bronze objects and adds what they touch to what is pending.
 pub(crate) async fn take_up(
     refiner: &Arc<Refiner>,
     state: &mut State,
     bronze: &BTreeSet<String>,
-) -> anyhow::Result<HashMap<String, String>> {
+) -> anyhow::Result<Looked> {
     let look = async |key: String| {
-        let view = refiner.prefixes.view(&key).with_context(|| format!("{key} is not bronze"))?;
-        let folder = refiner.spool.query_folder()?;
-        let place = folder.path().join("bronze.parquet");
-        let etag = refiner.spool.fetch(&refiner.objects, &key, None, &place).await?;
-        let etag = etag
-            .with_context(|| format!("{key} was there and is gone: `refiner rebuild --layer bronze` makes it again"))?;
-        let bytes = Bytes::from(tokio::fs::read(&place).await.with_context(|| format!("a local copy of {key}"))?);
-        let touched = tokio::task::spawn_blocking(move || touched(view, bytes)).await?;
-        let touched = touched.with_context(|| {
-            format!("{key} is damaged: `tickstream audit --deep` tells more, `refiner rebuild --layer bronze` makes it again")
-        })?;
-        anyhow::Ok((key, etag, touched))
+        let looked = look(refiner, &key).await;
+        (key, looked)
     };
-    let mut etags = HashMap::new();
+    let mut all = Looked::default();
     let mut looked = stream::iter(bronze.iter().cloned()).map(look).buffer_unordered(LOOKS);
-    while let Some(result) = looked.next().await {
-        let (key, etag, touched) = result?;
-        for group in touched.groups {
-            state.pending.entry(group).or_default().insert(key.clone());
+    while let Some((key, result)) = looked.next().await {
+        match result {
+            Ok((etag, touched)) => {
+                for group in touched.groups {
+                    state.pending.entry(group).or_default().insert(key.clone());
+                }
+                state.meet(touched.newest_us);
+                all.etags.insert(key, etag);
+            }
+            Err(error) if error.is::<StoreError>() => return Err(error),
+            Err(error) => all.held.push((key, error)),
         }
-        state.newest_us = state.newest_us.max(touched.newest_us.unwrap_or(0));
-        etags.insert(key, etag);
     }
-    Ok(etags)
+    Ok(all)
+}
+
+async fn look(refiner: &Refiner, key: &str) -> anyhow::Result<(String, Touched)> {
+    let view = refiner.prefixes.view(key).with_context(|| format!("{key} is not bronze"))?;
+    let folder = refiner.spool.query_folder()?;
+    let place = folder.path().join("bronze.parquet");
+    let etag = refiner.spool.fetch(&refiner.objects, key, None, &place).await?;
+    let etag =
+        etag.with_context(|| format!("{key} was there and is gone: `refiner rebuild --layer bronze` makes it again"))?;
+    let bytes = Bytes::from(tokio::fs::read(&place).await.with_context(|| format!("a local copy of {key}"))?);
+    let touched = tokio::task::spawn_blocking(move || touched(view, bytes)).await?;
+    let touched = touched.with_context(|| {
+        format!(
+            "{key} is damaged: `tickstream audit --deep` tells more, `refiner rebuild --layer bronze` makes it again"
+        )
+    })?;
+    Ok((etag, touched))
 }
 
 /// Makes pending groups of silver and then the days of gold above them. What succeeds is no longer pending.
@@ -168,23 +217,60 @@ pub(crate) async fn make(
         let new: Wanted = keys.map(|key| (key.clone(), etags.get(key).cloned())).collect();
         (group.clone(), new)
     });
+    let mut made_of: BTreeMap<String, Vec<(Group, String)>> = BTreeMap::new();
     for (group, result) in refresh_all(refiner, work.collect(), mode).await {
-        match result {
-            Ok(done) => {
-                report.done.add(done);
-                days.extend(gold_days(refiner, state, &group).await?);
-                state.pending.remove(&group);
+        let done = match result {
+            Ok(done) => done,
+            Err(error) => {
+                report.failed.push((group, error));
+                continue;
             }
-            Err(error) => report.failed.push((group, error)),
+        };
+        match gold_days(refiner, state, &group).await {
+            Ok(above) => days.extend(above),
+            Err(error) => {
+                report.failed.push((group, error));
+                continue;
+            }
         }
+        for key in state.pending.remove(&group).into_iter().flatten() {
+            if let Some(etag) = done.inputs.get(&key) {
+                made_of.entry(key).or_default().push((group.clone(), etag.clone()));
+            }
+        }
+        report.done.add(done);
     }
-    let failed = make_days(refiner, state, &days, mode, &mut report).await;
+    let mut failed = make_days(refiner, state, &days, mode, &mut report).await;
+    failed.extend(make_forecasts(refiner, state, &days, mode, &mut report).await);
     // Whatever of a day failed, the whole day is looked at again.
     state.pending.extend(failed.into_iter().map(|day| (Group::day(Table::Candles, day), BTreeSet::new())));
     if state.newest_us > 0 {
         state.last_day = state.last_day.max(Some(day_of(state.newest_us)?));
     }
+    leave_pending_what_changed(refiner, state, made_of).await?;
     Ok(report)
+}
+
+/// Groups whose new bronze is no longer what they were made of.
+async fn leave_pending_what_changed(
+    refiner: &Refiner,
+    state: &mut State,
+    made_of: BTreeMap<String, Vec<(Group, String)>>,
+) -> anyhow::Result<()> {
+    let ask = async |(key, groups): (String, Vec<(Group, String)>)| {
+        let head = refiner.objects.head(&key).await?;
+        anyhow::Ok((key, groups, head.map(|head| head.etag)))
+    };
+    let mut asked = stream::iter(made_of).map(ask).buffer_unordered(HEADS);
+    while let Some((key, groups, now)) = asked.try_next().await? {
+        for (group, etag) in groups {
+            if now.as_ref() != Some(&etag) {
+                tracing::debug!(key, %group, "{key} was made again meanwhile: {group} stays pending");
+                state.pending.entry(group).or_default().insert(key.clone());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Makes gold of these days. Gives the days that failed.
@@ -197,19 +283,39 @@ pub(crate) async fn make_days(
 ) -> BTreeSet<Date> {
     let mut failed = BTreeSet::new();
     for table in OF_A_DAY {
-        let work = days.iter().filter(|day| !failed.contains(*day)).map(|day| {
-            let gaps = if matches!(table, Table::Candles | Table::DataQuality) {
-                gaps::reaching(&state.reach, *day)
-                    .map(|from| refiner.prefixes.key(Table::Gaps, &[from.to_string()]))
-                    .collect()
-            } else {
-                Vec::new()
+        let mut of_table = days.clone();
+        if table == Table::CrossRates && mode == Mode::WhereTouched {
+            // Its rates reach back into the day before.
+            of_table.extend(days.iter().filter_map(|day| later(*day, 1)));
+        }
+        let of_table = of_table.into_iter().filter(|day| !failed.contains(day));
+        let work = of_table.map(|day| {
+            let reaching: BTreeSet<Date> = match table {
+                Table::Candles | Table::DataQuality => gaps::reaching(&state.reach, day).collect(),
+                Table::CrossRates => {
+                    let before = later(day, -1).unwrap_or(day);
+                    gaps::reaching(&state.reach, before).chain(gaps::reaching(&state.reach, day)).collect()
+                }
+                _ => BTreeSet::new(),
             };
-            (Group::day(table, *day), gaps.into_iter().map(|key| (key, None)).collect::<Wanted>())
+            let gaps = reaching.into_iter().map(|from| refiner.prefixes.key(Table::Gaps, &[from.to_string()]));
+            (Group::day(table, day), gaps.map(|key| (key, None)).collect::<Wanted>())
         });
         let work: Vec<_> = work.collect();
         collect(refresh_all(refiner, work, mode).await, report, &mut failed);
     }
+    failed
+}
+
+/// Makes the forecasts that read candles of these days. Gives the days that failed.
+pub(crate) async fn make_forecasts(
+    refiner: &Arc<Refiner>,
+    state: &State,
+    days: &BTreeSet<Date>,
+    mode: Mode,
+    report: &mut Report,
+) -> BTreeSet<Date> {
+    let mut failed = BTreeSet::new();
     let newest = day_of(state.newest_us).unwrap_or(Date::MIN);
     let mut forecast: BTreeSet<Date> = BTreeSet::new();
     for day in days {

@@ -128,6 +128,7 @@ fn finish(report: &Report) -> anyhow::Result<()> {
     metrics::counter!("tickstream_refiner_bronze_total").increment(bronze as u64);
     metrics::gauge!("tickstream_refiner_waiting").set(waiting as f64);
     metrics::gauge!("tickstream_refiner_failed").set(report.failed.len() as f64);
+    metrics::gauge!("tickstream_refiner_held").set(report.held.len() as f64);
     if bronze > 0 || written > 0 {
         tracing::info!(
             bronze,
@@ -140,9 +141,13 @@ fn finish(report: &Report) -> anyhow::Result<()> {
     for (group, error) in &report.failed {
         tracing::warn!(%group, "{group} could not be made and stays pending: {error:#}");
     }
-    match report.failed.first() {
-        None => Ok(()),
-        Some((_, error)) => {
+    for (key, error) in &report.held {
+        tracing::error!(key, "{key} cannot be taken up, and what comes after it waits: {error:#}");
+    }
+    match (report.held.first(), report.failed.first()) {
+        (None, None) => Ok(()),
+        (Some((key, error)), _) => Err(anyhow::anyhow!("{key} cannot be taken up: {error:#}")),
+        (None, Some((_, error))) => {
             Err(anyhow::anyhow!("{} could not be made, the first one because: {error:#}", report.failed.len()))
         }
     }

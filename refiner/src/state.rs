@@ -11,12 +11,18 @@ use jiff::civil::Date;
 use pipeline::store::{Condition, Put, Store};
 use serde::{Deserialize, Serialize};
 
+use crate::engine::DAY_US;
 use crate::tables::Group;
 
 /// A gap that is open reaches on without end.
 pub const OPEN: Date = Date::MAX;
 
 const ROUNDS: usize = 8;
+
+/// How far ahead of this machine's clock a broker's may be.
+fn latest_us() -> i64 {
+    jiff::Timestamp::now().as_microsecond().saturating_add(DAY_US)
+}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -27,6 +33,8 @@ pub struct State {
     pub pending: BTreeMap<Group, BTreeSet<String>>,
     /// By the day that gaps began on: the last day that one of them reaches, where that is a later day.
     pub reach: BTreeMap<Date, Date>,
+    /// Notes of rewritten bronze for which all of silver was looked through.
+    pub noted: BTreeSet<String>,
     /// The newest broker time that was met, micros UTC: the lake's own clock.
     pub newest_us: i64,
     /// The last day that was begun: forecasts are made for each day as it begins.
@@ -40,9 +48,10 @@ impl State {
     /// When the store does not answer, or the object is not a state.
     pub async fn read(store: &Store, key: &str) -> anyhow::Result<(Self, Option<String>)> {
         let Some(object) = store.get(key).await? else { return Ok((Self::default(), None)) };
-        let state = serde_json::from_slice(&object.bytes).with_context(|| {
+        let mut state: Self = serde_json::from_slice(&object.bytes).with_context(|| {
             format!("{key} is not a state of the refiner's; delete it, and the whole lake is looked through")
         })?;
+        state.disbelieve_beyond(latest_us());
         Ok((state, Some(object.head.etag)))
     }
 
@@ -68,6 +77,21 @@ impl State {
         anyhow::bail!("{key} keeps changing: are many refiners at work on one lake?")
     }
 
+    /// Takes note of a broker time. One that is far ahead of this machine's clock is a broker's with a wrong clock: it would
+    /// begin every day until then, and no hour would be open again.
+    pub fn meet(&mut self, broker_us: Option<i64>) {
+        let time = broker_us.filter(|time| *time <= latest_us());
+        self.newest_us = self.newest_us.max(time.unwrap_or(0));
+    }
+
+    /// What a state says that was stored before such times were passed over.
+    fn disbelieve_beyond(&mut self, latest_us: i64) {
+        if self.newest_us > latest_us {
+            self.newest_us = 0;
+            self.last_day = None;
+        }
+    }
+
     fn join(&mut self, other: Self) {
         for (chain, offset) in other.cursors {
             let mine = self.cursors.entry(chain).or_insert(offset);
@@ -80,6 +104,7 @@ impl State {
             let mine = self.reach.entry(day).or_insert(reach);
             *mine = reach.max(*mine);
         }
+        self.noted.extend(other.noted);
         self.newest_us = self.newest_us.max(other.newest_us);
         self.last_day = self.last_day.max(other.last_day);
     }

@@ -92,7 +92,10 @@ impl Table {
     /// version is made again when it is touched.
     #[must_use]
     pub fn version(self) -> u32 {
-        1
+        match self {
+            Self::Candles | Self::CrossRates | Self::DataQuality | Self::Gaps => 2,
+            _ => 1,
+        }
     }
 
     /// The columns that stand in the path and not in the object, in the order of the path.
@@ -119,7 +122,8 @@ impl Table {
             Self::Gaps => &[View::BronzeGaps],
             Self::IndexWeights => &[View::BronzeIndexWeights],
             Self::Candles => &[View::SilverTicks, View::SilverGaps],
-            Self::DailyStats | Self::CrossRates | Self::Forecasts => &[View::GoldCandles],
+            Self::DailyStats | Self::Forecasts => &[View::GoldCandles],
+            Self::CrossRates => &[View::GoldCandles, View::SilverGaps],
             Self::DataQuality => &[View::SilverTicks, View::SilverGaps, View::GoldCandles],
         }
     }

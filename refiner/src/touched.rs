@@ -49,8 +49,13 @@ pub fn touched(view: View, bronze: Bytes) -> anyhow::Result<Touched> {
         match view {
             View::BronzeTicks => ticks(&batch, &brokers, &mut touched.groups)?,
             View::BronzeGaps => {
-                for start in times(&batch, "started_at")?.into_iter().flatten() {
-                    touched.groups.insert(Group::day(Table::Gaps, day_of(start)?));
+                for (start, broker) in times(&batch, "started_at")?.into_iter().zip(brokers) {
+                    // One that began when there was no market tells of no time: silver/gaps.sql leaves it out.
+                    if let Some(start) = start
+                        && is_possible(start, broker.context("a row without broker_time")?)
+                    {
+                        touched.groups.insert(Group::day(Table::Gaps, day_of(start)?));
+                    }
                 }
             }
             _ => {
@@ -71,7 +76,7 @@ fn ticks(batch: &RecordBatch, brokers: &[Option<i64>], groups: &mut BTreeSet<Gro
     for (row, broker) in brokers.iter().enumerate() {
         let broker = broker.context("a row without broker_time")?;
         let event = events.get(row).copied().flatten().context("a row without event_time")?;
-        let possible = |time: i64| time >= FIRST_US && time <= broker.saturating_add(AHEAD_US);
+        let possible = |time: i64| is_possible(time, broker);
         if !possible(event) {
             groups.insert(Group::day(Table::QuarantinedTicks, day_of(broker)?));
             continue;
@@ -85,6 +90,10 @@ fn ticks(batch: &RecordBatch, brokers: &[Option<i64>], groups: &mut BTreeSet<Gro
         groups.insert(Group::hour(time.date(), time.hour()));
     }
     Ok(())
+}
+
+fn is_possible(time: i64, broker: i64) -> bool {
+    time >= FIRST_US && time <= broker.saturating_add(AHEAD_US)
 }
 
 fn times(batch: &RecordBatch, column: &str) -> anyhow::Result<Vec<Option<i64>>> {

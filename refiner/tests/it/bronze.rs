@@ -42,17 +42,22 @@ pub struct Lake {
     next: std::sync::Mutex<BTreeMap<(String, i32), i64>>,
 }
 
+/// A lake's part of the bucket, asked for at `url`.
+pub async fn store_at(stack: &Stack, url: &str, prefix: &str) -> Store {
+    let args = StoreArgs {
+        s3_bucket: stack.s3.bucket.clone(),
+        s3_endpoint_url: Some(url.to_owned()),
+        s3_prefix: prefix.to_owned(),
+        aws_region: "us-east-1".to_owned(),
+    };
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let (id, secret) = (&stack.s3.access_key_id, &stack.s3.secret_access_key);
+    Store::connect_as(&args, id, secret).await.expect("a bucket")
+}
+
 impl Lake {
     pub async fn new(stack: &Stack, prefix: &str) -> Self {
-        let args = StoreArgs {
-            s3_bucket: stack.s3.bucket.clone(),
-            s3_endpoint_url: Some(stack.s3.endpoint_url.clone()),
-            s3_prefix: prefix.to_owned(),
-            aws_region: "us-east-1".to_owned(),
-        };
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let (id, secret) = (&stack.s3.access_key_id, &stack.s3.secret_access_key);
-        let store = Store::connect_as(&args, id, secret).await.expect("a bucket");
+        let store = store_at(stack, &stack.s3.endpoint_url, prefix).await;
         let encoder = Encoder::new(Framing::SingleObject).await.expect("no registry");
         Self { store, encoder, encodings: Encodings::new(None), next: std::sync::Mutex::default() }
     }
