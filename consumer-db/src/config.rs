@@ -29,6 +29,15 @@ pub enum Command {
     Run,
     /// Bring the schema up to date and exit.
     Migrate,
+    /// Drop the days of ticks that are older than so many days and exit. Candles and latest prices stay.
+    Retain {
+        /// How many whole days before today are kept.
+        #[arg(long, env = "DB_RETENTION_DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: u32,
+        /// Only say what would be dropped.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(Args, Clone, Debug)]
@@ -62,6 +71,9 @@ pub struct Config {
     /// End by itself: write and commit what the topics hold now, then exit. For cron.
     #[arg(long, global = true)]
     pub until_caught_up: bool,
+    /// Drop the days of ticks that are older than so many days, once a day. Needs the owner of the table. Default: keep all.
+    #[arg(long, env = "DB_RETENTION_DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub retention_days: Option<u32>,
     /// Go on at the start of the log where retention has deleted records that were not read.
     #[arg(long, env = "DB_ACCEPT_HOLE")]
     pub accept_hole: bool,
@@ -95,5 +107,6 @@ mod tests {
         let cli = Cli::parse_from(["consumer-db", "--database-url", "postgres://u:hunter2@h/d"]);
         assert!(!format!("{cli:?}").contains("hunter2"));
         assert!(Cli::try_parse_from(["consumer-db", "migrate", "--database-url", "postgres://u@h/d"]).is_ok());
+        assert!(Cli::try_parse_from(["consumer-db", "retain", "--days", "0"]).is_err());
     }
 }

@@ -10,5 +10,6 @@ fn main() -> ExitCode {
     pipeline::main("consumer-db", &log, async move |shutdown| match command {
         None | Some(Command::Run) => consumer_db::run(config, shutdown).await,
         Some(Command::Migrate) => consumer_db::migrate(config).await,
+        Some(Command::Retain { days, dry_run }) => consumer_db::drop_old_days(config, days, dry_run).await,
     })
 }

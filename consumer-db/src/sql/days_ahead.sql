@@ -1,0 +1,1 @@
+select ensure_ticks_days_ahead()
