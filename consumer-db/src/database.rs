@@ -3,26 +3,33 @@
 //! with its transaction, so no half-used one can come back. Must never happen here: the URL or its password in a message.
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use pipeline::misconfigured;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::migrate::{AppliedMigration, Migrate, MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 
 use crate::refusal::{database_error, describe};
 
 const CHECK_SERVER: &str = include_str!("sql/check_server.sql");
+const LIMIT_LOCK_WAITS: &str = include_str!("sql/limit_lock_waits.sql");
+const CREATE_ROLES: &str = include_str!("sql/create_roles.sql");
+const BECOME_MIGRATOR: &str = include_str!("sql/become_migrator.sql");
+const GRANT_RIGHTS: &str = include_str!("sql/grant_rights.sql");
 const CREATE_STAGING: &str = include_str!("sql/create_staging.sql");
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Of Postgres 13: `trim_scale`, and partitioned tables that take ON CONFLICT and indexes.
-const OLDEST_VERSION: i32 = 130_000;
+/// How long a migration waits, turn by turn, for whoever holds a table.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(600);
+const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
+/// Of Postgres 14: a partition that is detached without blocking its readers.
+const OLDEST_VERSION: i32 = 140_000;
 
 /// Where the database is. Cheap to clone.
 #[derive(Clone)]
@@ -95,16 +102,68 @@ impl Database {
         Ok(connection)
     }
 
-    /// Brings the schema up to date. One at a time: sqlx takes an advisory lock.
+    /// Brings the schema up to date and says what each role may do. One at a time: sqlx takes an advisory lock. A lock that
+    /// others hold is waited for in short turns, because whoever wants to read waits behind it.
     ///
     /// # Errors
     /// [`pipeline::Misconfigured`] when the schema is not ours to change, else what the server said.
     pub async fn migrate(&self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let mut connection = self.first_connection().await?;
+            match self.migrate_through(&mut connection).await {
+                Ok(()) => {
+                    tracing::info!(database = self.place(), "schema up to date in database {}", self.place());
+                    return connection.close().await.context("closing the migration's connection");
+                }
+                Err(error) if is_in_use(&error) && begun.elapsed() < MIGRATION_PATIENCE => {
+                    tracing::info!("somebody holds what the migration needs in database {}: waiting", self.place());
+                }
+                Err(error) => return Err(self.explain(error)),
+            }
+            // Ends its transaction and its locks.
+            drop(connection);
+            tokio::time::sleep(MIGRATION_PAUSE).await;
+        }
+    }
+
+    async fn migrate_through(&self, connection: &mut PgConnection) -> Result<(), MigrateError> {
+        let applied = applied(connection).await?;
+        if let Some(unknown) = applied.iter().find(|applied| !MIGRATIONS.version_exists(applied.version)) {
+            return Err(MigrateError::VersionMissing(unknown.version));
+        }
+        sqlx::query(LIMIT_LOCK_WAITS).execute(&mut *connection).await?;
+        let roles = sqlx::raw_sql(CREATE_ROLES).execute(&mut *connection).await;
+        sqlx::raw_sql(BECOME_MIGRATOR).execute(&mut *connection).await?;
+        MIGRATIONS.run(&mut *connection).await?;
+        let granted = match roles {
+            Ok(_) => sqlx::raw_sql(GRANT_RIGHTS).execute(&mut *connection).await,
+            Err(error) => Err(error),
+        };
+        match granted {
+            Ok(_) => Ok(()),
+            Err(error) if database_error(&error).is_some_and(|e| e.code() == "42501") => {
+                let reason = database_error(&error).map_or_else(String::new, describe);
+                tracing::warn!(
+                    "database {}: the roles tickstream_migrator, tickstream_writer and tickstream_reader are left out: {reason}; \
+                     let an administrator run CREATE ROLE for the three, and the tables' owner `consumer-db migrate` again",
+                    self.place()
+                );
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// As [`Self::migrate`], where there is anything to do.
+    ///
+    /// # Errors
+    /// As [`Self::migrate`].
+    pub async fn bring_up_to_date(&self) -> anyhow::Result<()> {
         let mut connection = self.first_connection().await?;
-        let applied = MIGRATIONS.run(&mut connection).await;
-        applied.map_err(|error| self.explain(error))?;
-        tracing::info!(database = self.place(), "schema up to date in database {}", self.place());
-        connection.close().await.context("closing the migration's connection")
+        let applied = applied(&mut connection).await.map_err(|error| self.explain(error))?;
+        connection.close().await.context("closing the schema check's connection")?;
+        if applied.len() < MIGRATIONS.iter().count() { self.migrate().await } else { self.check_schema().await }
     }
 
     /// Refuses a schema that is not the one this binary was made with.
@@ -113,13 +172,7 @@ impl Database {
     /// [`pipeline::Misconfigured`], saying what to run.
     pub async fn check_schema(&self) -> anyhow::Result<()> {
         let mut connection = self.first_connection().await?;
-        let applied = match connection.list_applied_migrations(MIGRATIONS_TABLE).await {
-            Ok(applied) => applied,
-            Err(MigrateError::Execute(error)) if database_error(&error).is_some_and(|e| e.code() == "42P01") => {
-                Vec::new()
-            }
-            Err(error) => return Err(self.explain(error)),
-        };
+        let applied = applied(&mut connection).await.map_err(|error| self.explain(error))?;
         let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
         if let Some(unknown) = applied.iter().find(|applied| !MIGRATIONS.version_exists(applied.version)) {
             return Err(self.explain(MigrateError::VersionMissing(unknown.version)));
@@ -152,6 +205,22 @@ impl Database {
             _ => anyhow::Error::new(error).context(format!("migrating database {place}")),
         }
     }
+}
+
+/// The migrations that the database has seen; none where it has not even their table.
+async fn applied(connection: &mut PgConnection) -> Result<Vec<AppliedMigration>, MigrateError> {
+    match connection.list_applied_migrations(MIGRATIONS_TABLE).await {
+        Err(MigrateError::Execute(error)) if database_error(&error).is_some_and(|e| e.code() == "42P01") => {
+            Ok(Vec::new())
+        }
+        listed => listed,
+    }
+}
+
+/// Whether a lock was not to be had in time, or was given to somebody else.
+fn is_in_use(error: &MigrateError) -> bool {
+    let (MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) = error else { return false };
+    database_error(cause).is_some_and(|cause| matches!(cause.code(), "55P03" | "40P01"))
 }
 
 fn bad_url(reason: &str) -> anyhow::Error {
