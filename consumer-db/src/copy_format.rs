@@ -1,39 +1,88 @@
-//! Ticks in the binary format of COPY, in the column order of sql/copy_into_ticks.sql. Numbers go over digit for digit: a
-//! DECIMAL(38,18) is written as Postgres's base 10,000 digits, and no float or text stands between.
+//! Ticks in the binary format of COPY, in the column order of sql/copy_into_ticks.sql. Numbers go over digit for digit.
 
 use pipeline::decimal::Decimal38;
 use pipeline::decode::Ticks;
 use uuid::Uuid;
 
+use crate::numeric::Numeric;
 use crate::rows::Row;
 use crate::timestamptz::Timestamptz;
 
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-const COLUMNS: i16 = 28;
+const COLUMNS: [&str; 28] = [
+    "event_time",
+    "received_at",
+    "broker_time",
+    "kafka_offset",
+    "sequence",
+    "previous_event_time",
+    "event_id",
+    "payload_id",
+    "revision",
+    "kafka_partition",
+    "retracted",
+    "price",
+    "quantity",
+    "bid",
+    "ask",
+    "volume_24h",
+    "quote_volume_24h",
+    "market_cap",
+    "change_24h_pct",
+    "source",
+    "symbol",
+    "base",
+    "quote",
+    "kind",
+    "event_time_origin",
+    "source_symbol",
+    "trade_id",
+    "previous_symbol",
+];
 const NULL: i32 = -1;
 
-/// 10^18: one in the unscaled form of a [`Decimal38`].
-const ONE: u128 = 10_u128.pow(Decimal38::SCALE);
-/// A base 10,000 digit has 4 decimal ones: 20 before the point and 20 after it hold every [`Decimal38`].
-const WHOLE_DIGITS: usize = 5;
-const DIGITS: usize = 10;
+/// Some of the columns: a bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns(u32);
+
+impl Columns {
+    pub const ALL: Self = Self(u32::MAX);
+
+    /// The key and, of `names`, those that are columns here.
+    pub fn key_and(names: &[String]) -> Self {
+        let wanted =
+            |column: &str| matches!(column, "event_time" | "event_id") || names.iter().any(|name| name == column);
+        let bits = COLUMNS.iter().enumerate().filter(|(_, column)| wanted(column)).map(|(i, _)| 1 << i);
+        Self(bits.fold(0, |all, bit| all | bit))
+    }
+
+    fn has(self, index: usize) -> bool {
+        self.0 >> index & 1 == 1
+    }
+}
 
 /// Rows being written in COPY's format: the header, rows as they are pushed, at last [`CopyData::END`].
-pub struct CopyData(Vec<u8>);
-
-impl Default for CopyData {
-    fn default() -> Self {
-        Self(HEADER.to_vec())
-    }
+pub struct CopyData {
+    bytes: Vec<u8>,
+    columns: Columns,
+    /// Which column of the row comes next.
+    next: usize,
 }
 
 impl CopyData {
     pub const END: &[u8] = &(-1_i16).to_be_bytes();
 
+    /// Columns that are not among `columns` are null in each row.
+    pub fn new(columns: Columns) -> Self {
+        Self { bytes: HEADER.to_vec(), columns, next: 0 }
+    }
+
     /// Appends the tick that `row` points to.
     pub fn push(&mut self, row: &Row, ticks: &Ticks<'_>) {
         let i = row.index;
-        self.0.extend_from_slice(&COLUMNS.to_be_bytes());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "there are 28")]
+        self.bytes.extend_from_slice(&(COLUMNS.len() as i16).to_be_bytes());
+        self.next = 0;
         self.time(Some(row.place.event_time.0));
         self.time(Some(ticks.received_at(i)));
         self.time(Some(row.broker_time.0));
@@ -65,25 +114,34 @@ impl CopyData {
     }
 
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     /// Forgets what was sent, and keeps the memory.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.bytes.clear();
     }
 
     fn field(&mut self, bytes: &[u8]) {
+        if !self.columns.has(self.next) {
+            return self.null();
+        }
+        self.next += 1;
         // A record is at most 1 MiB, so no field comes near 2 GiB.
         #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "bounded by the record size")]
-        self.0.extend_from_slice(&(bytes.len() as i32).to_be_bytes());
-        self.0.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(&(bytes.len() as i32).to_be_bytes());
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn null(&mut self) {
+        self.next += 1;
+        self.bytes.extend_from_slice(&NULL.to_be_bytes());
     }
 
     fn optional<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
         match value {
             Some(value) => write(self, value),
-            None => self.0.extend_from_slice(&NULL.to_be_bytes()),
+            None => self.null(),
         }
     }
 
@@ -96,75 +154,26 @@ impl CopyData {
     }
 
     fn numeric(&mut self, value: Option<Decimal38>) {
-        self.optional(value, |data, value| {
-            let (bytes, length) = numeric(value);
-            data.field(&bytes[..length]);
-        });
+        self.optional(value, |data, value| data.field(Numeric::from(value).as_bytes()));
     }
-}
-
-/// Postgres's numeric: digit count, weight of the first digit, sign, decimals to show, then the base 10,000 digits from
-/// the first to the last that is not zero.
-#[expect(clippy::cast_possible_truncation, reason = "every digit is below 10,000")]
-fn numeric(value: Decimal38) -> ([u8; 8 + 2 * DIGITS], usize) {
-    let unscaled = value.unscaled().unsigned_abs();
-    let mut digits = [0_u16; DIGITS];
-    let (mut whole, mut fraction) = (unscaled / ONE, (unscaled % ONE) as u64);
-    digits[DIGITS - 1] = (fraction % 100) as u16 * 100;
-    fraction /= 100;
-    for digit in digits[WHOLE_DIGITS..DIGITS - 1].iter_mut().rev() {
-        *digit = (fraction % 10_000) as u16;
-        fraction /= 10_000;
-    }
-    for digit in digits[..WHOLE_DIGITS].iter_mut().rev() {
-        if whole == 0 {
-            break;
-        }
-        *digit = (whole % 10_000) as u16;
-        whole /= 10_000;
-    }
-    let first = digits.iter().position(|&digit| digit != 0).unwrap_or(WHOLE_DIGITS - 1);
-    let end = digits.iter().rposition(|&digit| digit != 0).map_or(first, |last| last + 1);
-
-    let weight = WHOLE_DIGITS as i16 - 1 - first as i16;
-    let sign: u16 = if value.is_negative() { 0x4000 } else { 0 };
-    let mut bytes = [0; 8 + 2 * DIGITS];
-    bytes[0..2].copy_from_slice(&((end - first) as u16).to_be_bytes());
-    bytes[2..4].copy_from_slice(&weight.to_be_bytes());
-    bytes[4..6].copy_from_slice(&sign.to_be_bytes());
-    bytes[6..8].copy_from_slice(&(Decimal38::SCALE as u16).to_be_bytes());
-    for (place, digit) in digits[first..end].iter().enumerate() {
-        bytes[8 + 2 * place..10 + 2 * place].copy_from_slice(&digit.to_be_bytes());
-    }
-    (bytes, 8 + 2 * (end - first))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(text: &str, weight: i16, negative: bool, digits: &[u16]) {
-        let (bytes, length) = numeric(text.parse().expect(text));
-        let words: Vec<u16> = bytes[..length].chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
-        let sign = if negative { 0x4000 } else { 0 };
-        assert_eq!(words[..4], [digits.len() as u16, weight.cast_unsigned(), sign, 18], "{text}");
-        assert_eq!(&words[4..], digits, "{text}");
+    #[test]
+    fn the_columns_are_those_that_copy_names() {
+        let statement = include_str!("sql/copy_into_ticks.sql");
+        let (_, list) = statement.split_once('(').expect("a list");
+        let (list, _) = list.split_once(')').expect("its end");
+        assert_eq!(list.split(',').map(str::trim).collect::<Vec<_>>(), COLUMNS);
     }
 
     #[test]
-    fn numbers_become_postgres_digits() {
-        check("0", 0, false, &[]);
-        check("1", 0, false, &[1]);
-        check("-12.5", 0, true, &[12, 5000]);
-        check("67187.3358936566", 1, false, &[6, 7187, 3358, 9365, 6600]);
-        check("10000", 1, false, &[1]);
-        check("0.00005617", -2, false, &[5617]);
-        check("0.000000000000000001", -5, false, &[100]);
-        check(
-            "-99999999999999999999.999999999999999999",
-            4,
-            true,
-            &[9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9900],
-        );
+    fn some_columns_are_the_key_and_those_named() {
+        let some = Columns::key_and(&["price".to_owned(), "inserted_at".to_owned()]);
+        let had: Vec<&str> = (0..COLUMNS.len()).filter(|i| some.has(*i)).map(|i| COLUMNS[i]).collect();
+        assert_eq!(had, ["event_time", "event_id", "price"]);
     }
 }

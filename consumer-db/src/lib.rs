@@ -1,13 +1,22 @@
-//! The Postgres consumer: ticks from Kafka into partitioned tables, each event once, the highest revision on top, and the
-//! latest price of each symbol and source. Replaying any part of the topic, in any batches, changes nothing.
+//! The Postgres consumer: ticks from Kafka into partitioned tables, each event once, the highest revision on top; candles and
+//! the latest price of each symbol and source, always what the ticks come to; gaps, index weights and alerts. Replaying any
+//! part of the topics, in any batches, changes nothing.
 //!
-//! The way of a batch: `sink` decodes it and sets aside what is bad, `rows` ranks it, `writer` gets it in, `transaction`
-//! holds the rules. SQL is in `sql/`, the schema in `migrations/`.
+//! The way of a batch: `sink` decodes it, `round` sets aside what is bad, `rows` and `documents` make rows of the rest,
+//! `writer` gets them in, `transaction` and `candles` hold the rules. SQL is in `sql/`, the schema in `migrations/`.
 
+mod candles;
 mod config;
 mod copy_format;
 mod database;
+mod documents;
+mod fits;
+mod housekeeping;
+mod numeric;
 mod refusal;
+mod refused;
+mod retention;
+mod round;
 mod rows;
 mod sink;
 mod timestamptz;
@@ -17,17 +26,21 @@ mod writer;
 use std::time::Duration;
 
 use pipeline::admin::{self, Health};
-use pipeline::codec::RecordType;
 use pipeline::consume::{ConsumeConfig, consume};
-use pipeline::decode::Decoder;
 use pipeline::topic_id::TopicIds;
 use pipeline::topics;
 use tokio_util::sync::CancellationToken;
 
+use housekeeping::keep_house;
+
 pub use config::{Cli, Command, Config};
 pub use database::Database;
+pub use retention::retain;
 pub use sink::DbSink;
 pub use writer::Writer;
+
+/// What is written to Postgres, by one consumer group: what comes of all of them at once is one transaction.
+const TOPICS: [&str; 4] = [topics::TICKS, topics::GAPS, topics::INDEX, topics::ALERTS];
 
 /// Consumes until `shutdown`.
 ///
@@ -38,15 +51,19 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     if config.no_migrate {
         database.check_schema().await?;
     } else {
-        database.migrate().await?;
+        database.bring_up_to_date().await?;
     }
+    if config.retention_days.is_some() {
+        retention::check_owner(&database).await?;
+    }
+    tokio::spawn(keep_house(database.clone(), config.retention_days, shutdown.clone()));
     let health = Health::new();
     admin::serve(config.admin.admin_addr, health.clone(), None, shutdown.clone()).await?;
-    let decoder = Decoder::new(RecordType::PriceTick, config.registry.registry()?);
+    let registry = config.registry.registry()?;
     let topic_ids = TopicIds::new(&config.kafka)?;
-    let sink = DbSink::new(Writer::new(database), decoder, topic_ids, config.accept_hole, config.oldest_event_days);
+    let sink = DbSink::new(Writer::new(database), registry, topic_ids, config.accept_hole, config.oldest_event_days);
     let consuming = ConsumeConfig {
-        topics: vec![topics::TICKS.to_owned()],
+        topics: TOPICS.map(str::to_owned).to_vec(),
         group: config.group.clone(),
         max_rows: config.max_rows as usize,
         max_bytes: 4 << 20,
@@ -68,4 +85,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 /// [`pipeline::Misconfigured`] when the database cannot be used or its schema is not ours to change.
 pub async fn migrate(config: Config) -> anyhow::Result<()> {
     Database::new(&config.database_url)?.migrate().await
+}
+
+/// Drops the days of ticks before the last `days`, or says what it would drop.
+///
+/// # Errors
+/// [`pipeline::Misconfigured`] when the database cannot be used, its schema is not the one this was made with, or the user
+/// does not own it.
+pub async fn drop_old_days(config: Config, days: u32, dry_run: bool) -> anyhow::Result<()> {
+    let database = Database::new(&config.database_url)?;
+    database.check_schema().await?;
+    retain(&database, days, dry_run).await.map(drop)
 }

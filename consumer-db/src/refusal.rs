@@ -6,10 +6,16 @@ use std::error::Error as _;
 
 use sqlx::postgres::PgDatabaseError;
 
+use crate::rows::Row;
+
 #[derive(Debug)]
 pub enum Refusal {
     /// A value among the rows is refused (SQLSTATE class 22 or 23).
     Row(String),
+    /// A row of the batch is refused, and the error names it.
+    This(Box<Row>, String),
+    /// A place of the batch, or what a further unique index guards, is taken.
+    Taken(String),
     /// The day's partition is gone: somebody dropped or detached it since it was made.
     MissingDay,
     /// Another transaction was in the way (class 40): the same again may work.
@@ -19,6 +25,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Of a COPY of `rows`, in their order.
+    pub fn of_copy(error: sqlx::Error, rows: &[Row]) -> Self {
+        let line = database_error(&error).and_then(PgDatabaseError::r#where).and_then(line);
+        match (Self::of_rows(error), line.and_then(|line| rows.get(line.checked_sub(1)?))) {
+            (Self::Row(reason), Some(row)) => Self::This(Box::new(*row), reason),
+            (refusal, _) => refusal,
+        }
+    }
+
     /// Of a statement that carries rows.
     pub fn of_rows(error: sqlx::Error) -> Self {
         let Some(database) = database_error(&error) else {
@@ -27,6 +42,7 @@ impl Refusal {
         match database.code().get(..2) {
             // A missing partition is reported as a check violation, but of no constraint.
             Some("23") if database.code() == "23514" && database.constraint().is_none() => Self::MissingDay,
+            Some("23") if database.code() == "23505" => Self::Taken(describe(database)),
             Some("22" | "23") => Self::Row(describe(database)),
             _ => Self::of_statement(error),
         }
@@ -46,6 +62,13 @@ impl Refusal {
             _ => Self::Outage(reason),
         }
     }
+}
+
+/// The line that COPY names in an error's context, its last line: "COPY ticks, line 12, column price".
+fn line(context: &str) -> Option<usize> {
+    let copy = context.lines().last()?.strip_prefix("COPY ")?;
+    let (_, rest) = copy.split_once(", line ")?;
+    rest.split(',').next()?.parse().ok()
 }
 
 /// An error of the connection, in one line.
@@ -78,4 +101,18 @@ pub fn describe(error: &PgDatabaseError) -> String {
         text += &format!(": {hint}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::line;
+
+    #[test]
+    fn the_line_that_copy_names() {
+        assert_eq!(line("COPY ticks, line 12"), Some(12));
+        assert_eq!(line("COPY ticks_staging, line 3, column price"), Some(3));
+        assert_eq!(line("PL/pgSQL function check_price() line 3 at RAISE\nCOPY ticks, line 5"), Some(5));
+        assert_eq!(line("COPY ticks, line 5\nSQL statement \"insert …\""), None);
+        assert_eq!(line("PL/pgSQL function f() line 3 at RAISE"), None);
+    }
 }

@@ -1,30 +1,40 @@
-//! One batch, one transaction. Ordinary batches go straight into `ticks` by COPY, which is the fastest way in and fails as
-//! a whole when a place is taken (see [`Method`]); the others go through a staging table and an upsert.
+//! One round, one transaction: documents, ticks, candles, latest prices. Ordinary ticks go straight into `ticks` by COPY,
+//! which is the fastest way in and fails as a whole when a place is taken (see [`Method`]); the others go through a staging
+//! table.
 //!
 //! Invariants, whatever the batches, their order and the writers beside this one:
 //! - At a place stands the highest revision, and among equal ones the record that the broker took first; nothing stands at a
 //!   place that the event has left with a higher revision.
+//! - `candles` are what `ticks` and `gaps` come to ([`crate::candles`]).
 //! - `latest_prices` shows per symbol and source the newest tick that is not retracted.
 //!
-//! Two writers: rows are locked in key order, ticks before latest prices; a batch that corrects runs alone, so it sees each
-//! row that it must delete, and every later batch sees what it moved.
+//! Two writers: rows are locked in key order, ticks before candles before latest prices; a round that corrects runs alone,
+//! so it sees each row that it must delete, and every later one sees what it moved; so does a round with gaps, so that
+//! every later candle knows of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Instant;
 
+use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, PgTransaction, Row as _};
 use uuid::Uuid;
 
-use crate::copy_format::CopyData;
+use crate::candles::{self, Minute, Series, Timeframe};
+use crate::copy_format::{Columns, CopyData};
+use crate::documents::merge::merge_documents;
 use crate::refusal::Refusal;
+use crate::round::Round;
 use crate::rows::{Batch, Place, Row};
 use crate::timestamptz::Timestamptz;
 
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+pub const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 const BEGIN_BATCH: &str = include_str!("sql/begin_batch.sql");
+const HORIZON: &str = include_str!("sql/horizon.sql");
 const COPY_INTO_TICKS: &str = include_str!("sql/copy_into_ticks.sql");
 const COPY_INTO_STAGING: &str = include_str!("sql/copy_into_staging.sql");
-const CLEAR_STAGING: &str = include_str!("sql/clear_staging.sql");
-const MERGE_STAGING: &str = include_str!("sql/merge_staging.sql");
+const INSERT_STAGED: &str = include_str!("sql/insert_staged.sql");
+const LOCK_OUTRANKED: &str = include_str!("sql/lock_outranked.sql");
+const REPLACE_OUTRANKED: &str = include_str!("sql/replace_outranked.sql");
 const ANY_MOVED: &str = include_str!("sql/any_moved.sql");
 const MOVED_AT: &str = include_str!("sql/moved_at.sql");
 const NOTE_MOVES: &str = include_str!("sql/note_moves.sql");
@@ -43,7 +53,7 @@ const ROWS_A_MESSAGE: usize = 500;
 pub enum Method {
     /// COPY into `ticks`. Any place already taken refuses the whole batch.
     Direct,
-    /// COPY into a staging table, then an upsert.
+    /// COPY into a staging table; from there what is new is inserted and what is outranked replaced.
     Staged,
 }
 
@@ -54,82 +64,101 @@ pub struct Counts {
     pub replaced: u64,
     /// Records that changed nothing: known, or outranked.
     pub unchanged: u64,
+    /// Records of a time whose ticks are kept no more.
+    pub frozen: u64,
 }
 
-/// Writes the batch and commits.
-pub async fn write(connection: &mut PgConnection, batch: &Batch<'_>, method: Method) -> Result<Counts, Refusal> {
+/// Writes the round and commits.
+pub async fn write(connection: &mut PgConnection, round: &Round<'_>, method: Method) -> Result<Counts, Refusal> {
     let mut transaction = connection.begin_with(BEGIN).await.map_err(Refusal::of_statement)?;
-    let standing = begin_batch(&mut transaction, batch).await?;
-    let mut changed = Changed::default();
-    match method {
+    let batch = &round.ticks;
+    let Begun { standing, frozen, horizon } = begin_batch(&mut transaction, round).await?;
+    if !round.documents.is_empty() {
+        let spans = merge_documents(&mut transaction, &round.documents).await?;
+        candles::judge(&mut transaction, &spans, horizon).await.map_err(Refusal::of_statement)?;
+    }
+    let mut changed = match method {
         Method::Direct => {
-            copy(&mut transaction, COPY_INTO_TICKS, batch, &standing).await?;
-            changed.inserted = standing.len() as u64;
-            changed.candidates = batch.newest(&standing);
+            copy(&mut transaction, COPY_INTO_TICKS, batch, &standing, Columns::ALL).await?;
+            Changed { inserted: standing, ..Changed::default() }
         }
-        Method::Staged => {
-            let (known, written) = merge(&mut transaction, batch, &standing).await?;
-            changed.inserted = (standing.len() as u64).saturating_sub(known);
-            changed.replaced = (written.len() as u64).saturating_sub(changed.inserted);
-            changed.events = written.iter().map(|place| place.event_id).collect();
-            changed.candidates = written;
-        }
-    }
+        Method::Staged => merge(&mut transaction, batch, &standing).await?,
+    };
     if batch.corrects() {
-        changed.events.extend(delete_moved(&mut transaction, batch).await?);
+        changed.deleted = delete_moved(&mut transaction, batch).await?;
     }
-    show_latest(&mut transaction, &changed).await.map_err(Refusal::of_statement)?;
+    let begun = Instant::now();
+    let new = candles::fold(batch, changed.inserted.iter());
+    let touched = changed.minutes(batch, horizon);
+    candles::keep(&mut transaction, new, &touched).await.map_err(Refusal::of_statement)?;
+    metrics::histogram!("tickstream_db_candles_seconds").record(begun.elapsed());
+    show_latest(&mut transaction, batch, &changed).await.map_err(Refusal::of_statement)?;
     transaction.commit().await.map_err(Refusal::of_statement)?;
 
-    let Changed { inserted, replaced, .. } = changed;
-    let unchanged = (batch.rows().len() as u64).saturating_sub(inserted + replaced);
-    Ok(Counts { inserted, replaced, unchanged })
-}
-
-/// Finds the rows that Postgres refuses, by halving, in a transaction that is rolled back. At most about 2·log2(n) tries a
-/// bad row.
-pub async fn find_refused(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<Vec<(Row, String)>, Refusal> {
-    let mut transaction = connection.begin_with(BEGIN).await.map_err(Refusal::of_statement)?;
-    let standing = begin_batch(&mut transaction, batch).await?;
-    let mut refused = Vec::new();
-    let mut parts = vec![&standing[..]];
-    while let Some(part) = parts.pop() {
-        let mut attempt = transaction.begin().await.map_err(Refusal::of_statement)?;
-        sqlx::query(CLEAR_STAGING).execute(&mut *attempt).await.map_err(Refusal::of_statement)?;
-        match merge(&mut attempt, batch, part).await {
-            Ok(_) => attempt.commit().await.map_err(Refusal::of_statement)?,
-            Err(Refusal::Row(reason)) => {
-                attempt.rollback().await.map_err(Refusal::of_statement)?;
-                match part {
-                    [] => {}
-                    [row] => refused.push((*row, reason)),
-                    _ => {
-                        let (left, right) = part.split_at(part.len() / 2);
-                        parts.extend([right, left]);
-                    }
-                }
-            }
-            Err(other @ (Refusal::MissingDay | Refusal::Again(_) | Refusal::Outage(_))) => return Err(other),
-        }
-    }
-    transaction.rollback().await.map_err(Refusal::of_statement)?;
-    Ok(refused)
+    let (inserted, replaced) = (changed.inserted.len() as u64, changed.replaced.len() as u64);
+    let unchanged = (batch.rows().len() as u64).saturating_sub(inserted + replaced + frozen);
+    Ok(Counts { inserted, replaced, unchanged, frozen })
 }
 
 #[derive(Default)]
 struct Changed {
-    inserted: u64,
-    replaced: u64,
-    /// Events whose row was replaced or deleted, and perhaps ones that are new.
-    events: Vec<Uuid>,
-    /// Places whose row may be newer than the latest price.
-    candidates: Vec<Place>,
+    inserted: Vec<Row>,
+    /// What stood there, and what does now.
+    replaced: Vec<(Known, Row)>,
+    deleted: Vec<Known>,
 }
 
-/// Takes the locks, notes what the batch moves, and gives the winners that may stand where they are.
-async fn begin_batch(transaction: &mut PgTransaction<'_>, batch: &Batch<'_>) -> Result<Vec<Row>, Refusal> {
-    let corrects = batch.corrects();
-    sqlx::query(BEGIN_BATCH).bind(corrects).execute(&mut **transaction).await.map_err(Refusal::of_statement)?;
+/// A row as it was before it was replaced or deleted.
+struct Known {
+    place: Place,
+    symbol: String,
+    source: String,
+    kind: String,
+    retracted: bool,
+}
+
+impl Known {
+    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let place = Place { event_time: row.try_get(0)?, event_id: row.try_get(1)? };
+        let (symbol, source, kind) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+        Ok(Self { place, symbol, source, kind, retracted: row.try_get(5)? })
+    }
+
+    fn series(&self) -> Series<'_> {
+        Series { symbol: &self.symbol, source: &self.source, price_basis: &self.kind }
+    }
+}
+
+impl Changed {
+    /// The minutes whose candles the new rows alone do not tell: where a row was replaced or deleted, at both ends.
+    fn minutes<'a>(&'a self, batch: &'a Batch<'_>, horizon: Timestamptz) -> BTreeSet<Minute<'a>> {
+        let before = self.replaced.iter().map(|(known, _)| known).chain(&self.deleted);
+        let before = before.filter(|known| !known.retracted).map(|known| (known.series(), known.place));
+        let now = self.replaced.iter().map(|(_, row)| row).filter(|row| !row.retracted);
+        let now = now.map(|row| (batch.series(row), row.place));
+        let minutes = before.chain(now).map(|(series, place)| (series, Timeframe::Minute.bucket(place.event_time)));
+        minutes.filter(|(_, minute)| *minute >= horizon).collect()
+    }
+}
+
+/// What [`begin_batch`] has found.
+pub struct Begun {
+    /// The winners that may stand where they are.
+    pub standing: Vec<Row>,
+    /// How many of the batch's rows lie before the horizon.
+    frozen: u64,
+    /// Ticks before it are kept no more.
+    horizon: Timestamptz,
+}
+
+/// Takes the locks, notes what the batch moves, and finds what is to be written.
+pub async fn begin_batch(transaction: &mut PgTransaction<'_>, round: &Round<'_>) -> Result<Begun, Refusal> {
+    let batch = &round.ticks;
+    sqlx::query(BEGIN_BATCH)
+        .bind(round.runs_alone())
+        .execute(&mut **transaction)
+        .await
+        .map_err(Refusal::of_statement)?;
     let moves: Vec<(Place, i32)> = batch.rows().iter().filter_map(|row| Some((row.left()?, row.revision))).collect();
     if !moves.is_empty() {
         let (times, ids) = columns(moves.iter().map(|(place, _)| *place));
@@ -143,11 +172,17 @@ async fn begin_batch(transaction: &mut PgTransaction<'_>, batch: &Batch<'_>) -> 
             .map_err(Refusal::of_statement)?;
     }
     let mut winners = batch.winners();
+    let horizon: Timestamptz =
+        sqlx::query_scalar(HORIZON).fetch_one(&mut **transaction).await.map_err(Refusal::of_statement)?;
+    let is_frozen = |row: &Row| row.place.event_time < horizon;
+    // Rows are in key order, so those before the horizon come first.
+    let frozen = batch.rows().partition_point(is_frozen) as u64;
+    winners.drain(..winners.partition_point(is_frozen));
     let moved = moved_at(transaction, &winners).await.map_err(Refusal::of_statement)?;
     if !moved.is_empty() {
         winners.retain(|row| moved.get(&row.place).is_none_or(|revision| row.revision >= *revision));
     }
-    Ok(winners)
+    Ok(Begun { standing: winners, frozen, horizon })
 }
 
 /// Which of the rows' places were left, and the lowest revision that may stand there.
@@ -176,12 +211,13 @@ async fn copy(
     statement: &'static str,
     batch: &Batch<'_>,
     rows: &[Row],
+    columns: Columns,
 ) -> Result<(), Refusal> {
     if rows.is_empty() {
         return Ok(());
     }
     let mut copying = transaction.copy_in_raw(statement).await.map_err(Refusal::of_statement)?;
-    let mut data = CopyData::default();
+    let mut data = CopyData::new(columns);
     for rows in rows.chunks(ROWS_A_MESSAGE) {
         for row in rows {
             data.push(row, batch.ticks(row));
@@ -190,55 +226,80 @@ async fn copy(
         data.clear();
     }
     copying.send(CopyData::END).await.map_err(Refusal::of_statement)?;
-    copying.finish().await.map_err(Refusal::of_rows)?;
+    copying.finish().await.map_err(|error| Refusal::of_copy(error, rows))?;
     Ok(())
 }
 
-/// Upserts `rows` through the staging table, which is empty when a transaction begins. Gives how many places were known, and
-/// the places whose row was written.
-async fn merge(
+/// Copies `rows` into the staging table, which is empty when a transaction begins.
+pub async fn stage(
     transaction: &mut PgTransaction<'_>,
     batch: &Batch<'_>,
     rows: &[Row],
-) -> Result<(u64, Vec<Place>), Refusal> {
-    copy(transaction, COPY_INTO_STAGING, batch, rows).await?;
-    let merged = sqlx::query(MERGE_STAGING).fetch_one(&mut **transaction).await.map_err(Refusal::of_rows)?;
-    let known: i64 = merged.try_get(0).map_err(Refusal::of_statement)?;
-    let times: Vec<Timestamptz> = merged.try_get(1).map_err(Refusal::of_statement)?;
-    let ids: Vec<Uuid> = merged.try_get(2).map_err(Refusal::of_statement)?;
-    let written = times.into_iter().zip(ids).map(|(event_time, event_id)| Place { event_time, event_id });
-    Ok((known.unsigned_abs(), written.collect()))
+    columns: Columns,
+) -> Result<(), Refusal> {
+    copy(transaction, COPY_INTO_STAGING, batch, rows, columns).await
 }
 
-/// Deletes what stands at places that the batch's events have left. Gives the events.
-async fn delete_moved(transaction: &mut PgTransaction<'_>, batch: &Batch<'_>) -> Result<Vec<Uuid>, Refusal> {
+/// Gets `rows` in through the staging table, which is empty when a transaction begins.
+async fn merge(transaction: &mut PgTransaction<'_>, batch: &Batch<'_>, rows: &[Row]) -> Result<Changed, Refusal> {
+    stage(transaction, batch, rows, Columns::ALL).await?;
+    let inserted = sqlx::query(INSERT_STAGED).fetch_all(&mut **transaction).await.map_err(Refusal::of_rows)?;
+    let place = |row: PgRow| Ok(Place { event_time: row.try_get(0)?, event_id: row.try_get(1)? });
+    let inserted: Result<HashSet<Place>, sqlx::Error> = inserted.into_iter().map(place).collect();
+    let inserted = inserted.map_err(Refusal::of_statement)?;
+    let (inserted, known): (Vec<Row>, Vec<Row>) = rows.iter().partition(|row| inserted.contains(&row.place));
+    let mut changed = Changed { inserted, ..Changed::default() };
+    if known.is_empty() {
+        return Ok(changed);
+    }
+    let outranked = sqlx::query(LOCK_OUTRANKED).fetch_all(&mut **transaction).await.map_err(Refusal::of_statement)?;
+    if outranked.is_empty() {
+        return Ok(changed);
+    }
+    let by_place: HashMap<Place, Row> = known.into_iter().map(|row| (row.place, row)).collect();
+    for row in &outranked {
+        let known = Known::read(row).map_err(Refusal::of_statement)?;
+        changed.replaced.extend(by_place.get(&known.place).map(|row| (known, *row)));
+    }
+    let (times, ids) = columns(changed.replaced.iter().map(|(known, _)| known.place));
+    sqlx::query(REPLACE_OUTRANKED).bind(times).bind(ids).execute(&mut **transaction).await.map_err(Refusal::of_rows)?;
+    Ok(changed)
+}
+
+/// Deletes what stands at places that the batch's events have left.
+async fn delete_moved(transaction: &mut PgTransaction<'_>, batch: &Batch<'_>) -> Result<Vec<Known>, Refusal> {
     let left: HashSet<Place> = batch.rows().iter().filter_map(Row::left).collect();
     if left.is_empty() {
         return Ok(Vec::new());
     }
     let (times, ids) = columns(left);
-    sqlx::query_scalar(DELETE_MOVED)
-        .bind(times)
-        .bind(ids)
-        .fetch_all(&mut **transaction)
-        .await
-        .map_err(Refusal::of_statement)
+    let deleted = sqlx::query(DELETE_MOVED).bind(times).bind(ids).fetch_all(&mut **transaction).await;
+    let deleted = deleted.map_err(Refusal::of_statement)?;
+    deleted.iter().map(Known::read).collect::<Result<_, _>>().map_err(Refusal::of_statement)
 }
 
 /// Brings `latest_prices` up to date with what was changed in `ticks`.
-async fn show_latest(transaction: &mut PgTransaction<'_>, changed: &Changed) -> Result<(), sqlx::Error> {
-    if !changed.events.is_empty() {
+async fn show_latest(
+    transaction: &mut PgTransaction<'_>,
+    batch: &Batch<'_>,
+    changed: &Changed,
+) -> Result<(), sqlx::Error> {
+    let gone = changed.replaced.iter().map(|(known, _)| known).chain(&changed.deleted);
+    let events: Vec<Uuid> = gone.map(|known| known.place.event_id).collect();
+    if !events.is_empty() {
         // What is shown of a replaced or deleted row is perhaps the newest no longer.
         let outdated: Vec<(String, String)> =
-            sqlx::query_as(LOCK_LATEST).bind(&changed.events).fetch_all(&mut **transaction).await?;
+            sqlx::query_as(LOCK_LATEST).bind(&events).fetch_all(&mut **transaction).await?;
         if !outdated.is_empty() {
             let (symbols, sources): (Vec<String>, Vec<String>) = outdated.into_iter().unzip();
             sqlx::query(DELETE_LATEST).bind(&symbols).bind(&sources).execute(&mut **transaction).await?;
             sqlx::query(FIND_LATEST).bind(&symbols).bind(&sources).execute(&mut **transaction).await?;
         }
     }
-    if !changed.candidates.is_empty() {
-        let (times, ids) = columns(changed.candidates.iter().copied());
+    let written = changed.inserted.iter().chain(changed.replaced.iter().map(|(_, row)| row));
+    let candidates = batch.newest(written);
+    if !candidates.is_empty() {
+        let (times, ids) = columns(candidates);
         sqlx::query(RAISE_LATEST).bind(times).bind(ids).execute(&mut **transaction).await?;
     }
     Ok(())

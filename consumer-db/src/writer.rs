@@ -10,11 +10,15 @@ use sqlx::PgConnection;
 
 use crate::database::{Database, create_staging};
 use crate::refusal::Refusal;
-use crate::rows::{Batch, Row};
+use crate::refused::{self, Refused};
+use crate::round::Round;
+use crate::rows::Row;
 use crate::transaction::{self, Counts, Method};
 
 const ENSURE_DAY: &str = include_str!("sql/ensure_day.sql");
 
+/// A COPY stops at the first row that is refused. After so many in one batch all the others are looked for at once.
+const MOST_ONE_BY_ONE: usize = 4;
 /// The server's own limits end a statement before; this one is for a server or network that answers nothing at all.
 const LONGEST_WRITE: Duration = Duration::from_secs(300);
 /// Deadlocks and vanished partitions are rare; one that keeps coming back is an outage.
@@ -23,8 +27,16 @@ const TRIES: usize = 5;
 pub struct Writer {
     database: Database,
     connection: Option<Open>,
-    /// Whether the last batch met places that were taken: then the next one is not sent the direct way.
-    met_known: bool,
+    expected: Expected,
+}
+
+/// What the last batch met, and the next one therefore expects.
+#[derive(Clone, Copy, Default)]
+struct Expected {
+    /// Places that were taken: then a batch is not sent the direct way.
+    known: bool,
+    /// Rows that were refused: then they are looked for before anything is written.
+    refused: bool,
 }
 
 struct Open {
@@ -36,24 +48,27 @@ struct Open {
 
 impl Writer {
     pub fn new(database: Database) -> Self {
-        Self { database, connection: None, met_known: false }
+        Self { database, connection: None, expected: Expected::default() }
     }
 
     /// Writes and commits. Gives the rows that Postgres refused, with its reason; all others are in the database.
     ///
     /// # Errors
     /// An outage: nothing of the batch was written, or its commit's answer was lost. Writing it again is right in both cases.
-    pub async fn write(&mut self, batch: &mut Batch<'_>) -> anyhow::Result<Vec<(Row, String)>> {
+    pub async fn write(&mut self, round: &mut Round<'_>) -> anyhow::Result<Refused> {
         let begun = Instant::now();
         let mut open = self.open().await?;
         // The connection moves into the call: when that fails or is dropped, so are the connection and its transaction.
-        let written = tokio::time::timeout(LONGEST_WRITE, write_all(&mut open, batch, self.met_known)).await;
+        let written = tokio::time::timeout(LONGEST_WRITE, write_all(&mut open, round, self.expected)).await;
         let (counts, refused) = written.map_err(|_| anyhow!("Postgres did not answer for {LONGEST_WRITE:?}"))??;
         self.connection = Some(open);
-        self.met_known = counts.replaced + counts.unchanged > 0;
-        for (result, count) in
-            [("inserted", counts.inserted), ("replaced", counts.replaced), ("unchanged", counts.unchanged)]
-        {
+        self.expected = Expected { known: counts.replaced + counts.unchanged > 0, refused: !refused.is_empty() };
+        for (result, count) in [
+            ("inserted", counts.inserted),
+            ("replaced", counts.replaced),
+            ("unchanged", counts.unchanged),
+            ("frozen", counts.frozen),
+        ] {
             metrics::counter!("tickstream_db_rows_total", "result" => result).increment(count);
         }
         metrics::histogram!("tickstream_db_batch_seconds").record(begun.elapsed());
@@ -87,46 +102,103 @@ impl Writer {
     }
 }
 
-async fn write_all(
-    open: &mut Open,
-    batch: &mut Batch<'_>,
-    met_known: bool,
-) -> anyhow::Result<(Counts, Vec<(Row, String)>)> {
-    let mut refused: Vec<(Row, String)> = Vec::new();
-    let mut method = if met_known || batch.corrects() { Method::Staged } else { Method::Direct };
+async fn write_all(open: &mut Open, round: &mut Round<'_>, expected: Expected) -> anyhow::Result<(Counts, Refused)> {
+    let mut blamed = Blamed::default();
+    let mut method = if expected.known || round.ticks.corrects() { Method::Staged } else { Method::Direct };
     let mut tries = 0;
+    let mut look_first = expected.refused;
     loop {
-        let attempt = attempt(open, batch, method, &mut refused).await;
-        match attempt {
-            Ok(Some(counts)) => return Ok((counts, refused)),
-            Ok(None) => {}
-            // A place was taken, or a value refused: the upsert tells which.
-            Err(Refusal::Row(_)) => method = Method::Staged,
-            Err(Refusal::MissingDay) => {
-                tries += 1;
+        let attempt = if std::mem::take(&mut look_first) {
+            blamed.by_checks(open, round).await.map(|()| None)
+        } else {
+            attempt(open, round, method).await.map(Some)
+        };
+        let refusal = match attempt {
+            Ok(Some(counts)) => return Ok((counts, blamed.records)),
+            Ok(None) => continue,
+            // The upsert tells which place was taken.
+            Err(Refusal::Taken(_)) if method == Method::Direct => {
+                method = Method::Staged;
+                continue;
+            }
+            Err(Refusal::This(row, reason)) => blamed.this(open, round, &row, reason).await,
+            Err(Refusal::Row(reason) | Refusal::Taken(reason)) => blamed.by_trying(open, round, &reason).await,
+            Err(refusal @ (Refusal::MissingDay | Refusal::Again(_) | Refusal::Outage(_))) => Err(refusal),
+        };
+        let Err(refusal) = refusal else { continue };
+        tries += 1;
+        match refusal {
+            Refusal::MissingDay => {
                 open.days.clear();
                 anyhow::ensure!(tries < TRIES, "a partition of ticks is dropped or detached again and again");
             }
-            Err(Refusal::Again(reason)) => {
-                tries += 1;
+            Refusal::Again(reason) => {
                 tracing::debug!(tries, "trying the batch again: {reason:#}");
                 if tries == TRIES {
                     return Err(reason.context(format!("the batch was disturbed {TRIES} times")));
                 }
             }
-            Err(Refusal::Outage(reason)) => return Err(reason),
+            Refusal::Outage(reason) => return Err(reason),
+            // Of the search, not of the batch: the next attempt says whether it is still so.
+            Refusal::This(_, reason) | Refusal::Row(reason) | Refusal::Taken(reason) => {
+                anyhow::ensure!(tries < TRIES, "Postgres refuses to say which rows it refuses: {reason}");
+            }
         }
     }
 }
 
-/// One try. `None` when rows were found that Postgres refuses: they are out of the batch now.
-async fn attempt(
-    open: &mut Open,
-    batch: &mut Batch<'_>,
-    method: Method,
-    refused: &mut Vec<(Row, String)>,
-) -> Result<Option<Counts>, Refusal> {
-    for day in batch.days() {
+/// Records taken out of a round because Postgres refuses them.
+#[derive(Default)]
+struct Blamed {
+    records: Refused,
+    /// How many were named by a COPY, one at a time.
+    one_by_one: usize,
+}
+
+impl Blamed {
+    /// A row that a COPY named. Where it is not the only one, the others are looked for.
+    async fn this(&mut self, open: &mut Open, round: &mut Round<'_>, row: &Row, reason: String) -> Result<(), Refusal> {
+        self.take(round, vec![(round.ticks.origin(row), reason)]);
+        self.one_by_one += 1;
+        match self.one_by_one {
+            1 => self.by_checks(open, round).await,
+            MOST_ONE_BY_ONE => {
+                stage_ready(open).await?;
+                let found = refused::by_trying(&mut open.connection, round).await?;
+                self.take(round, found);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn by_checks(&mut self, open: &mut Open, round: &mut Round<'_>) -> Result<(), Refusal> {
+        stage_ready(open).await?;
+        let found = refused::by_checks(&mut open.connection, &round.ticks).await?;
+        self.take(round, found);
+        Ok(())
+    }
+
+    /// After the round was refused for `reason` and no row was named.
+    async fn by_trying(&mut self, open: &mut Open, round: &mut Round<'_>, reason: &str) -> Result<(), Refusal> {
+        stage_ready(open).await?;
+        let found = refused::by_trying(&mut open.connection, round).await?;
+        if found.is_empty() {
+            // Each record alone is taken, all together are not: none is to blame.
+            return Err(Refusal::Outage(anyhow!("Postgres refuses the batch but none of its rows: {reason}")));
+        }
+        self.take(round, found);
+        Ok(())
+    }
+
+    fn take(&mut self, round: &mut Round<'_>, found: Refused) {
+        round.remove(&found.iter().map(|(origin, _)| *origin).collect());
+        self.records.extend(found);
+    }
+}
+
+async fn attempt(open: &mut Open, round: &Round<'_>, method: Method) -> Result<Counts, Refusal> {
+    for day in round.ticks.days() {
         if !open.days.contains(&day) {
             let made: bool = sqlx::query_scalar(ENSURE_DAY)
                 .bind(day)
@@ -137,32 +209,23 @@ async fn attempt(
             open.days.insert(day);
         }
     }
-    if method == Method::Direct {
-        return transaction::write(&mut open.connection, batch, method).await.map(Some);
+    if method == Method::Staged {
+        stage_ready(open).await?;
     }
+    transaction::write(&mut open.connection, round, method).await
+}
+
+async fn stage_ready(open: &mut Open) -> Result<(), Refusal> {
     if !open.has_staging {
         create_staging(&mut open.connection).await.map_err(Refusal::of_statement)?;
         open.has_staging = true;
     }
-    match transaction::write(&mut open.connection, batch, method).await {
-        Err(Refusal::Row(reason)) => {
-            let found = transaction::find_refused(&mut open.connection, batch).await?;
-            if found.is_empty() {
-                // Each row alone is taken, all together are not: no row is to blame.
-                return Err(Refusal::Outage(anyhow!("Postgres refuses the batch but none of its rows: {reason}")));
-            }
-            let rows: Vec<Row> = found.iter().map(|(row, _)| *row).collect();
-            batch.remove(&rows);
-            refused.extend(found);
-            Ok(None)
-        }
-        written => written.map(Some),
-    }
+    Ok(())
 }
 
 fn outage(refusal: Refusal) -> anyhow::Error {
     match refusal {
-        Refusal::Row(reason) => anyhow!(reason),
+        Refusal::Row(reason) | Refusal::This(_, reason) | Refusal::Taken(reason) => anyhow!(reason),
         Refusal::MissingDay => anyhow!("a partition of ticks is missing"),
         Refusal::Again(reason) | Refusal::Outage(reason) => reason,
     }

@@ -1,0 +1,1 @@
+select event_time, event_id, reason from refused_by_checks()
