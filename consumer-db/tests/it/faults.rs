@@ -7,6 +7,8 @@ use consumer_db::DbSink;
 use pipeline::consume::PartitionBatch;
 use pipeline::events::PriceTick;
 use sqlx::{AssertSqlSafe, Connection, Executor};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::database::{TestDatabase, try_write, write};
 use crate::log::{one_batch, tick};
@@ -51,7 +53,7 @@ async fn a_database_that_takes_nothing_is_an_outage() {
     // The stack's user is a superuser, whom a connection limit does not bind: a plain user does.
     let user = format!("u{name}");
     database.execute_on_server(&format!("create role {user} login password 'pw'")).await;
-    database.execute(&format!("grant all on database {name} to {user}; grant all on schema public to {user}; grant all on all tables in schema public to {user}; alter table ticks owner to {user}; alter table ticks_20260301 owner to {user}")).await;
+    database.execute_on_server(&format!("grant tickstream_writer to {user}")).await;
     let (_, address) = database.url.rsplit_once('@').expect("a URL with a password");
     let url = secrecy::SecretString::from(format!("postgres://{user}:pw@{address}"));
     let mut sink = database.sink_through(consumer_db::Database::new(&url).expect("a good URL"));
@@ -62,9 +64,7 @@ async fn a_database_that_takes_nothing_is_an_outage() {
         try_write(&mut sink, std::slice::from_ref(&batch)).await.expect_err("an outage");
         assert_outage(&mut sink, &batch, reason).await;
         database.execute_on_server(&mend).await;
-        // A connection that was opened read-only stays so.
-        database.execute_on_server(&cut).await;
-        drop(try_write(&mut sink, std::slice::from_ref(&batch)).await);
+        // Also where the connection itself was opened read-only: one that failed is not used again.
         assert!(write(&mut sink, std::slice::from_ref(&batch)).await.is_empty(), "after {reason}");
     }
 
@@ -135,4 +135,136 @@ async fn a_deadlock_is_tried_again() {
     held.commit().await.expect("committed");
     assert!(writing.await.expect("no panic").is_empty());
     assert_eq!(database.value("select string_agg(revision || base, ' ') from ticks").await, "1BTC 1BTC");
+}
+
+/// A real full disk is the operator's; here a trigger says what Postgres says then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_an_outage() {
+    let database = TestDatabase::new().await;
+    database
+        .execute(
+            "create table disk (is_full boolean); insert into disk values (true);
+             create function extend() returns trigger language plpgsql as $$ begin
+                 if (select is_full from public.disk) then
+                     raise exception 'could not extend file: No space left on device' using errcode = '53100';
+                 end if;
+                 return new;
+             end $$;
+             create trigger extend before insert on ticks for each row execute function extend()",
+        )
+        .await;
+    let mut sink = database.sink();
+    let batch = ticks(0, 10).await;
+    assert_outage(&mut sink, &batch, "53100").await;
+    assert_outage(&mut sink, &batch, "No space left").await;
+    database.execute("update disk set is_full = false").await;
+    assert!(write(&mut sink, &[batch]).await.is_empty());
+    assert_eq!(database.value("select count(*)::text from ticks").await, "10");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_serialization_failure_is_tried_again_and_an_endless_one_is_an_outage() {
+    let database = TestDatabase::new().await;
+    // A sequence counts what is rolled back, too.
+    database
+        .execute(
+            "create sequence failures;
+             create function fail() returns trigger language plpgsql as $$ begin
+                 if nextval('public.failures') <= 3 then
+                     raise exception 'could not serialize access' using errcode = '40001';
+                 end if;
+                 return null;
+             end $$;
+             create trigger fail before insert on ticks for each statement execute function fail()",
+        )
+        .await;
+    let mut sink = database.sink();
+    assert!(write(&mut sink, &[ticks(0, 10).await]).await.is_empty());
+    assert_eq!(database.value("select count(*)::text from ticks").await, "10");
+    database.execute("alter sequence failures restart minvalue -1000 start -1000").await;
+    let batch = ticks(10, 10).await;
+    assert_outage(&mut sink, &batch, "40001").await;
+    database.execute("drop trigger fail on ticks").await;
+    assert!(write(&mut sink, &[batch]).await.is_empty());
+    assert_eq!(database.value("select count(*)::text from ticks").await, "20");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_cut_during_commit_loses_and_repeats_nothing() {
+    let database = TestDatabase::new().await;
+    // Deferred to COMMIT, which it makes last.
+    database
+        .execute(
+            "create function linger() returns trigger language plpgsql as $$ begin perform pg_sleep(60); return null; end $$;
+             create constraint trigger linger after insert on latest_prices deferrable initially deferred
+                 for each row execute function linger()",
+        )
+        .await;
+    let mut sink = database.sink();
+    let batch = ticks(0, 10).await;
+    let writing = tokio::spawn({
+        let batch = batch.clone();
+        async move { (try_write(&mut sink, &[batch]).await, sink) }
+    });
+    let cut = "select count(pg_terminate_backend(pid))::text from pg_stat_activity \
+               where datname = current_database() and state = 'active' and query = 'COMMIT'";
+    while database.value(cut).await == "0" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (result, mut sink) = writing.await.expect("no panic");
+    let error = format!("{:#}", result.expect_err("an outage"));
+    assert!(error.contains("57P01"), "{error}");
+    assert_eq!(database.value("select count(*)::text from ticks").await, "0");
+    database.execute("drop trigger linger on latest_prices").await;
+    assert!(write(&mut sink, &[batch]).await.is_empty());
+    assert_eq!(database.value("select count(*)::text from ticks").await, "10");
+}
+
+/// Between the writer and the server: passes everything on until the writer says COMMIT, which still arrives; the answer
+/// does not.
+async fn lose_the_answer_of_commit(server: String) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.expect("a client");
+        let mut upstream = TcpStream::connect(server).await.expect("the server");
+        let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+        loop {
+            tokio::select! {
+                read = client.read(&mut asked) => {
+                    let asked = &asked[..read.expect("read")];
+                    upstream.write_all(asked).await.expect("passed on");
+                    if asked.is_empty() || asked.windows(7).any(|words| words == b"COMMIT\0") {
+                        break;
+                    }
+                }
+                read = upstream.read(&mut answered) => {
+                    client.write_all(&answered[..read.expect("read")]).await.expect("passed on");
+                }
+            }
+        }
+        // It has answered, so it has committed.
+        upstream.read(&mut answered).await.expect("an answer");
+        drop(client);
+        let (mut client, _) = listener.accept().await.expect("a client");
+        let mut upstream = TcpStream::connect(upstream.peer_addr().expect("connected")).await.expect("the server");
+        drop(tokio::io::copy_bidirectional(&mut client, &mut upstream).await);
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_is_written_once() {
+    let database = TestDatabase::new().await;
+    let (credentials, place) = database.url.rsplit_once('@').expect("a URL with a password");
+    let (server, name) = place.split_once('/').expect("a database");
+    let through = lose_the_answer_of_commit(server.to_owned()).await;
+    let url = secrecy::SecretString::from(format!("{credentials}@{through}/{name}"));
+    let mut sink = database.sink_through(consumer_db::Database::new(&url).expect("a good URL"));
+    let batch = ticks(0, 10).await;
+    try_write(&mut sink, std::slice::from_ref(&batch)).await.expect_err("an outage");
+    let before = database.dump().await;
+    assert_eq!(database.value("select count(*)::text from ticks").await, "10", "it was committed");
+    assert!(write(&mut sink, &[batch]).await.is_empty());
+    assert!(database.dump().await == before, "writing again changes nothing");
 }
