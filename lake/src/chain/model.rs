@@ -436,6 +436,7 @@ fn no_history_breaks_the_chain() {
         "data first",
         "operator crash",
         "a gap told again",
+        "listing without a link",
     ];
     for needed in needed {
         assert!(alone || met.contains_key(needed), "no history met: {needed}");

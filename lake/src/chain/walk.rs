@@ -1,6 +1,8 @@
 //! The walk along the chain: from an object's start to the tail, confirming each bronze on the way and sending the dead
-//! letters that it names. Used at start, whenever somebody else's object was found, and by whoever closes an epoch. Memory is
-//! one raw object, however long the walk. Must never happen here: a link skipped.
+//! letters that it names. Used at start, whenever somebody else's object was found, and by whoever closes an epoch. A listing is
+//! no snapshot: an object that was written later may show, and the one before it not yet, so only a HEAD says that a link is
+//! missing. Memory is a page of keys and one raw object with what it decodes to, however long the walk. Must never happen here:
+//! a link skipped.
 
 use anyhow::anyhow;
 use futures::stream::{self, StreamExt};
@@ -41,15 +43,22 @@ impl<W: World> Chain<W> {
 
     /// As [`Chain::walk`], in a chain that may have been closed.
     pub(super) async fn walk_to_end(&self, from: i64) -> Result<Walked, Fault> {
-        let mut tail = from;
+        let (mut tail, mut not_listed) = (from, None);
         loop {
-            let starts = self.starts_from(tail).await?;
+            let starts = match not_listed.take() {
+                Some(start) => vec![start],
+                None => self.starts_from(tail).await?,
+            };
             if starts.is_empty() {
                 return Ok(Walked { tail, closed: false });
             }
             let mut links = stream::iter(starts).map(|start| self.look(start)).buffered(LOOK_AHEAD);
             while let Some(looked) = links.next().await {
                 let (link, stored) = looked?;
+                if link.start > tail && self.stands(tail).await? {
+                    not_listed = Some(tail);
+                    break;
+                }
                 tail = self.pass(tail, &link, stored).await?;
                 if link.kind == LinkKind::End {
                     return Ok(Walked { tail, closed: true });
@@ -65,6 +74,10 @@ impl<W: World> Chain<W> {
         let after = (from > 0).then(|| self.raw_key(from - 1));
         let keys = self.world.list(&prefix, after.as_deref()).await.map_err(Fault::Outage)?;
         Ok(keys.iter().filter_map(|key| parse_raw_key(key)).map(|(.., start)| start).collect())
+    }
+
+    async fn stands(&self, start: i64) -> Result<bool, Fault> {
+        Ok(self.world.head(&self.raw_key(start)).await.map_err(Fault::Outage)?.is_some())
     }
 
     async fn look(&self, start: i64) -> Result<(Link, Option<Head>), Fault> {
