@@ -21,6 +21,8 @@ use crate::misconfigured;
 
 /// An attempt that takes longer has lost its answer. An object is a few megabytes.
 const ATTEMPT: Duration = Duration::from_secs(15);
+/// What a link must carry at least: an upload is given as much time besides.
+const BYTES_A_SECOND: u64 = 32 * 1024;
 const CONNECT: Duration = Duration::from_secs(3);
 const PROBE_KEY: &str = "_probe/conditional-writes";
 /// In an object's metadata: the CRC-32 of its bytes, eight hexadecimal digits. An ETag is not always one.
@@ -126,6 +128,8 @@ pub struct Store {
     client: Client,
     bucket: String,
     prefix: String,
+    /// As long may an attempt take, an upload's body apart.
+    attempt: Duration,
 }
 
 impl Store {
@@ -174,7 +178,12 @@ impl Store {
             "" => String::new(),
             prefix => format!("{prefix}/"),
         };
-        let store = Self { client: Client::from_conf(config.build()), bucket: args.s3_bucket.clone(), prefix };
+        let store = Self {
+            client: Client::from_conf(config.build()),
+            bucket: args.s3_bucket.clone(),
+            prefix,
+            attempt: ATTEMPT,
+        };
         let Err(error) = store.client.head_bucket().bucket(&store.bucket).send().await else { return Ok(store) };
         Err(misconfigured(explain(&failed("HEAD", "", error), args)))
     }
@@ -261,6 +270,7 @@ impl Store {
         condition: Condition<'_>,
     ) -> Result<Put, StoreError> {
         metadata.insert(CHECKSUM.to_owned(), checksum_of(&bytes));
+        let patience = self.attempt + upload_time(bytes.len() as u64);
         let request = self
             .client
             .put_object()
@@ -272,7 +282,8 @@ impl Store {
             Condition::IfNoneMatch => request.if_none_match("*"),
             Condition::IfMatch(etag) => request.if_match(etag),
         };
-        let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(patience).build();
+        let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts);
         match request.customize().config_override(once).send().await {
             // A yes without an ETag is not a PutObject answer: an error dressed as success.
             Ok(output) => match output.e_tag {
@@ -344,6 +355,11 @@ impl Store {
     }
 }
 
+/// How long a slow link takes for so many bytes.
+fn upload_time(bytes: u64) -> Duration {
+    Duration::from_millis(bytes.saturating_mul(1000) / BYTES_A_SECOND)
+}
+
 fn checksum_of(bytes: &[u8]) -> String {
     format!("{:08x}", crc32fast::hash(bytes))
 }
@@ -411,5 +427,63 @@ fn explain(error: &StoreError, args: &StoreArgs) -> String {
             "the store at {place} cannot be reached ({}): check --s3-endpoint-url or S3_ENDPOINT_URL, and that it runs",
             error.reason
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A store at the end of a link that takes this long for a body.
+    async fn store_behind_a_slow_link(takes: Duration) -> Store {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut some = [0; 1024];
+                    stream.read(&mut some).await?;
+                    tokio::time::sleep(takes).await;
+                    let mut rest = Vec::new();
+                    while !rest.ends_with(b"the end") {
+                        let read = stream.read(&mut some).await?;
+                        rest.extend_from_slice(&some[..read]);
+                    }
+                    stream.write_all(b"HTTP/1.1 200 OK\r\netag: \"1\"\r\ncontent-length: 0\r\n\r\n").await
+                });
+            }
+        });
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .credentials_provider(Credentials::new("key", "secret", None, None, "given"))
+            .region(Region::new("us-east-1"))
+            .endpoint_url(format!("http://{address}"))
+            .force_path_style(true)
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(Duration::from_millis(300)).build());
+        Store {
+            client: Client::from_conf(config.build()),
+            bucket: "lake".to_owned(),
+            prefix: String::new(),
+            attempt: Duration::from_millis(300),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upload_is_given_the_time_that_a_slow_link_takes_for_it() {
+        assert_eq!(upload_time(4 << 20), Duration::from_secs(128));
+        let store = store_behind_a_slow_link(Duration::from_secs(1)).await;
+        let put = async |bytes: usize| {
+            let body = [&vec![b'.'; bytes][..], b"the end"].concat();
+            store.put("k", Bytes::from(body), HashMap::new(), Condition::IfNoneMatch).await
+        };
+        let refused = put(100).await.expect_err("a small one has lost its answer by then");
+        assert_eq!(refused.failure, Failure::Unanswered);
+        // Half a megabyte: 16 s.
+        assert_eq!(put(1 << 19).await.expect("written"), Put::Done { etag: "\"1\"".to_owned() });
     }
 }
