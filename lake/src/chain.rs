@@ -243,6 +243,6 @@ fn vanished(key: &str) -> Fault {
 }
 
 /// A number in an object's metadata.
-fn number(head: &Head, name: &str) -> Option<u64> {
+pub(crate) fn number(head: &Head, name: &str) -> Option<u64> {
     head.metadata.get(name)?.parse().ok()
 }

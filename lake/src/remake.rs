@@ -10,9 +10,10 @@ use pipeline::lake::{bronze_key, note_key, parse_raw_key, table};
 use pipeline::topics;
 
 use crate::bronze;
-use crate::chain::bronze_step::{VERSION, metadata_of, version_of};
+use crate::chain::bronze_step::{BAD, ROWS, VERSION, metadata_of, version_of};
+use crate::chain::number;
 use crate::encodings::Encodings;
-use pipeline::store::Object;
+use pipeline::store::{Head, Object};
 
 /// What a bronze object should be.
 #[derive(Clone, Debug)]
@@ -32,6 +33,12 @@ impl Remade {
         version > u64::from(bronze::VERSION)
             || (stored.bytes == self.bytes && stored.head.metadata.get(VERSION) == self.metadata.get(VERSION))
     }
+}
+
+/// Of how many records a stored bronze object is: its rows, and those that it leaves out.
+#[must_use]
+pub fn records_of(bronze: &Head) -> Option<u64> {
+    Some(number(bronze, ROWS)? + number(bronze, BAD)?)
 }
 
 /// What the bronze of the raw object under `raw_key` should be; `None` where it has none: its topic has no table, or it has no

@@ -1,19 +1,21 @@
 //! `tickstream lake restore`: a raw object that was damaged or deleted, written anew from the topic's records while the topic
 //! has them. Invariant: what is written is what a writer of the chain would have written at this key: the same link, exactly
-//! the records that the topic delivers in its range. Must never happen here: an object that agrees with the topic replaced, or
-//! one of which the topic has only a part.
+//! the records that the topic delivers in its range; so the topic is asked who it is before they are read and after. Must
+//! never happen here: an object that agrees with the topic replaced, or one of which the topic has only a part.
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use jiff::Timestamp;
 use pipeline::kafka::KafkaArgs;
-use pipeline::lake::{Epoch, Link, LinkKind, SPAN, epoch_key, parse_raw_key, partition_prefix};
-use pipeline::misconfigured;
+use pipeline::lake::{Epoch, Link, LinkKind, SPAN, bronze_key, epoch_key, parse_raw_key, partition_prefix, table};
 use pipeline::records::Records;
 use pipeline::store::{Condition, Object, Put, Store, StoreArgs};
 use pipeline::stretches::{self, Stretch};
 use pipeline::topic_id::TopicIds;
+use pipeline::{misconfigured, topics};
 
 use ::lake::raw::{self, Compression};
+use ::lake::remake::records_of;
 
 use crate::kafka::Cluster;
 use crate::output;
@@ -48,7 +50,8 @@ pub async fn run(args: RestoreArgs) -> anyhow::Result<()> {
     };
     let place = Place { key, topic, epoch, partition, start };
     let store = Store::connect(&args.store).await?;
-    let bound = bound(&args, &store, place).await?;
+    let ids = TopicIds::new(&args.kafka)?;
+    let bound = bound(&ids, &store, place).await?;
     let stored = store.get(key).await?;
     let link = link(&store, place, &bound, stored.as_ref()).await?;
     let records = records(&args, place, &link).await?;
@@ -65,6 +68,8 @@ pub async fn run(args: RestoreArgs) -> anyhow::Result<()> {
     let (bytes, as_before) = encode(&link, &records, stored.as_ref())?;
     let condition = stored.as_ref().map_or(Condition::IfNoneMatch, |stored| Condition::IfMatch(&stored.head.etag));
     let metadata = link.pairs().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    // The topic may have been made anew while its records were read.
+    self::bound(&ids, &store, place).await?;
     match store.put(key, bytes, metadata, condition).await? {
         Put::Done { .. } => {}
         Put::Exists | Put::Racing => bail!("{key} was written by somebody else meanwhile: audit again"),
@@ -74,16 +79,33 @@ pub async fn run(args: RestoreArgs) -> anyhow::Result<()> {
         "{key} restored: {} records from the topic, offsets {start} to {}, {bytes}\n",
         records.len(),
         link.next_offset - 1
-    ))
+    ))?;
+    if let Some(command) = rebuild(&store, place, &link).await? {
+        output::print(&format!("its bronze is not of these records: `{command}` makes it again\n"))?;
+    }
+    Ok(())
+}
+
+/// The command that makes bronze again where it is of other records: where two neighbours were deleted, one object takes the
+/// place of both, and bronze is that of the first.
+async fn rebuild(store: &Store, place: Place<'_>, link: &Link) -> anyhow::Result<Option<String>> {
+    let Place { topic, epoch, partition, start, .. } = place;
+    let (Some(record), Some(rows)) = (topics::record_type(topic), link.rows) else { return Ok(None) };
+    let key = bronze_key(table(record), rows.first_time_ms, topic, epoch, partition, start);
+    let bronze = store.head(&key).await?;
+    if bronze.as_ref().and_then(records_of) == Some(rows.count) {
+        return Ok(None);
+    }
+    let day = Timestamp::from_millisecond(rows.first_time_ms)?.strftime("%Y-%m-%d");
+    Ok(Some(format!("refiner rebuild --layer bronze --from {day} --to {day}")))
 }
 
 /// What the epoch is bound to: the topic as it is now, or nothing of it can be restored from there.
-async fn bound(args: &RestoreArgs, store: &Store, place: Place<'_>) -> anyhow::Result<Epoch> {
+async fn bound(ids: &TopicIds, store: &Store, place: Place<'_>) -> anyhow::Result<Epoch> {
     let Place { topic, epoch, partition, .. } = place;
     let key = epoch_key(topic, epoch);
     let object = store.get(&key).await?.ok_or_else(|| misconfigured(format!("{key} is not in this lake")))?;
     let bound: Epoch = serde_json::from_slice(&object.bytes).with_context(|| format!("{key} is no epoch"))?;
-    let ids = TopicIds::new(&args.kafka)?;
     let (topic_id, cluster_id) = (ids.topic_id(topic, partition).await?, ids.cluster_id().await?);
     if (bound.topic_id, &bound.cluster_id) != (topic_id, &cluster_id) {
         bail!(

@@ -286,6 +286,7 @@ async fn what_a_hand_did_to_an_object_is_named_with_what_to_do() {
         let answer = deep.restore(&before[object]).await;
         assert_eq!(answer.code, 0, "{}", answer.stderr);
         assert!(answer.stdout.contains("6 records from the topic") && answer.stdout.contains("written first"));
+        assert!(!answer.stdout.contains("rebuild"), "bronze is of these records: {}", answer.stdout);
         assert_eq!(deep.lake.take(&taken.key).await.bytes, taken.bytes);
         deep.lake.put_back(taken).await;
     }
@@ -293,6 +294,18 @@ async fn what_a_hand_did_to_an_object_is_named_with_what_to_do() {
     assert_eq!(deep.lake.take(&raw(2)).await.bytes, third.bytes);
     // A deleted one: the next object says where it ended.
     assert_eq!(deep.restore(&raw(2)).await.code, 0);
+    // Of two neighbours that were deleted, the first takes the place of both, and its bronze is of the first alone.
+    let neighbours = [deep.lake.take(&raw(2)).await, deep.lake.take(&raw(3)).await];
+    let answer = deep.restore(&raw(2)).await;
+    assert!(
+        answer.stdout.contains("12 records from the topic") && answer.stdout.contains(&rebuild(2)),
+        "{}",
+        answer.stdout
+    );
+    deep.lake.take(&raw(2)).await;
+    for taken in &neighbours {
+        deep.lake.put_back(taken).await;
+    }
     for taken in [&earlier, &fourth, &fifth] {
         deep.lake.put_back(taken).await;
     }
