@@ -36,7 +36,7 @@ pub struct Config {
     #[arg(long, env = "LAKE_MAX_ROWS", default_value = "100000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_rows: u32,
     /// … so many bytes of records, before compression (memory grows with it, a few times over), …
-    #[arg(long, env = "LAKE_MAX_BYTES", default_value = "4194304", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "LAKE_MAX_BYTES", default_value = "4194304", value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
     pub max_bytes: u32,
     /// … or when its first record has waited so many milliseconds. Ten seconds show a demo's ticks while one watches; where
     /// nobody waits for the lake, minutes make fewer and larger objects.
@@ -85,5 +85,9 @@ mod tests {
         let cli = Cli::parse_from(["consumer-lake", "--topics", "a,b"]);
         assert_eq!(cli.config.topics, ["a", "b"]);
         assert!(Cli::try_parse_from(["consumer-lake", "--max-rows", "0"]).is_err());
+        assert!(
+            Cli::try_parse_from(["consumer-lake", "--max-bytes", "1073741825"]).is_err(),
+            "Arrow counts up to 2 GiB"
+        );
     }
 }

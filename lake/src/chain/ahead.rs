@@ -58,7 +58,7 @@ impl Made {
     }
 
     pub(super) fn bronze(&self) -> Result<Option<Bronze>, Fault> {
-        self.bronze.as_ref().cloned().map_err(|error| Fault::Outage(anyhow!("{error:#}")))
+        self.bronze.as_ref().cloned().map_err(bronze_step::fault_of)
     }
 }
 

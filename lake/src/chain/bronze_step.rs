@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use pipeline::consume::Fault;
 use pipeline::lake::{Link, bronze_key, note_key};
+use pipeline::registry::RegistryOutage;
 use pipeline::store::{Condition, Head, Put};
 
 use super::{Chain, number};
@@ -79,7 +80,7 @@ impl<W: World> Chain<W> {
 
     async fn bronze_of_winner(&self, link: &Link) -> Result<Bronze, Fault> {
         let (_, records) = self.read_raw(link.start).await?;
-        self.world.bronze(&self.place, link, &records).await.map_err(Fault::Outage)
+        self.world.bronze(&self.place, link, &records).await.map_err(|error| fault_of(&error))
     }
 
     /// Tells the refiner, before it happens, that a bronze object is replaced: it closes the note when it has read this
@@ -99,8 +100,14 @@ impl<W: World> Chain<W> {
         }
         let object = self.world.get(key).await.map_err(Fault::Outage)?;
         let object = object.ok_or_else(|| Fault::Outage(anyhow!("{key} was there and is gone")))?;
-        self.world.bad(object.bytes).map_err(Fault::Stop)
+        self.world.bad(object.bytes).with_context(|| format!("{key} is not a bronze object")).map_err(Fault::Stop)
     }
+}
+
+/// Why a bronze object could not be made: waiting mends a schema registry that is out of reach, and nothing else.
+pub(super) fn fault_of(error: &anyhow::Error) -> Fault {
+    let why = anyhow!("{error:#}");
+    if error.chain().any(|cause| cause.is::<RegistryOutage>()) { Fault::Outage(why) } else { Fault::Stop(why) }
 }
 
 /// The key of the bronze of `link`; `None` for a topic without a table, and for an object without rows: it has no hour.
