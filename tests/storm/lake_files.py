@@ -38,12 +38,16 @@ class LakeFiles:
 
     def fingerprints(self, *layers):
         """What each object is: its bytes' MD5 (its ETag), and when and as which file it was written."""
-        return {path: (hashlib.md5(path.read_bytes()).hexdigest(), *written(path))
-                for layer in layers for path in self.objects(layer)}
+        found = {path: written(path) for layer in layers for path in self.objects(layer)}
+        return {path: (hashlib.md5(path.read_bytes()).hexdigest(), *now) for path, now in found.items() if now}
 
 
 def written(path):
-    stat = path.stat()
+    """When and as which file; None for one that the store has renamed since it was listed: it was not an object yet."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
@@ -63,6 +67,8 @@ class Watch(threading.Thread):
         present = set()
         for path in self.files.objects("raw"):
             now = written(path)
+            if now is None:
+                continue
             present.add(path)
             if self.seen.setdefault(path, now) != now:
                 self.changed.append(path)
