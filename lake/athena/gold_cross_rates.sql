@@ -8,6 +8,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS gold_cross_rates (
   `price_b` double,
   `implied_rate` double,
   `observed_rate` double,
+  `observed_age_h` bigint,
   `premium` double,
   `complete` boolean
 )

@@ -49,16 +49,21 @@ def silver_ticks(bronze):
 def silver_gaps(bronze):
     told = defaultdict(list)
     for gap in bronze:
-        told[gap["id"]].append(gap)
+        if QUARANTINE_FROM <= gap["started_at"] <= gap["broker_time"] + DAY:
+            told[gap["id"]].append(gap)
     return {
         gap_id: max(rows, key=lambda row: (row["ended_at"] is not None, in_log(row))) for gap_id, rows in told.items()
     }
 
 
-def touches(gap, source, symbol, start, end):
+def touches(gap, source, symbol, start, end, kind=None):
+    symbols = {symbol}
+    if kind == "FX_IMPLIED":
+        base, quote = symbol.split("-")
+        symbols |= {f"{base}-USD", f"USD-{quote}"}
     return (
-        gap["source"] == source
-        and (not gap["symbols"] or symbol in gap["symbols"])
+        (gap["source"] in (source, "*") or kind == "FX_IMPLIED")
+        and (not gap["symbols"] or bool(symbols.intersection(gap["symbols"])))
         and gap["started_at"] < end
         and (gap["ended_at"] is None or gap["ended_at"] > start)
     )
@@ -73,7 +78,7 @@ def candles(ticks, gaps):
             buckets[timeframe, tick["source"], tick["symbol"], tick["kind"], start].append(tick)
     made = {}
     for key, inside in buckets.items():
-        timeframe, source, symbol, _, start = key
+        timeframe, source, symbol, kind, start = key
         end = start + WIDTHS[timeframe]
         inside.sort(key=lambda tick: (tick["event_time"], tick["event_id"]))
         prices = [tick["price"] for tick in inside]
@@ -89,7 +94,7 @@ def candles(ticks, gaps):
             "vwap": quote_volume / float(volume) if volume and volume < LIMIT else None,
             "average": math.fsum(map(float, prices)) / len(prices), "ticks": len(prices),
             "first_event_time": inside[0]["event_time"], "last_event_time": inside[-1]["event_time"],
-            "complete": not any(touches(gap, source, symbol, start, end) for gap in gaps),
+            "complete": not any(touches(gap, source, symbol, start, end, kind) for gap in gaps),
         }
     return made
 
@@ -101,11 +106,15 @@ def quality(ticks, gaps, candles_made):
         days[tick["source"], text_date(tick["event_time"])].append(tick)
     heard = {day: tick["event_time"] - tick["event_time"] % DAY for (_, day), inside in days.items() for tick in inside}
     made = {}
-    for source in {tick["source"] for tick in ticks} | {gap["source"] for gap in gaps}:
+    newest = defaultdict(int)
+    for tick in ticks:
+        day = text_date(tick["event_time"])
+        newest[day] = max(newest[day], tick["event_time"])
+    for source in {tick["source"] for tick in ticks} | {gap["source"] for gap in gaps} - {"*"}:
         for day, start in heard.items():
             inside = sorted(days.get((source, day), []), key=lambda tick: tick["event_time"])
             held = [gap for gap in gaps if touches({**gap, "symbols": []}, source, "", start, start + DAY)]
-            if not inside and not held:
+            if not inside and all(gap["source"] == "*" for gap in held):
                 continue
             times = [tick["event_time"] for tick in inside]
             fresh = [tick["received_at"] - tick["event_time"] for tick in inside if tick["event_time_origin"] == "SOURCE"]
@@ -118,7 +127,7 @@ def quality(ticks, gaps, candles_made):
                 "broker_delay_p50_ms": rank(delay, 50), "broker_delay_p95_ms": rank(delay, 95),
                 "broker_delay_max_ms": rank(delay, 100),
                 "gaps": len(held), "open_gaps": sum(gap["ended_at"] is None for gap in held),
-                "gap_seconds": covered(held, start, start + DAY) / SECOND,
+                "gap_seconds": covered(held, start, start + DAY, newest[day]) / SECOND,
                 "duplicates": sum(tick["copies"] - tick["revisions"] for tick in inside),
                 "corrections": sum(tick["revision"] > 0 for tick in inside),
                 "late_ticks": sum(tick["broker_time"] - tick["event_time"] > HOUR for tick in inside),
@@ -135,10 +144,10 @@ def rank(delays, percent):
     return milliseconds[max(math.ceil(len(milliseconds) * percent / 100), 1) - 1]
 
 
-def covered(gaps, start, end):
+def covered(gaps, start, end, newest):
     total, reached = 0, start
     for gap in sorted(gaps, key=lambda gap: gap["started_at"]):
-        until = end if gap["ended_at"] is None else min(gap["ended_at"], end)
+        until = newest if gap["ended_at"] is None else min(gap["ended_at"], end)
         total += max(0, until - max(gap["started_at"], reached))
         reached = max(reached, until)
     return total
@@ -180,9 +189,9 @@ def hourly(candles_made):
     }
 
 
-def cross_rates(candles_made):
+def cross_rates(candles_made, gaps):
     """By (base, quote_a, quote_b, bucket)."""
-    prices = {}
+    prices, sources = {}, closes(candles_made, "1h")
     for (symbol, bucket), (price, _, complete) in hourly(candles_made).items():
         prices[(*symbol.split("-"), bucket)] = price, complete
     made = {}
@@ -190,17 +199,24 @@ def cross_rates(candles_made):
         for (other, quote_b, other_bucket), (price_b, complete_b) in prices.items():
             if (other, other_bucket) != (base, bucket) or quote_b <= quote_a:
                 continue
-            observed, complete = None, complete_a and complete_b
-            if (quote_b, quote_a, bucket) in prices:
-                observed, ok = prices[quote_b, quote_a, bucket]
+            observed, age, complete = None, None, complete_a and complete_b
+            for back in range(25):
+                at = bucket - back * HOUR
+                told = next((pair for pair in ((quote_b, quote_a), (quote_a, quote_b)) if (*pair, at) in prices), None)
+                if told is None:
+                    continue
+                symbol = "-".join(told)
+                since = [at + HOUR, bucket + HOUR]
+                if back and any(touches(gap, source, symbol, *since) for gap in gaps for source in sources[symbol, at]):
+                    break
+                rate, ok = prices[(*told, at)]
+                observed, age = (rate if told == (quote_b, quote_a) else 1 / rate), back
                 complete = complete and ok
-            elif (quote_a, quote_b, bucket) in prices:
-                inverse, ok = prices[quote_a, quote_b, bucket]
-                observed, complete = 1 / inverse, complete and ok
+                break
             implied = price_a / price_b
             made[base, quote_a, quote_b, bucket] = {
                 "price_a": price_a, "price_b": price_b, "implied_rate": implied, "observed_rate": observed,
-                "premium": implied / observed - 1 if observed else None, "complete": complete,
+                "observed_age_h": age, "premium": implied / observed - 1 if observed else None, "complete": complete,
             }
     return made
 

@@ -98,6 +98,8 @@ class Market:
         for number in range(count):
             market = self.chance.choice(MARKETS)
             at = self.dense + self.chance.randrange(DENSE_HOURS * HOUR)
+            if market == MARKETS[10] and HOUR <= at - self.dense < 4 * HOUR:
+                continue  # a rate that does not move is not told again
             if number % 20 == 0:
                 at -= at % (10 * MINUTE)  # on the edge of every kind of bucket, and several at once
             tick = self.tick(number, market, at)
@@ -174,6 +176,13 @@ class Market:
             gaps.extend(told)
         last = {**gaps[0], "id": identity("gap", "open"), "source": "awesome", "symbols": [], "ended_at": None}
         gaps.append({**last, "started_at": self.dense + 4 * HOUR + 30 * MINUTE})
+        of_all = {**last, "id": identity("gap", "of all"), "source": "*", "started_at": self.dense + 3 * HOUR}
+        gaps.append({**of_all, "ended_at": self.dense + 3 * HOUR + 7 * MINUTE})
+        midnight = {**last, "id": identity("gap", "over midnight"), "source": "coinbase", "started_at": self.dense + 165 * MINUTE}
+        gaps.append({**midnight, "ended_at": self.dense + 4 * HOUR})
+        for started in (0, 4_102_444_800 * SECOND):
+            gaps.append({**last, "id": identity("gap", started), "source": "nobody", "symbols": ["XMR-USD"],
+                         "started_at": started, "detail": "impossible"})
         return gaps
 
     def weights(self):

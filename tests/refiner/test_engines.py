@@ -101,7 +101,7 @@ def test_gold_is_what_plain_python_makes(refined, expected):
     days = {(row["source"], row["symbol"], row["price_basis"], row["day"]): row for row in refined["gold/daily_stats"]}
     assert_same_values(days, model.daily_stats(candles), "gold/daily_stats")
     rates = {(row["base"], row["quote_a"], row["quote_b"], row["bucket"]): row for row in refined["gold/cross_rates"]}
-    assert_same_values(rates, model.cross_rates(candles), "gold/cross_rates")
+    assert_same_values(rates, model.cross_rates(candles, expected["gaps"]), "gold/cross_rates")
     quality = {(row["source"], row["dt"]): row for row in refined["gold/data_quality"]}
     assert_same_values(quality, model.quality(expected["ticks"], expected["gaps"], candles), "gold/data_quality")
 
@@ -123,6 +123,11 @@ def test_the_data_has_what_it_is_said_to_have(lake, refined, bronze, expected):
     rates = refined["gold/cross_rates"]
     assert any(row["observed_rate"] for row in rates) and any(row["observed_rate"] is None for row in rates)
     assert any((row["base"], row["quote_a"], row["quote_b"]) == ("BTC", "BRL", "USDT") for row in rates)
+    assert any(row["observed_age_h"] for row in rates), "a rate that did not move is still known"
+    implied = {row["complete"] for row in candles if row["price_basis"] == "FX_IMPLIED" and row["timeframe"] == "1m"}
+    assert implied == {True, False}, "touched by the gaps of others"
+    gaps = refined["silver/gaps"]
+    assert any(gap["source"] == "*" for gap in gaps) and not any(gap["detail"] == "impossible" for gap in gaps)
     assert any(row["off_median_share"] for row in refined["gold/data_quality"])
 
 

@@ -2,8 +2,9 @@
 --
 -- Open and close are the first and the last tick in (event_time, event_id). complete is false where a gap of the source
 -- that concerns the symbol overlaps [bucket, bucket + timeframe); one that only touches an edge does not, an open one
--- reaches on without end, and one of source * is of all of them. Ticks are grouped, never sorted: only those at a minute's first and last moment are put in
--- order.
+-- reaches on without end, and one of source * is of all of them. An FX_IMPLIED price is computed from what others said:
+-- a gap of any source counts that names no symbols, or the symbol, BASE-USD or USD-QUOTE. Ticks are grouped, never
+-- sorted: only those at a minute's first and last moment are put in order.
 --
 -- volume is exact. DECIMAL(38,18) holds sums below 10^20 units; a sum near that or beyond is null, never wrapped (no
 -- market trades so much in a day, wrong ticks may). quote_volume, vwap and average are DOUBLE.
@@ -62,8 +63,9 @@ spread AS (
         t.width_us,
         minute_us - minute_us % width_us AS bucket_us,
         before_us < minute_us AS begins_minute
-    FROM ordered o
-    CROSS JOIN timeframes t
+    -- The few stand left of the many: a cross join gives a batch for each row of its left side in some engines.
+    FROM timeframes t
+    CROSS JOIN ordered o
 ),
 buckets AS (
     SELECT
@@ -86,25 +88,38 @@ buckets AS (
 ),
 -- Each gap at its start, each bucket at its end and before the gaps that start there: a bucket overlaps a gap when the
 -- farthest end met so far lies behind its own start. One pass, however many gaps there are.
+names AS (
+    SELECT DISTINCT
+        source, symbol,
+        kind = 'FX_IMPLIED' AS implied,
+        concat(split_part(symbol, '-', 1), '-USD') AS price_symbol,
+        concat('USD-', split_part(symbol, '-', 2)) AS rate_symbol
+    FROM silver_ticks
+),
 steps AS (
     SELECT
-        source, symbol, bucket_us + width_us AS at_us, 0 AS turn, CAST(NULL AS BIGINT) AS gap_end_us,
+        source, symbol, kind = 'FX_IMPLIED' AS implied, bucket_us + width_us AS at_us, 0 AS turn, CAST(NULL AS BIGINT) AS gap_end_us,
         kind, timeframe, dt, bucket_us, open, high, low, close, volume, quote_volume, price_sum, ticks, first_us,
         last_us
     FROM buckets
     UNION ALL
     SELECT
-        s.source, s.symbol, unix_micros(g.started_at), 1, coalesce(unix_micros(g.ended_at), 4611686018427387904),
+        s.source, s.symbol, s.implied, unix_micros(g.started_at), 1, coalesce(unix_micros(g.ended_at), 4611686018427387904),
         NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM silver_gaps g
-    JOIN (SELECT DISTINCT source, symbol FROM silver_ticks) s
-      ON (s.source = g.source OR g.source = '*') AND (coalesce(cardinality(g.symbols), 0) = 0 OR array_contains(g.symbols, s.symbol))
+    JOIN names s
+      ON (s.source = g.source OR g.source = '*' OR s.implied)
+     AND (
+            coalesce(cardinality(g.symbols), 0) = 0
+            OR array_contains(g.symbols, s.symbol)
+            OR (s.implied AND (array_contains(g.symbols, s.price_symbol) OR array_contains(g.symbols, s.rate_symbol)))
+        )
 ),
 judged AS (
     SELECT
         s.*,
         max(gap_end_us) OVER (
-            PARTITION BY source, symbol ORDER BY at_us, turn ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+            PARTITION BY source, symbol, implied ORDER BY at_us, turn ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         ) AS farthest_us
     FROM steps s
 )

@@ -4,7 +4,8 @@
 -- longest_silence_s: whole seconds between two ticks of the day, of any symbol. Freshness (received_at - event_time,
 -- only where event_time is the source's own clock) and broker delay (broker_time - received_at) are milliseconds;
 -- percentiles are exact, by nearest rank. gap_seconds: the part of the day in which a gap of any symbol was open,
--- overlaps counted once, an open gap to the day's end. duplicates: bronze rows that told again what was known.
+-- overlaps counted once, a gap without an end to the day's newest tick of any source; a gap of source * is one of every
+-- source that has a row. duplicates: bronze rows that told again what was known.
 -- late_ticks: in the broker more than an hour after their time. off_median_share: of the source's 1m closes that at
 -- least three sources can be compared in, the share that is more than 1 % off their median; null where there are none.
 WITH
@@ -83,21 +84,39 @@ percentiles AS (
     GROUP BY source, dt
 ),
 days AS (
-    SELECT dt, min(unix_micros(bucket)) - min(unix_micros(bucket)) % 86400000000 AS day_us
+    SELECT
+        dt,
+        min(unix_micros(bucket)) - min(unix_micros(bucket)) % 86400000000 AS day_us,
+        max(unix_micros(last_event_time)) AS newest_us
     FROM gold_candles
     WHERE timeframe = '1m'
     GROUP BY dt
 ),
-day_gaps AS (
-    SELECT
-        g.source, d.dt, g.id,
-        CASE WHEN g.ended_at IS NULL THEN 1 ELSE 0 END AS open_gaps,
-        greatest(unix_micros(g.started_at), d.day_us) AS start_us,
-        least(coalesce(unix_micros(g.ended_at), d.day_us + 86400000000), d.day_us + 86400000000) AS end_us
+told_of AS (
+    SELECT n.source AS of_source, n.dt AS of_dt
+    FROM names n
+    UNION
+    SELECT g.source, d.dt
     FROM silver_gaps g
     JOIN days d
       ON unix_micros(g.started_at) < d.day_us + 86400000000
      AND (g.ended_at IS NULL OR unix_micros(g.ended_at) > d.day_us)
+    WHERE g.source <> '*'
+),
+day_gaps AS (
+    SELECT
+        o.of_source AS source, d.dt, g.id,
+        CASE WHEN g.ended_at IS NULL THEN 1 ELSE 0 END AS open_gaps,
+        greatest(unix_micros(g.started_at), d.day_us) AS start_us,
+        least(
+            coalesce(unix_micros(g.ended_at), greatest(d.newest_us, unix_micros(g.started_at))), d.day_us + 86400000000
+        ) AS end_us
+    FROM silver_gaps g
+    JOIN days d
+      ON unix_micros(g.started_at) < d.day_us + 86400000000
+     AND (g.ended_at IS NULL OR unix_micros(g.ended_at) > d.day_us)
+    JOIN told_of o
+      ON o.of_dt = d.dt AND (o.of_source = g.source OR g.source = '*')
 ),
 reached_gaps AS (
     SELECT

@@ -1,9 +1,9 @@
 -- silver/index_weights: what a paper weighs in an index on a trading day, a row a share class (type).
 --
 -- Of two records with one event_id the higher revision wins, at equal revision the first in the log; retracted ones are
--- left out. The run date is the day on which the portfolio was fetched last, so it comes from the data and not from a
--- clock: the date of the day's newest received_at at UTC-3, São Paulo's time (Brazil has kept no summer time since
--- 2019). Wanted are rows by pregao_date.
+-- left out. The run date is the day on which the portfolio as it stands was first fetched, so it comes from the data and
+-- not from a clock: the date of the newest received_at among the standing records, at UTC-3, São Paulo's time (Brazil has
+-- kept no summer time since 2019). The same portfolio fetched again changes nothing. Wanted are rows by pregao_date.
 WITH
 ranked AS (
     SELECT
@@ -12,8 +12,8 @@ ranked AS (
             PARTITION BY event_id
             ORDER BY revision DESC, broker_time, kafka_partition, kafka_offset
         ) AS place
-    FROM bronze_index_weights i
-    CROSS JOIN wanted w
+    FROM wanted w
+    CROSS JOIN bronze_index_weights i
     WHERE unix_micros(CAST(pregao_date AS TIMESTAMP)) >= w.start_us
       AND unix_micros(CAST(pregao_date AS TIMESTAMP)) < w.end_us
 ),

@@ -9,8 +9,8 @@ SELECT
         ELSE 'event_time is more than 24 hours after broker_time'
     END AS reason,
     CAST(CAST(broker_time AS DATE) AS STRING) AS dt
-FROM bronze_ticks
-CROSS JOIN wanted w
+FROM wanted w
+CROSS JOIN bronze_ticks
 WHERE (
         unix_micros(event_time) < 1230940800000000
         OR unix_micros(event_time) > unix_micros(broker_time) + 86400000000

@@ -14,8 +14,8 @@ sound AS (
         unix_micros(t.event_time) AS event_us,
         unix_micros(t.previous_event_time) AS previous_us,
         w.start_us, w.end_us
-    FROM bronze_ticks t
-    CROSS JOIN wanted w
+    FROM wanted w
+    CROSS JOIN bronze_ticks t
     -- Not before 2009-01-03, not more than 24 hours after the broker's clock: the rest is silver/quarantined_ticks.
     WHERE unix_micros(t.event_time) >= 1230940800000000
       AND unix_micros(t.event_time) <= unix_micros(t.broker_time) + 86400000000
