@@ -27,7 +27,21 @@ GOLD = [
     ("cross_rates", ["dt"], None),
     ("data_quality", ["dt"], None),
 ]
-BRONZE = ["ticks", "gaps", "index_weights"]
+# Said, not inferred: a table may have no object yet, or its oldest one fewer columns.
+LOGGED = "kafka_partition INT, kafka_offset BIGINT, broker_time TIMESTAMP"
+BRONZE = {
+    "ticks": f"""event_id BINARY, revision INT, source STRING, symbol STRING, base STRING, quote STRING, kind STRING,
+        price DECIMAL(38,18), quantity DECIMAL(38,18), bid DECIMAL(38,18), ask DECIMAL(38,18), volume_24h DECIMAL(38,18),
+        quote_volume_24h DECIMAL(38,18), market_cap DECIMAL(38,18), change_24h_pct DECIMAL(38,18), event_time TIMESTAMP,
+        event_time_origin STRING, received_at TIMESTAMP, sequence BIGINT, trade_id STRING, source_symbol STRING,
+        payload_id BINARY, previous_event_time TIMESTAMP, previous_symbol STRING, retracted BOOLEAN, fx_age_ms BIGINT,
+        {LOGGED}""",
+    "gaps": f"""id BINARY, source STRING, symbols ARRAY<STRING>, reason STRING, started_at TIMESTAMP, ended_at TIMESTAMP,
+        detail STRING, {LOGGED}""",
+    "index_weights": f"""event_id BINARY, revision INT, source STRING, index_name STRING, code STRING, asset STRING,
+        type STRING, segment STRING, part DECIMAL(38,18), theoretical_quantity DECIMAL(38,18), pregao_date DATE,
+        received_at TIMESTAMP, payload_id BINARY, retracted BOOLEAN, {LOGGED}""",
+}
 # Over all of time, and still free of overflow when a day is added.
 ALWAYS = (-(2**62), 2**62)
 DAY_US = 86_400_000_000
@@ -63,46 +77,59 @@ class Refiner:
         self.first, self.last = first, last
 
     def read_bronze(self, bronze):
-        for table in BRONZE:
-            rows = self.spark.read.parquet(f"{bronze}/{table}")
+        for table, schema in BRONZE.items():
+            rows = self.read(f"{bronze}/{table}", schema)
             if table == "ticks" and self.first:
                 # No tick is more than a day ahead of the broker's clock, and no correction is older than what it corrects.
                 rows = rows.where(col("broker_time") >= f"{self.first - datetime.timedelta(days=1)} 00:00:00")
             rows.createOrReplaceTempView(f"bronze_{table}")
 
     def run(self):
-        start, end = (micros(self.first), micros(self.last) + DAY_US) if self.first else ALWAYS
-        wanted = f"SELECT CAST({start} AS BIGINT) AS start_us, CAST({end} AS BIGINT) AS end_us"
-        self.spark.sql(wanted).createOrReplaceTempView("wanted")
         for layer, root, tables in (("silver", self.silver, SILVER), ("gold", self.gold, GOLD)):
             for name, partitions, view in tables:
                 path = f"{root}/{name}"
-                self.write(self.select(f"{layer}/{name}.sql"), path, partitions)
-                if view:
-                    self.view(path, partitions, view)
+                # A gap may have begun long before the days that it reaches into.
+                rows = self.rows(f"{layer}/{name}.sql", always=name == "gaps")
+                if name == "gaps":
+                    rows.createOrReplaceTempView(view)
+                self.write(rows, f"{layer}/{name}.sql", path, partitions)
+                if view and name != "gaps":
+                    self.view(path, rows.schema, partitions, view)
+
+    def rows(self, file, always=False):
+        start, end = (micros(self.first), micros(self.last) + DAY_US) if self.first and not always else ALWAYS
+        wanted = f"SELECT CAST({start} AS BIGINT) AS start_us, CAST({end} AS BIGINT) AS end_us"
+        self.spark.sql(wanted).createOrReplaceTempView("wanted")
+        return self.spark.sql(self.select(file))
+
+    def read(self, path, schema):
+        """The rows of a table; none where nothing of it is there."""
+        if not self.filesystem(path).exists(self.path(path)):
+            return self.spark.createDataFrame([], schema)
+        return self.spark.read.schema(schema).parquet(path)
 
     def select(self, file):
         if "://" not in self.sql:
             return Path(self.sql, file).read_text()
         return self.spark.read.text(f"{self.sql}/{file}", wholetext=True).first()[0]
 
-    def view(self, path, partitions, view):
-        rows = self.spark.read.parquet(path)
-        # A gap may have begun long before the days that it reaches into.
-        if self.first and view != "silver_gaps":
-            rows = rows.where(self.within(partitions))
+    def view(self, path, schema, partitions, view):
+        rows = self.read(path, schema)
+        if self.first:
+            # The observed rate of an hour may be of the day before.
+            first = self.first - datetime.timedelta(days=view == "gold_candles")
+            rows = rows.where(self.within(partitions, first))
         rows.createOrReplaceTempView(view)
 
-    def within(self, partitions):
+    def within(self, partitions, first=None):
         day = "pregao_date" if "pregao_date" in partitions else "dt"
-        return col(day).between(str(self.first), str(self.last))
+        return col(day).between(str(first or self.first), str(self.last))
 
-    def write(self, sql, path, partitions):
+    def write(self, rows, file, path, partitions):
         """One file a partition, sorted as the SELECT says."""
-        rows = self.spark.sql(sql)
         if self.first:
             rows = rows.where(self.within(partitions))
-        order = partitions + [name for name in ordered_by(sql) if name not in partitions]
+        order = partitions + [name for name in ordered_by(self.select(file)) if name not in partitions]
         rows = rows.repartition(*partitions).sortWithinPartitions(*order)
         # What Spark does by default, overwriting the whole table, also clears partitions that are empty now.
         mode = "dynamic" if self.first else "static"
