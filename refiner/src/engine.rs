@@ -107,7 +107,22 @@ impl Engine {
     /// # Errors
     /// When an input is not a Parquet file with the columns that the SELECT reads, or the disk is full.
     pub async fn run(&self, group: &Group, sources: &[Source]) -> anyhow::Result<Partitions> {
-        let session = self.session(group.table, sources, wanted(group)).await?;
+        self.run_over(group, wanted(group), sources).await
+    }
+
+    /// Makes the hours of one day from the first of `hours` to the last one.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub async fn run_hours(&self, hours: &[Group], sources: &[Source]) -> anyhow::Result<Partitions> {
+        let first = hours.first().context("no hour")?;
+        let start = hours.iter().map(|hour| wanted(hour).0).min().unwrap_or_default();
+        let end = hours.iter().map(|hour| wanted(hour).1).max().unwrap_or_default();
+        self.run_over(first, (start, end), sources).await
+    }
+
+    async fn run_over(&self, group: &Group, wanted: (i64, i64), sources: &[Source]) -> anyhow::Result<Partitions> {
+        let session = self.session(group.table, sources, wanted).await?;
         let rows = session.sql(group.table.sql()).await?.execute_stream().await?;
         if group.table == Table::Forecasts {
             let batches: Vec<RecordBatch> = rows.try_collect().await?;

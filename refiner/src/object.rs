@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context;
 use arrow::array::RecordBatch;
+use arrow::compute::BatchCoalescer;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use lake::raw::Compression;
@@ -19,6 +20,9 @@ const VERSION_KEY: &str = "tickstream-refiner-version";
 const INPUTS_KEY: &str = "tickstream-inputs";
 /// A reader that wants one symbol skips the row groups of the others.
 const ROW_GROUP: usize = 131_072;
+
+/// Rows that are written at once.
+const ROWS_AT_ONCE: usize = 8_192;
 
 /// Keys of input objects and the ETags that they were read with.
 pub type Inputs = BTreeMap<String, String>;
@@ -57,9 +61,10 @@ impl Made {
     }
 }
 
-/// Writes one object as its rows come.
+/// Writes one object as its rows come: however they are cut, the same rows give the same pages.
 pub struct ObjectWriter {
     writer: ArrowWriter<Vec<u8>>,
+    waiting: BatchCoalescer,
     rows: usize,
 }
 
@@ -72,14 +77,23 @@ impl ObjectWriter {
             // Lists as Parquet's own rules name them: Iceberg's readers know no others.
             .set_coerce_types(true)
             .build();
-        Ok(Self { writer: lake::raw::writer(columns, properties)?, rows: 0 })
+        let waiting = BatchCoalescer::new(columns.clone(), ROWS_AT_ONCE);
+        Ok(Self { writer: lake::raw::writer(columns, properties)?, waiting, rows: 0 })
     }
 
     /// # Errors
     /// When the rows have other columns: a bug.
     pub fn push(&mut self, batch: &RecordBatch) -> anyhow::Result<()> {
         self.rows += batch.num_rows();
-        Ok(self.writer.write(batch)?)
+        self.waiting.push_batch(batch.clone())?;
+        self.write()
+    }
+
+    fn write(&mut self) -> anyhow::Result<()> {
+        while let Some(batch) = self.waiting.next_completed_batch() {
+            self.writer.write(&batch)?;
+        }
+        Ok(())
     }
 
     #[must_use]
@@ -90,6 +104,8 @@ impl ObjectWriter {
     /// # Errors
     /// When Parquet cannot end it: a bug.
     pub fn finish(mut self, inputs: &Inputs, table: Table) -> anyhow::Result<Bytes> {
+        self.waiting.finish_buffered_batch()?;
+        self.write()?;
         let listed: Vec<(&String, &String)> = inputs.iter().collect();
         for (key, value) in [
             (TABLE_KEY, table.name().to_owned()),

@@ -31,6 +31,8 @@ use crate::tables::{Group, Table};
 const AT_ONCE: usize = 16;
 /// Raw objects decoded at once.
 const DECODED: usize = 4;
+/// Days of gold that are made side by side.
+const DAYS: usize = 4;
 /// How often another may be first at a bronze object.
 const ROUNDS: usize = 8;
 /// A tick is at most a day ahead of the broker's clock, a portfolio some days: what is older cannot belong to a day.
@@ -94,16 +96,14 @@ pub async fn rebuild(refiner: &Arc<Refiner>, config: &Config, args: &RebuildArgs
             state.newest_us = day_start_us(args.to) + DAY_US - 1;
         }
         let mut report = Report::default();
-        for day in days() {
-            if progress.has("gold", day) {
-                continue;
-            }
+        let left: Vec<Date> = days().filter(|day| !progress.has("gold", *day)).collect();
+        for days in left.chunks(DAYS) {
             let mut made = Report::default();
-            make_days(refiner, &state, &BTreeSet::from([day]), Mode::Again, &mut made).await;
-            tell("gold", day, &made.done);
-            if made.failed.is_empty() {
-                progress.finish(refiner, "gold", day).await?;
+            let failed = make_days(refiner, &state, &days.iter().copied().collect(), Mode::Again, &mut made).await;
+            for day in days.iter().filter(|day| !failed.contains(day)) {
+                progress.finish(refiner, "gold", *day).await?;
             }
+            tell("gold", days[days.len() - 1], &made.done);
             report.done.add(made.done);
             report.failed.extend(made.failed);
         }
@@ -272,7 +272,7 @@ async fn swap(refiner: &Refiner, remade: &Remade) -> anyhow::Result<bool> {
 
 fn tell(layer: &str, day: Date, done: &Done) {
     let (written, unchanged) = (done.written.len(), done.unchanged);
-    tracing::info!(%day, written, unchanged, "{layer} of {day}: {written} objects written, {unchanged} were so already");
+    tracing::info!(%day, written, unchanged, "{layer} up to {day}: {written} objects written, {unchanged} were so already");
 }
 
 fn end(refiner: &Refiner, layer: &str, mut report: Report) -> anyhow::Result<()> {

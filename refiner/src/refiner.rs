@@ -24,17 +24,22 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use twox_hash::XxHash3_128;
 
-use crate::engine::{Engine, Source};
+use crate::engine::{Engine, Partitions, Source};
 use crate::object::{Inputs, Made};
 use crate::objects::Objects;
 use crate::run::later;
 use crate::spool::Spool;
 use crate::tables::{Group, Layer, Prefixes, Table, View, partition_value};
+use crate::touched::touched;
 
 /// How often others may be first before that counts as an outage.
 const ROUNDS: usize = 8;
 /// Objects read at once for one group.
 const READS: usize = 8;
+/// What hours that are made by one query may read together.
+const SHARED_BYTES: u64 = 32 << 20;
+/// What an object has that is not here yet.
+const UNKNOWN_BYTES: u64 = 4 << 20;
 
 pub struct Refiner {
     pub objects: Objects,
@@ -92,14 +97,115 @@ impl Refiner {
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
             }
             if let Some(done) = self.attempt(group, new, mode).await.with_context(|| group.to_string())? {
-                metrics::counter!("tickstream_refiner_groups_total", "table" => group.table.name()).increment(1);
-                metrics::counter!("tickstream_refiner_objects_total", "table" => group.table.name())
-                    .increment(done.written.len() as u64);
+                count(group, &done);
                 return Ok(done);
             }
             metrics::counter!("tickstream_refiner_conflicts_total", "table" => group.table.name()).increment(1);
         }
         Err(anyhow!("{group} keeps changing under our hands: are many refiners at work on one lake?"))
+    }
+
+    /// Makes hours of one day as [`Refiner::refresh`] does, by one query for as many as have little enough to read: an hour
+    /// alone and the whole day give the same rows. Where that does not end well, each is made by itself.
+    pub async fn refresh_hours(&self, hours: Vec<(Group, Wanted)>, mode: Mode) -> Vec<(Group, anyhow::Result<Done>)> {
+        let mut made = Vec::with_capacity(hours.len());
+        let mut rest = hours.into_iter().peekable();
+        while rest.peek().is_some() {
+            let (mut part, mut read) = (Vec::new(), BTreeSet::new());
+            let mut bytes = 0;
+            while let Some((_, new)) = rest.peek() {
+                let unread: Vec<&String> = new.keys().filter(|key| !read.contains(*key)).collect();
+                bytes += unread.iter().map(|key| self.spool.bytes(key).unwrap_or(UNKNOWN_BYTES)).sum::<u64>();
+                if bytes > SHARED_BYTES && !part.is_empty() {
+                    break;
+                }
+                read.extend(unread.into_iter().cloned());
+                part.extend(rest.next());
+            }
+            let mut shared = if part.len() > 1 {
+                self.attempt_hours(&part, mode).await.unwrap_or_else(|error| {
+                    tracing::debug!("{} hours are made one by one: {error:#}", part.len());
+                    BTreeMap::new()
+                })
+            } else {
+                BTreeMap::new()
+            };
+            for (group, new) in part {
+                let done = match shared.remove(&group) {
+                    Some(done) => {
+                        count(&group, &done);
+                        Ok(done)
+                    }
+                    None => self.refresh(&group, &new, mode).await,
+                };
+                made.push((group, done));
+            }
+        }
+        made
+    }
+
+    /// What became of the hours at which nobody else was first.
+    async fn attempt_hours(&self, hours: &[(Group, Wanted)], mode: Mode) -> anyhow::Result<BTreeMap<Group, Done>> {
+        let mut done = BTreeMap::new();
+        let read = async |(group, new): &(Group, Wanted)| {
+            let bases = self.bases(group, mode).await?;
+            let wanted = self.wanted(group, &bases, new).await?;
+            anyhow::Ok((group.clone(), bases, wanted))
+        };
+        let hours: Vec<_> = stream::iter(hours).map(read).buffered(READS).try_collect().await?;
+        let mut all = Wanted::new();
+        for (key, etag) in hours.iter().flat_map(|(.., wanted)| wanted) {
+            want(&mut all, key, etag);
+        }
+        let folder = self.spool.query_folder()?;
+        let inputs = self.fetch(&all, folder.path(), mode).await?;
+        let strangers = self.strangers(&hours, &all, folder.path())?;
+        let mut work = Vec::new();
+        for (group, bases, wanted) in hours.into_iter().filter(|(group, ..)| !strangers.contains(group)) {
+            let inputs: Inputs = wanted.keys().filter_map(|key| inputs.get_key_value(key)).map(owned).collect();
+            let newer = bases.values().any(|base| base.made.version > group.table.version());
+            if newer || wanted.is_empty() || mode == Mode::WhereTouched && is_up_to_date(&group, &bases, &inputs) {
+                let inputs = if newer { Inputs::new() } else { inputs };
+                done.insert(group, Done { unchanged: bases.len(), inputs, ..Done::default() });
+            } else {
+                work.push((group, bases, inputs));
+            }
+        }
+        let groups: Vec<Group> = work.iter().map(|(group, ..)| group.clone()).collect();
+        let Some(first) = groups.first() else { return Ok(done) };
+        let mut made = self.engine.run_hours(&groups, &sources(first, folder.path())?).await?;
+        for (group, bases, inputs) in work {
+            let partitions = group.partitions().unwrap_or_default();
+            let mine = partitions.iter().filter_map(|values| made.remove_entry(values)).collect();
+            let objects = self.objects_of(&group, mine, &bases, &inputs)?;
+            if let Some(swapped) = self.swap(&bases, objects).await? {
+                done.insert(group, Done { inputs, ..swapped });
+            }
+        }
+        Ok(done)
+    }
+
+    /// Hours that rows of the others' inputs lie in: what another refiner has taken up and not yet written here. Such an
+    /// hour would hold rows of something that it does not list.
+    fn strangers(
+        &self,
+        hours: &[(Group, HashMap<String, Base>, Wanted)],
+        all: &Wanted,
+        folder: &Path,
+    ) -> anyhow::Result<BTreeSet<Group>> {
+        let mut strangers = BTreeSet::new();
+        for (number, key) in all.keys().enumerate() {
+            let place = self.place(key, folder)?.join(file_name(number));
+            if !place.exists() {
+                continue;
+            }
+            let bytes = std::fs::read(&place).with_context(|| format!("a local copy of {key}"))?;
+            let touched =
+                touched(View::BronzeTicks, Bytes::from(bytes)).with_context(|| format!("{key} is damaged"))?;
+            let unlisted = hours.iter().filter(|(.., wanted)| !wanted.contains_key(key)).map(|(group, ..)| group);
+            strangers.extend(unlisted.filter(|group| touched.groups.contains(*group)).cloned());
+        }
+        Ok(strangers)
     }
 
     /// `None`: somebody was first.
@@ -116,30 +222,38 @@ impl Refiner {
         }
         let folder = self.spool.query_folder()?;
         let inputs = self.fetch(&wanted, folder.path(), mode).await?;
-        let expected = group.partitions();
-        let up_to_date = |base: &Base| base.made.version == table.version() && base.made.inputs == inputs;
-        // Which partitions there should be is not always known: some that stand may be all that a killed run wrote.
-        let complete = expected.as_ref().is_some_and(|partitions| partitions.len() == bases.len());
-        if mode == Mode::WhereTouched && complete && bases.values().all(up_to_date) {
+        if mode == Mode::WhereTouched && is_up_to_date(group, &bases, &inputs) {
             return Ok(Some(Done { written: Vec::new(), unchanged: bases.len(), inputs }));
         }
         let made = self.engine.run(group, &sources(group, folder.path())?).await?;
+        let objects = self.objects_of(group, made, &bases, &inputs)?;
+        let done = self.swap(&bases, objects).await?;
+        Ok(done.map(|done| Done { inputs, ..done }))
+    }
+
+    fn objects_of(
+        &self,
+        group: &Group,
+        made: Partitions,
+        bases: &HashMap<String, Base>,
+        inputs: &Inputs,
+    ) -> anyhow::Result<BTreeMap<String, Bytes>> {
+        let (table, expected) = (group.table, group.partitions());
         let mut objects: BTreeMap<String, Bytes> = BTreeMap::new();
         for (values, writer) in made {
             let known = expected.as_ref().is_none_or(|partitions| partitions.contains(&values));
             anyhow::ensure!(known, "{}.sql gives rows of {values:?} for {group}", table.name());
-            objects.insert(self.prefixes.key(table, &values), writer.finish(&inputs, table)?);
+            objects.insert(self.prefixes.key(table, &values), writer.finish(inputs, table)?);
         }
         // Silver always remembers what it was made from; an empty partition of gold matters only where rows were before.
         let empty = expected.into_iter().flatten().map(|values| self.prefixes.key(table, &values));
         let empty = empty.filter(|key| table.layer() == Layer::Silver || bases.contains_key(key));
         for key in empty.chain(bases.keys().cloned()) {
             if let Entry::Vacant(place) = objects.entry(key) {
-                place.insert(self.engine.empty(table)?.finish(&inputs, table)?);
+                place.insert(self.engine.empty(table)?.finish(inputs, table)?);
             }
         }
-        let done = self.swap(&bases, objects).await?;
-        Ok(done.map(|done| Done { inputs, ..done }))
+        Ok(objects)
     }
 
     async fn swap(
@@ -201,15 +315,11 @@ impl Refiner {
         let listed = bases.values().flat_map(|base| &base.made.inputs);
         match group.table.layer() {
             Layer::Silver => {
-                let listed = listed.map(|(key, etag)| (key.clone(), Some(etag.clone())));
-                let new = new.iter().map(|(key, etag)| (key.clone(), etag.clone()));
-                for (key, etag) in listed.chain(new) {
-                    match wanted.entry(key) {
-                        Entry::Vacant(place) => drop(place.insert(etag)),
-                        // Which of two is the newer nobody can tell: what is there now is.
-                        Entry::Occupied(mut known) if *known.get() != etag => drop(known.insert(None)),
-                        Entry::Occupied(_) => {}
-                    }
+                for (key, etag) in listed {
+                    want(&mut wanted, key, &Some(etag.clone()));
+                }
+                for (key, etag) in new {
+                    want(&mut wanted, key, etag);
                 }
             }
             Layer::Gold => {
@@ -267,7 +377,7 @@ impl Refiner {
         let fetch = async |(number, (key, etag)): (usize, (&String, &Option<String>))| {
             let place = self.place(key, folder)?;
             std::fs::create_dir_all(&place).with_context(|| format!("a folder {}", place.display()))?;
-            let place = place.join(format!("{number:06}.parquet"));
+            let place = place.join(file_name(number));
             let found = self.spool.fetch(&self.objects, key, etag.as_deref(), &place).await?;
             match found {
                 Some(etag) => Ok(Some((key.clone(), etag))),
@@ -294,6 +404,35 @@ impl Refiner {
         }
         Ok(place)
     }
+}
+
+/// Of two ETags nobody can tell which is the newer: what is there now is.
+fn want(wanted: &mut Wanted, key: &str, etag: &Option<String>) {
+    match wanted.entry(key.to_owned()) {
+        Entry::Vacant(place) => drop(place.insert(etag.clone())),
+        Entry::Occupied(mut known) if known.get() != etag => drop(known.insert(None)),
+        Entry::Occupied(_) => {}
+    }
+}
+
+/// Which partitions there should be is not always known: some that stand may be all that a killed run wrote.
+fn is_up_to_date(group: &Group, bases: &HashMap<String, Base>, inputs: &Inputs) -> bool {
+    let complete = group.partitions().is_some_and(|partitions| partitions.len() == bases.len());
+    complete && bases.values().all(|base| base.made.version == group.table.version() && base.made.inputs == *inputs)
+}
+
+fn file_name(number: usize) -> String {
+    format!("{number:06}.parquet")
+}
+
+fn owned((key, etag): (&String, &String)) -> (String, String) {
+    (key.clone(), etag.clone())
+}
+
+fn count(group: &Group, done: &Done) {
+    let table = group.table.name();
+    metrics::counter!("tickstream_refiner_groups_total", "table" => table).increment(1);
+    metrics::counter!("tickstream_refiner_objects_total", "table" => table).increment(done.written.len() as u64);
 }
 
 fn sources(group: &Group, folder: &Path) -> anyhow::Result<Vec<Source>> {

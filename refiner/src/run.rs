@@ -282,29 +282,33 @@ pub(crate) async fn make_days(
     report: &mut Report,
 ) -> BTreeSet<Date> {
     let mut failed = BTreeSet::new();
-    for table in OF_A_DAY {
-        let mut of_table = days.clone();
-        if table == Table::CrossRates && mode == Mode::WhereTouched {
-            // Its rates reach back into the day before.
-            of_table.extend(days.iter().filter_map(|day| later(*day, 1)));
-        }
-        let of_table = of_table.into_iter().filter(|day| !failed.contains(day));
-        let work = of_table.map(|day| {
-            let reaching: BTreeSet<Date> = match table {
-                Table::Candles | Table::DataQuality => gaps::reaching(&state.reach, day).collect(),
-                Table::CrossRates => {
-                    let before = later(day, -1).unwrap_or(day);
-                    gaps::reaching(&state.reach, before).chain(gaps::reaching(&state.reach, day)).collect()
-                }
-                _ => BTreeSet::new(),
-            };
-            let gaps = reaching.into_iter().map(|from| refiner.prefixes.key(Table::Gaps, &[from.to_string()]));
-            (Group::day(table, day), gaps.map(|key| (key, None)).collect::<Wanted>())
-        });
-        let work: Vec<_> = work.collect();
+    for tables in OF_A_DAY {
+        let work = tables.iter().flat_map(|table| work_of(refiner, state, *table, days, mode));
+        let work: Vec<_> = work.filter(|(group, _)| !failed.contains(&group.day)).collect();
         collect(refresh_all(refiner, work, mode).await, report, &mut failed);
     }
     failed
+}
+
+fn work_of(refiner: &Refiner, state: &State, table: Table, days: &BTreeSet<Date>, mode: Mode) -> Vec<(Group, Wanted)> {
+    let mut of_table = days.clone();
+    if table == Table::CrossRates && mode == Mode::WhereTouched {
+        // Its rates reach back into the day before.
+        of_table.extend(days.iter().filter_map(|day| later(*day, 1)));
+    }
+    let work = of_table.into_iter().map(|day| {
+        let reaching: BTreeSet<Date> = match table {
+            Table::Candles | Table::DataQuality => gaps::reaching(&state.reach, day).collect(),
+            Table::CrossRates => {
+                let before = later(day, -1).unwrap_or(day);
+                gaps::reaching(&state.reach, before).chain(gaps::reaching(&state.reach, day)).collect()
+            }
+            _ => BTreeSet::new(),
+        };
+        let gaps = reaching.into_iter().map(|from| refiner.prefixes.key(Table::Gaps, &[from.to_string()]));
+        (Group::day(table, day), gaps.map(|key| (key, None)).collect::<Wanted>())
+    });
+    work.collect()
 }
 
 /// Makes the forecasts that read candles of these days. Gives the days that failed.
@@ -368,7 +372,7 @@ async fn gold_days(refiner: &Refiner, state: &mut State, group: &Group) -> anyho
     }
 }
 
-/// Makes groups side by side, each on a thread of its own, as many as there are processors.
+/// Makes groups side by side, each on a thread of its own, as many as there are processors; hours of one day together.
 pub(crate) async fn refresh_all(
     refiner: &Arc<Refiner>,
     work: Vec<(Group, Wanted)>,
@@ -376,15 +380,50 @@ pub(crate) async fn refresh_all(
 ) -> Vec<(Group, anyhow::Result<Done>)> {
     let lanes = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Handle::current();
-    let started = work.into_iter().map(|(group, new)| {
+    let started = together(work, lanes).into_iter().map(|work| {
         let (refiner, runtime) = (refiner.clone(), runtime.clone());
         async move {
-            let of = group.clone();
-            let made = tokio::task::spawn_blocking(move || runtime.block_on(refiner.refresh(&of, &new, mode))).await;
-            (group, made.unwrap_or_else(|error| Err(error.into())))
+            let groups: Vec<Group> = work.iter().map(|(group, _)| group.clone()).collect();
+            let make = async move {
+                if work.len() > 1 {
+                    return refiner.refresh_hours(work, mode).await;
+                }
+                let mut made = Vec::new();
+                for (group, new) in work {
+                    let done = refiner.refresh(&group, &new, mode).await;
+                    made.push((group, done));
+                }
+                made
+            };
+            match tokio::task::spawn_blocking(move || runtime.block_on(make)).await {
+                Ok(made) => made,
+                Err(error) => groups.into_iter().map(|group| (group, Err(anyhow::anyhow!("{error}")))).collect(),
+            }
         }
     });
-    stream::iter(started).buffer_unordered(lanes).collect().await
+    stream::iter(started).buffer_unordered(lanes).concat().await
+}
+
+/// The groups as they are made: each by itself, hours of one day in as many parts as there are lanes.
+fn together(work: Vec<(Group, Wanted)>, lanes: usize) -> Vec<Vec<(Group, Wanted)>> {
+    let mut days: BTreeMap<Date, Vec<(Group, Wanted)>> = BTreeMap::new();
+    let mut units = Vec::new();
+    for (group, new) in work {
+        if group.hour.is_some() {
+            days.entry(group.day).or_default().push((group, new));
+        } else {
+            units.push(vec![(group, new)]);
+        }
+    }
+    for mut hours in days.into_values() {
+        hours.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let size = hours.len().div_ceil(lanes);
+        while !hours.is_empty() {
+            let rest = hours.split_off(size.min(hours.len()));
+            units.push(std::mem::replace(&mut hours, rest));
+        }
+    }
+    units
 }
 
 /// The day in a key of silver or gold.

@@ -87,6 +87,11 @@ impl Spool {
         Ok(Some(object.head.etag))
     }
 
+    /// How many bytes the object has, where a copy of it is here.
+    pub fn bytes(&self, key: &str) -> Option<u64> {
+        self.state().files.get(key).map(|file| file.bytes)
+    }
+
     /// Keeps bytes that were just written to the store.
     ///
     /// # Errors

@@ -31,8 +31,8 @@ pub enum Table {
     Forecasts,
 }
 
-/// The tables that a day of gold is made of, in the order in which they need each other.
-pub const OF_A_DAY: [Table; 4] = [Table::Candles, Table::DailyStats, Table::CrossRates, Table::DataQuality];
+/// The tables that a day of gold is made of; the later ones need the first.
+pub const OF_A_DAY: [&[Table]; 2] = [&[Table::Candles], &[Table::DailyStats, Table::CrossRates, Table::DataQuality]];
 
 pub const TIMEFRAMES: [&str; 4] = ["1m", "5m", "1h", "1d"];
 

@@ -1,7 +1,8 @@
 //! The next 24 hourly closes of a symbol, with 80 and 95 % intervals and the backtest that chose the model. A function
 //! of one symbol's hourly closes and an origin: the same closes give the same bits. Invariant: everything is computed
-//! from a `History`, and a history holds nothing that was not known at the origin. Must never happen here: a look at a
-//! clock, a random number, a value of an hour that ends after the origin, a number that is not finite.
+//! from a `History`, and a history holds no hour that ends after the origin, and of the others what was known at the last
+//! making. Must never happen here: a look at a clock, a random number, a value of an hour that ends after the origin, a
+//! number that is not finite.
 
 mod backtest;
 mod history;
