@@ -3,6 +3,7 @@
 //! here: a PUT without a condition.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataReader;
 use pipeline::store::{Condition, Failure, Head, Listed, Object, Put, Store, StoreError};
+use tempfile::TempDir;
 use twox_hash::XxHash3_128;
 
 use crate::object::Made;
@@ -23,8 +25,31 @@ const TAIL: u64 = 64 * 1024;
 
 pub struct Objects {
     store: Store,
-    overlay: Option<Mutex<BTreeMap<String, Object>>>,
+    overlay: Option<Overlay>,
     requests: AtomicU64,
+}
+
+/// What a dry run would have written: as files, since it may be a whole lake.
+struct Overlay {
+    folder: TempDir,
+    heads: Mutex<BTreeMap<String, (Head, PathBuf)>>,
+}
+
+impl Overlay {
+    fn heads(&self) -> MutexGuard<'_, BTreeMap<String, (Head, PathBuf)>> {
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, key: &str, head: Head, bytes: &Bytes) -> anyhow::Result<()> {
+        let mut heads = self.heads();
+        let next = heads.len();
+        let place = heads
+            .entry(key.to_owned())
+            .or_insert_with(|| (head.clone(), self.folder.path().join(format!("{next:08}"))));
+        std::fs::write(&place.1, bytes).with_context(|| format!("a copy of what {key} would be"))?;
+        place.0 = head;
+        Ok(())
+    }
 }
 
 impl Objects {
@@ -33,10 +58,15 @@ impl Objects {
         Self { store, overlay: None, requests: AtomicU64::new(0) }
     }
 
-    /// Nothing is written.
-    #[must_use]
-    pub fn dry(store: Store) -> Self {
-        Self { store, overlay: Some(Mutex::default()), requests: AtomicU64::new(0) }
+    /// Nothing is written to the store; what would be lies in a folder below `folder`.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn dry(store: Store, folder: &Path) -> anyhow::Result<Self> {
+        let folder =
+            tempfile::Builder::new().prefix("dry-run-").tempdir_in(folder).context("a folder for a dry run")?;
+        let overlay = Overlay { folder, heads: Mutex::default() };
+        Ok(Self { store, overlay: Some(overlay), requests: AtomicU64::new(0) })
     }
 
     #[must_use]
@@ -57,12 +87,8 @@ impl Objects {
         self.requests.load(Ordering::Relaxed)
     }
 
-    fn overlay(&self) -> Option<MutexGuard<'_, BTreeMap<String, Object>>> {
-        self.overlay.as_ref().map(|overlay| overlay.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn laid_over(&self, key: &str) -> Option<Object> {
-        self.overlay()?.get(key).cloned()
+    fn laid_over(&self, key: &str) -> Option<(Head, PathBuf)> {
+        self.overlay.as_ref()?.heads().get(key).cloned()
     }
 
     /// The object, or `None`.
@@ -70,8 +96,9 @@ impl Objects {
     /// # Errors
     /// When the store does not answer.
     pub async fn get(&self, key: &str) -> anyhow::Result<Option<Object>> {
-        if let Some(object) = self.laid_over(key) {
-            return Ok(Some(object));
+        if let Some((head, place)) = self.laid_over(key) {
+            let bytes = std::fs::read(&place).with_context(|| format!("a copy of what {key} would be"))?;
+            return Ok(Some(Object { head, bytes: Bytes::from(bytes) }));
         }
         Ok(self.store().get(key).await?)
     }
@@ -81,8 +108,8 @@ impl Objects {
     /// # Errors
     /// When the store does not answer.
     pub async fn head(&self, key: &str) -> anyhow::Result<Option<Head>> {
-        if let Some(object) = self.laid_over(key) {
-            return Ok(Some(object.head));
+        if let Some((head, _)) = self.laid_over(key) {
+            return Ok(Some(head));
         }
         Ok(self.store().head(key).await?)
     }
@@ -92,8 +119,8 @@ impl Objects {
     /// # Errors
     /// When the store does not answer, or the object is not one of the refiner's.
     pub async fn made(&self, key: &str) -> anyhow::Result<Option<Made>> {
-        if let Some(object) = self.laid_over(key) {
-            return Made::of(&object.bytes).map(Some);
+        if self.laid_over(key).is_some() {
+            return self.get(key).await?.map(|object| Made::of(&object.bytes)).transpose();
         }
         let mut wanted = TAIL;
         loop {
@@ -116,8 +143,8 @@ impl Objects {
     pub async fn first(&self, prefix: &str, rest: &str) -> anyhow::Result<Option<String>> {
         let after = format!("{prefix}{rest}");
         let stored = self.store().list(prefix, Some(&after)).await?.into_iter().next().map(|listed| listed.key);
-        let laid_over = self.overlay().and_then(|overlay| {
-            overlay.range(after..).next().map(|(key, _)| key.clone()).filter(|key| key.starts_with(prefix))
+        let laid_over = self.overlay.as_ref().and_then(|overlay| {
+            overlay.heads().range(after..).next().map(|(key, _)| key.clone()).filter(|key| key.starts_with(prefix))
         });
         Ok(stored.into_iter().chain(laid_over).min())
     }
@@ -135,12 +162,12 @@ impl Objects {
             from = Some(last.key.clone());
             all.extend(page);
         }
-        if let Some(overlay) = self.overlay() {
+        if let Some(overlay) = &self.overlay {
             let wanted = |key: &str| key.starts_with(prefix) && after.is_none_or(|after| key > after);
             let mut joined: BTreeMap<String, Listed> =
                 all.into_iter().map(|listed| (listed.key.clone(), listed)).collect();
-            for (key, object) in overlay.iter().filter(|(key, _)| wanted(key)) {
-                let listed = Listed { key: key.clone(), etag: object.head.etag.clone(), size: object.head.size };
+            for (key, (head, _)) in overlay.heads().iter().filter(|(key, _)| wanted(key)) {
+                let listed = Listed { key: key.clone(), etag: head.etag.clone(), size: head.size };
                 joined.insert(key.clone(), listed);
             }
             all = joined.into_values().collect();
@@ -164,8 +191,8 @@ impl Objects {
         }
         let etag = format!("\"dry-run-{:032x}\"", XxHash3_128::oneshot(&bytes));
         let head = Head { etag: etag.clone(), size: bytes.len() as u64, metadata };
-        if let Some(mut overlay) = self.overlay() {
-            overlay.insert(key.to_owned(), Object { head, bytes });
+        if let Some(overlay) = &self.overlay {
+            overlay.keep(key, head, &bytes)?;
         }
         Ok(Put::Done { etag })
     }

@@ -65,7 +65,7 @@ async fn open(config: &Config, dry: bool) -> anyhow::Result<Arc<Refiner>> {
     let spool = Spool::new(config.temp_dir.as_deref(), u64::from(config.cache_mb) << 20)?;
     let memory = usize::try_from(config.memory_mb).context("memory")? << 20;
     let engine = Engine::new(memory, spool.folder(), config.compression).await?;
-    let objects = if dry { Objects::dry(store) } else { Objects::new(store) };
+    let objects = if dry { Objects::dry(store, spool.folder())? } else { Objects::new(store) };
     Ok(Arc::new(Refiner { objects, prefixes: config.prefixes(), spool, engine }))
 }
 
