@@ -58,7 +58,7 @@ comment on column candles.average is 'Mean of the prices, each tick counting onc
 comment on column candles.ticks is 'How many ticks it is made of.';
 comment on column candles.first_event_time is 'event_time of the first tick.';
 comment on column candles.last_event_time is 'event_time of the last tick.';
-comment on column candles.complete is 'False where a gap of the source that concerns the symbol overlaps the bucket: something may be missing.';
+comment on column candles.complete is 'False where a gap that concerns the series overlaps the bucket: something may be missing.';
 comment on column candles.first_event_id is 'The tick that open is of.';
 comment on column candles.last_event_id is 'The tick that close is of.';
 comment on column candles.price_sum is 'Exact sum of the prices: average × ticks.';
@@ -77,20 +77,22 @@ $$;
 
 comment on function candle_width is 'How long a bucket of the timeframe is.';
 
--- A gap that only touches an edge of the bucket does not overlap it; one of source * is of all of them.
-create function candle_is_complete(of_symbol text, of_source text, bucket timestamptz, bucket_end timestamptz)
-returns boolean language sql stable parallel safe as $$
-    select not exists (
-        select from gaps
-        where gaps.span && tstzrange(bucket, bucket_end)
-          and gaps.started_at < bucket_end
-          and coalesce(gaps.ended_at, 'infinity') > bucket
-          and gaps.source in (of_source, '*')
-          and (gaps.symbols = '{}' or of_symbol = any (gaps.symbols))
-    )
+-- A gap of source * is one of every source. A price of basis FX_IMPLIED is computed from what others said: a gap of any
+-- source concerns it that names no symbols, or its symbol, or one that it is computed from.
+create function gap_concerns(
+    gap_source text, gap_symbols text[], of_symbol text, of_source text, of_price_basis text
+) returns boolean language sql immutable parallel safe as $$
+    select (gap_source = of_source or gap_source = '*' or of_price_basis = 'FX_IMPLIED')
+       and (
+           gap_symbols = '{}'
+           or of_symbol = any (gap_symbols)
+           or (of_price_basis = 'FX_IMPLIED'
+               and (split_part(of_symbol, '-', 1) || '-USD' = any (gap_symbols)
+                    or 'USD-' || split_part(of_symbol, '-', 2) = any (gap_symbols)))
+       )
 $$;
 
-comment on function candle_is_complete is 'Whether no gap of the source that concerns the symbol overlaps [bucket, bucket_end).';
+comment on function gap_concerns is 'Whether a gap of this source and these symbols is one in candles of that series.';
 
 -- The ticks that are here already. Writers wait meanwhile; readers do not.
 select pg_advisory_xact_lock(1953063787, 1);

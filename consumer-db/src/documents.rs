@@ -96,13 +96,13 @@ impl Documents {
         table: Table,
         events: impl Iterator<Item = T>,
         origin: impl Fn(usize) -> Origin,
-        fields: fn(&T) -> Result<Map<String, Value>, String>,
+        fields: fn(&T, Timestamptz) -> Result<Map<String, Value>, String>,
     ) -> Vec<(usize, String)> {
         let mut refused = Vec::new();
         for (row, event) in events.enumerate() {
             let origin = origin(row);
             let broker_time = Timestamptz(origin.broker_time_ms.saturating_mul(1000));
-            let made = fields(&event).and_then(|mut fields| {
+            let made = fields(&event, broker_time).and_then(|mut fields| {
                 fields.insert("broker_time".to_owned(), time("broker_time", Some(broker_time.0))?);
                 fields.insert("kafka_partition".to_owned(), origin.partition.into());
                 fields.insert("kafka_offset".to_owned(), origin.offset.into());
@@ -123,14 +123,15 @@ pub fn array(documents: &[&Document]) -> String {
     serde_json::to_string(&fields).expect("a map of texts and numbers is JSON")
 }
 
-fn gap(gap: &Gap) -> Result<Map<String, Value>, String> {
+fn gap(gap: &Gap, broker_time: Timestamptz) -> Result<Map<String, Value>, String> {
+    fits::past("started_at", Timestamptz(gap.started_at), broker_time)?;
     fits::text("source", &gap.source, NAME_BYTES)?;
     gap.symbols.iter().try_for_each(|symbol| fits::text("symbols", symbol, NAME_BYTES))?;
     fits::text("detail", &gap.detail, usize::MAX)?;
     fields(gap, &[("started_at", Some(gap.started_at)), ("ended_at", gap.ended_at)])
 }
 
-fn index_weight(weight: &IndexWeight) -> Result<Map<String, Value>, String> {
+fn index_weight(weight: &IndexWeight, _: Timestamptz) -> Result<Map<String, Value>, String> {
     let IndexWeight { source, index_name, code, asset, asset_type, segment, .. } = weight;
     for (name, text) in [("source", source), ("index_name", index_name), ("code", code)] {
         fits::text(name, text, NAME_BYTES)?;
@@ -145,7 +146,7 @@ fn index_weight(weight: &IndexWeight) -> Result<Map<String, Value>, String> {
     fields(weight, &[("received_at", Some(weight.received_at))])
 }
 
-fn alert(alert: &Alert) -> Result<Map<String, Value>, String> {
+fn alert(alert: &Alert, _: Timestamptz) -> Result<Map<String, Value>, String> {
     let Alert { rule, rule_hash, symbol, source, trigger_topic, message, .. } = alert;
     let texts = [
         ("rule", Some(rule), NAME_BYTES),
@@ -184,30 +185,36 @@ mod tests {
 
     use super::*;
 
+    const TAKEN: Timestamptz = Timestamptz(1_772_500_000_000_000);
+
     #[test]
     fn times_are_exact_text_and_what_cannot_be_held_has_a_reason() {
-        let held = Gap { started_at: 253_402_300_799_999_999, ..example::gap() };
-        let fields = gap(&held).expect("the last moment of the year 9999");
-        assert_eq!(fields["started_at"], "9999-12-31T23:59:59.999999Z");
-        assert_eq!(fields["ended_at"], Value::Null);
+        let held = Gap { ended_at: Some(253_402_300_799_999_999), ..example::gap() };
+        let fields = gap(&held, TAKEN).expect("the last moment of the year 9999");
+        assert_eq!(fields["ended_at"], "9999-12-31T23:59:59.999999Z");
+        assert_eq!(gap(&example::gap(), TAKEN).expect("held")["ended_at"], Value::Null);
 
-        let refused = |changed: Gap| gap(&changed).expect_err("no database holds it");
-        assert!(refused(Gap { ended_at: Some(i64::MAX), ..example::gap() }).starts_with("ended_at out of range"));
-        assert!(
-            refused(Gap { detail: "a\0b".to_owned(), ..example::gap() }).starts_with("detail contains a zero byte")
-        );
-        let symbols = vec!["X".repeat(257)];
-        assert!(refused(Gap { symbols, ..example::gap() }).starts_with("symbols has 257 bytes"));
+        let cases = [
+            (Gap { started_at: TAKEN.0 + 25 * 3_600_000_000, ..example::gap() }, "started_at out of range: 2026-03-04"),
+            (Gap { started_at: 0, ..example::gap() }, "started_at out of range: 1970-01-01T00:00:00Z is before 2009"),
+            (Gap { ended_at: Some(i64::MAX), ..example::gap() }, "ended_at out of range"),
+            (Gap { detail: "a\0b".to_owned(), ..example::gap() }, "detail contains a zero byte"),
+            (Gap { symbols: vec!["X".repeat(257)], ..example::gap() }, "symbols has 257 bytes"),
+        ];
+        for (refused, reason) in cases {
+            let found = gap(&refused, TAKEN).expect_err(reason);
+            assert!(found.starts_with(reason), "{found} instead of {reason}");
+        }
         let long = Alert { rule: "r".repeat(300), ..example::alert() };
-        assert!(alert(&long).expect_err("a long name").starts_with("rule has 300 bytes"));
+        assert!(alert(&long, TAKEN).expect_err("a long name").starts_with("rule has 300 bytes"));
         let weight = IndexWeight { pregao_date: jiff::civil::date(-1, 1, 1), ..example::index_weight() };
-        assert!(index_weight(&weight).expect_err("no such year").starts_with("pregao_date out of range"));
+        assert!(index_weight(&weight, TAKEN).expect_err("no such year").starts_with("pregao_date out of range"));
     }
 
     #[test]
     fn numbers_keep_their_digits() {
         let part = "99999999999999999999.999999999999999999".parse().expect("a decimal");
-        let fields = index_weight(&IndexWeight { part, ..example::index_weight() }).expect("held");
+        let fields = index_weight(&IndexWeight { part, ..example::index_weight() }, TAKEN).expect("held");
         assert_eq!(fields["part"], "99999999999999999999.999999999999999999");
         assert_eq!((&fields["pregao_date"], &fields["type"]), (&"2026-03-02".into(), &"PN      N2".into()));
     }

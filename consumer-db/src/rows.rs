@@ -3,18 +3,16 @@
 //! key, so that writers lock in the same order. Must never happen here: a decision that depends on how records were batched.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use pipeline::decode::Ticks;
 use uuid::Uuid;
 
+use crate::candles::Series;
+use crate::fits::{self, NAME_BYTES};
 use crate::timestamptz::Timestamptz;
 
 const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
-/// A source's clock may run ahead, but not for days.
-const FUTURE_DAYS: i64 = 2;
-/// Symbols and sources are index keys, and Postgres has no index entry above a third of a page.
-const NAME_BYTES: usize = 256;
 
 /// Where a tick stands: the primary key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,7 +31,7 @@ pub struct Row {
     pub offset: i64,
     pub previous_event_time: Option<Timestamptz>,
     pub retracted: bool,
-    /// Which of [`Batch::ticks`], and which row of it.
+    /// Which of [`Batch`]'s ticks, and which row of it.
     pub batch: usize,
     pub index: usize,
 }
@@ -57,8 +55,10 @@ impl Row {
 }
 
 /// Where a record came from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
+    /// Which of the batches that were handed over.
+    pub batch: usize,
     pub partition: i32,
     pub offset: i64,
     pub broker_time_ms: i64,
@@ -66,7 +66,8 @@ pub struct Origin {
 
 /// The rows of one transaction.
 pub struct Batch<'a> {
-    ticks: Vec<Ticks<'a>>,
+    /// And which of the batches handed over each is of.
+    ticks: Vec<(usize, Ticks<'a>)>,
     /// Sorted by rank.
     rows: Vec<Row>,
 }
@@ -76,9 +77,11 @@ impl<'a> Batch<'a> {
         Self { ticks: Vec::new(), rows: Vec::new() }
     }
 
-    /// Adds decoded ticks; `origin` tells where each row of them came from. Gives the rows refused, with the reason.
+    /// Adds the decoded ticks of the batch `handed_over`; `origin` tells where each row of them came from. Gives the rows
+    /// refused, with the reason.
     pub fn add(
         &mut self,
+        handed_over: usize,
         ticks: Ticks<'a>,
         oldest_days: u32,
         origin: impl Fn(usize) -> Origin,
@@ -86,7 +89,7 @@ impl<'a> Batch<'a> {
         let mut refused = Vec::new();
         self.rows.reserve(ticks.len());
         for index in 0..ticks.len() {
-            let Origin { partition, offset, broker_time_ms } = origin(index);
+            let Origin { partition, offset, broker_time_ms, .. } = origin(index);
             let broker_time = Timestamptz(broker_time_ms.saturating_mul(1000));
             if let Some(reason) = unfit(&ticks, index, broker_time, oldest_days) {
                 refused.push((index, reason));
@@ -104,7 +107,7 @@ impl<'a> Batch<'a> {
                 index,
             });
         }
-        self.ticks.push(ticks);
+        self.ticks.push((handed_over, ticks));
         refused
     }
 
@@ -118,7 +121,22 @@ impl<'a> Batch<'a> {
     }
 
     pub fn ticks(&self, row: &Row) -> &Ticks<'a> {
-        &self.ticks[row.batch]
+        &self.ticks[row.batch].1
+    }
+
+    pub fn origin(&self, row: &Row) -> Origin {
+        let Row { partition, offset, broker_time, .. } = *row;
+        Origin { batch: self.ticks[row.batch].0, partition, offset, broker_time_ms: broker_time.0 / 1000 }
+    }
+
+    /// Whose candles the tick is in.
+    pub fn series(&self, row: &Row) -> Series<'a> {
+        let ticks = self.ticks(row);
+        Series {
+            symbol: ticks.symbol(row.index),
+            source: ticks.source(row.index),
+            price_basis: ticks.kinds.value(row.index),
+        }
     }
 
     pub fn corrects(&self) -> bool {
@@ -133,8 +151,9 @@ impl<'a> Batch<'a> {
     }
 
     /// Takes rows out: whoever came second at their place comes first then.
-    pub fn remove(&mut self, refused: &[Row]) {
-        self.rows.retain(|row| !refused.contains(row));
+    pub fn remove(&mut self, refused: &HashSet<Origin>) {
+        let rows = std::mem::take(&mut self.rows);
+        self.rows = rows.into_iter().filter(|row| !refused.contains(&self.origin(row))).collect();
     }
 
     /// The days that the rows fall on, as days since 1970-01-01.
@@ -150,9 +169,9 @@ impl<'a> Batch<'a> {
     }
 
     /// Of rows in key order that are all in the table now: the places of those that may be a latest price.
-    pub fn newest(&self, rows: &[Row]) -> Vec<Place> {
+    pub fn newest<'b>(&self, rows: impl Iterator<Item = &'b Row>) -> Vec<Place> {
         let mut newest: HashMap<(&str, &str), (Timestamptz, Option<i64>, Uuid)> = HashMap::new();
-        for row in rows.iter().filter(|row| !row.retracted) {
+        for row in rows.filter(|row| !row.retracted) {
             let ticks = self.ticks(row);
             let order = (row.place.event_time, ticks.sequence(row.index), row.place.event_id);
             let entry = newest.entry((ticks.symbol(row.index), ticks.source(row.index))).or_insert(order);
@@ -165,25 +184,19 @@ impl<'a> Batch<'a> {
 /// Why no row can be made of a tick, or `None`.
 fn unfit(ticks: &Ticks<'_>, i: usize, broker_time: Timestamptz, oldest_days: u32) -> Option<String> {
     let event_time = Timestamptz(ticks.event_time(i));
-    // Measured from the broker's clock, not from ours: a replay next year must come to the same rows.
     let oldest = broker_time.0.saturating_sub(i64::from(oldest_days).saturating_mul(DAY_MICROS));
-    let newest = broker_time.0.saturating_add(FUTURE_DAYS * DAY_MICROS);
-    if !broker_time.is_held() {
-        return Some(format!("broker time {broker_time} out of range"));
-    }
-    if !event_time.is_held() || event_time.0 < oldest || event_time.0 > newest {
-        return Some(format!(
-            "event_time out of range: {event_time} is not from {oldest_days} days before to {FUTURE_DAYS} days after the \
-             broker took the record ({broker_time})"
-        ));
-    }
-    let other_times =
-        [("received_at", Some(ticks.received_at(i))), ("previous_event_time", ticks.previous_event_time(i))];
-    for (name, time) in other_times {
-        if let Some(time) = time.map(Timestamptz).filter(|time| !time.is_held()) {
-            return Some(format!("{name} out of range: {time}"));
+    let fits_times = || {
+        fits::time("broker_time", broker_time)?;
+        fits::past("event_time", event_time, broker_time)?;
+        if event_time.0 < oldest {
+            return Err(format!(
+                "event_time out of range: {event_time} is more than {oldest_days} days before the broker took the record \
+                 ({broker_time})"
+            ));
         }
-    }
+        fits::time("received_at", Timestamptz(ticks.received_at(i)))?;
+        ticks.previous_event_time(i).map_or(Ok(()), |time| fits::time("previous_event_time", Timestamptz(time)))
+    };
     let texts = [
         ("source", Some(ticks.source(i)), NAME_BYTES),
         ("symbol", Some(ticks.symbol(i)), NAME_BYTES),
@@ -193,14 +206,11 @@ fn unfit(ticks: &Ticks<'_>, i: usize, broker_time: Timestamptz, oldest_days: u32
         ("trade_id", ticks.trade_id(i), usize::MAX),
         ("previous_symbol", ticks.previous_symbol(i), usize::MAX),
     ];
-    for (name, text, limit) in texts {
-        let Some(text) = text else { continue };
-        if text.len() > limit {
-            return Some(format!("{name} has {} bytes, more than {limit}", text.len()));
-        }
-        if text.as_bytes().contains(&0) {
-            return Some(format!("{name} contains a zero byte, which Postgres text cannot hold"));
-        }
-    }
-    None
+    let fits_texts = || {
+        let fits = |(name, text, most_bytes): (&str, Option<&str>, usize)| {
+            text.map_or(Ok(()), |text| fits::text(name, text, most_bytes))
+        };
+        texts.into_iter().try_for_each(fits)
+    };
+    fits_times().and_then(|()| fits_texts()).err()
 }

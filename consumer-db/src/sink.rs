@@ -5,21 +5,26 @@
 //! made for another topic counts as none. Must never happen here: records passed over in silence.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use anyhow::anyhow;
 use async_trait::async_trait;
+use pipeline::codec::RecordType;
 use pipeline::consume::{Assigned, DeadLetter, Fault, PartitionBatch, Sink, Written};
-use pipeline::decode::{Decoded, Decoder, Ticks};
-use pipeline::misconfigured;
+use pipeline::decode::{Decoded, Decoder};
+use pipeline::registry::Registry;
 use pipeline::topic_id::{TopicIdError, TopicIds};
+use pipeline::{misconfigured, topics};
 
-use crate::rows::{Batch, Origin};
+use crate::round::Round;
 use crate::writer::Writer;
 
 pub struct DbSink {
     writer: Writer,
-    decoder: Decoder,
+    registry: Option<Registry>,
+    /// By topic, as needed.
+    decoders: HashMap<Arc<str>, (RecordType, Decoder)>,
     topic_ids: TopicIds,
     /// By topic and partition, as asked when it was assigned.
     ids: HashMap<(Arc<str>, i32), String>,
@@ -30,12 +35,27 @@ pub struct DbSink {
 impl DbSink {
     pub fn new(
         writer: Writer,
-        decoder: Decoder,
+        registry: Option<Registry>,
         topic_ids: TopicIds,
         accept_hole: bool,
         oldest_event_days: u32,
     ) -> Self {
-        Self { writer, decoder, topic_ids, ids: HashMap::new(), accept_hole, oldest_event_days }
+        let (decoders, ids) = (HashMap::new(), HashMap::new());
+        Self { writer, registry, decoders, topic_ids, ids, accept_hole, oldest_event_days }
+    }
+
+    /// Decoded as the record type that the topic is declared for.
+    async fn decode(&mut self, batch: &PartitionBatch) -> Result<(RecordType, Decoded), Fault> {
+        let (record, decoder) = match self.decoders.entry(batch.topic.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(vacant) => {
+                let record = topics::record_type(&batch.topic)
+                    .ok_or_else(|| Fault::Stop(anyhow!("topic {} is not one of events", batch.topic)))?;
+                vacant.insert((record, Decoder::new(record, self.registry.clone())))
+            }
+        };
+        let decoded = decoder.decode(batch.records.values()).await;
+        decoded.map(|decoded| (*record, decoded)).map_err(|error| Fault::Outage(error.into()))
     }
 
     async fn topic_id(&self, topic: &str, partition: i32) -> Result<String, Fault> {
@@ -63,42 +83,17 @@ impl Sink for DbSink {
     }
 
     async fn write(&mut self, batches: &[PartitionBatch]) -> Result<(Vec<Written>, Vec<DeadLetter>), Fault> {
-        let mut decoded: Vec<Decoded> = Vec::with_capacity(batches.len());
+        let mut decoded = Vec::with_capacity(batches.len());
         for batch in batches {
-            let ticks = self.decoder.decode(batch.records.values()).await;
-            decoded.push(ticks.map_err(|error| Fault::Outage(error.into()))?);
+            decoded.push(self.decode(batch).await?);
         }
-
-        let mut letters = Vec::new();
-        let mut rows = Batch::new();
-        for (batch, decoded) in batches.iter().zip(&decoded) {
-            let offsets = batch.records.offsets();
-            let mut letter = |record: u32, reason: String| {
-                let offset = offsets.value(record as usize);
-                letters.push(DeadLetter { topic: batch.topic.to_string(), partition: batch.partition, offset, reason });
-            };
-            for (record, reason) in &decoded.bad {
-                letter(*record, reason.clone());
-            }
-            let origin = |row: usize| {
-                let record = decoded.rows[row] as usize;
-                Origin {
-                    partition: batch.partition,
-                    offset: offsets.value(record),
-                    broker_time_ms: batch.records.timestamps_ms().value(record),
-                }
-            };
-            for (row, reason) in rows.add(Ticks::new(&decoded.batch), self.oldest_event_days, origin) {
-                letter(decoded.rows[row], reason);
-            }
-        }
-        rows.sort();
-        if !rows.rows().is_empty() {
-            let refused = self.writer.write(&mut rows).await.map_err(Fault::Outage)?;
-            letters.extend(refused.into_iter().map(|(row, reason)| DeadLetter {
-                topic: batches[row.batch].topic.to_string(),
-                partition: row.partition,
-                offset: row.offset,
+        let (mut round, mut letters) = Round::new(batches, &decoded, self.oldest_event_days);
+        if !round.is_empty() {
+            let refused = self.writer.write(&mut round).await.map_err(Fault::Outage)?;
+            letters.extend(refused.into_iter().map(|(origin, reason)| DeadLetter {
+                topic: batches[origin.batch].topic.to_string(),
+                partition: origin.partition,
+                offset: origin.offset,
                 reason: format!("Postgres: {reason}"),
             }));
         }

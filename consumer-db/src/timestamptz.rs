@@ -1,5 +1,7 @@
 //! Microseconds UTC as a Postgres `timestamptz`, exactly: no calendar library between the record and the row.
 
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, datetime};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
@@ -8,6 +10,7 @@ use sqlx::{Decode, Encode, Postgres, Type};
 
 /// 2000-01-01, from which Postgres counts.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+const EPOCH: DateTime = datetime(1970, 1, 1, 0, 0, 0, 0);
 /// Years 1 to 9999: what Postgres, Parquet readers and every client language agree to hold.
 const HELD: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
@@ -62,8 +65,9 @@ impl Decode<'_, Postgres> for Timestamptz {
 
 impl std::fmt::Display for Timestamptz {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(time) => write!(f, "{time}"),
+        // Not a jiff::Timestamp, which ends a day before the year 9999 does.
+        match EPOCH.checked_add(SignedDuration::from_micros(self.0)) {
+            Ok(time) => write!(f, "{time}Z"),
             Err(_) => write!(f, "{} microseconds from 1970", self.0),
         }
     }
@@ -79,6 +83,7 @@ mod tests {
             assert_eq!(Timestamptz(micros).is_held(), held, "{micros}");
         }
         assert_eq!(Timestamptz(*HELD.start()).to_string(), "0001-01-01T00:00:00Z");
+        assert_eq!(Timestamptz(*HELD.end()).to_string(), "9999-12-31T23:59:59.999999Z");
         assert!(Timestamptz(*HELD.end()).is_held() && !Timestamptz(HELD.end() + 1).is_held());
         assert_eq!(Timestamptz(POSTGRES_EPOCH_MICROS + 1).to_wire(), 1);
     }

@@ -4,6 +4,7 @@
 -- see each row that it has to delete, and does every later batch see what it moved.
 select set_config('statement_timeout', '120s', true),
        set_config('lock_timeout', '30s', true),
+       set_config('jit', 'off', true),
        set_config('idle_in_transaction_session_timeout', '60s', true),
        case when current_setting('synchronous_commit') = 'off' then set_config('synchronous_commit', 'local', true) end,
        case when $1 then pg_advisory_xact_lock(1953063787, 1)

@@ -1,8 +1,8 @@
--- Takes away what stands at a place that its event has left. Gives the ids of the rows deleted.
+-- Takes away what stands at a place that its event has left. Gives the rows deleted.
 delete from ticks
 using unnest($1::timestamptz[], $2::uuid[]) as place (event_time, event_id)
 join moved_ticks using (event_time, event_id)
 where ticks.event_time = place.event_time
   and ticks.event_id = place.event_id
   and ticks.revision < moved_ticks.revision
-returning ticks.event_id
+returning ticks.event_time, ticks.event_id, ticks.symbol, ticks.source, ticks.kind, ticks.retracted

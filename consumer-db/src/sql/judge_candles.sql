@@ -1,4 +1,4 @@
--- Says of each candle in the given times of the given sources (*: of all) whether it is complete, after a change of gaps.
+-- Says of each candle that a gap in the given times of the given sources may concern whether it is complete.
 -- The writer is alone. $4: candles before it are frozen.
 with recursive series as (
     -- Each (symbol, source, price basis, timeframe) once, by one step in the index each.
@@ -20,24 +20,33 @@ with recursive series as (
         limit 1
     ) as next
 ),
-touched as (
-    select candles.symbol, candles.source, candles.price_basis, candles.timeframe, candles.bucket, candles.complete,
-           candle_is_complete(
-               candles.symbol, candles.source, candles.bucket, candles.bucket + candle_width(candles.timeframe)
+spans as (
+    select distinct series.*, told.started_at - candle_width(series.timeframe) as after, told.ended_at as before
+    from series
+    join unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) as told (source, started_at, ended_at)
+      on told.source in (series.source, '*') or series.price_basis = 'FX_IMPLIED'
+),
+touched as materialized (
+    select candle.*,
+           -- A gap that only touches an edge of the bucket does not overlap it.
+           not exists (
+               select from gaps
+               where gaps.span && tstzrange(candle.bucket, candle.bucket + candle_width(candle.timeframe))
+                 and gap_concerns(gaps.source, gaps.symbols, candle.symbol, candle.source, candle.price_basis)
+                 and gaps.started_at < candle.bucket + candle_width(candle.timeframe)
+                 and coalesce(gaps.ended_at, 'infinity') > candle.bucket
            ) as judged
-    from (
-        select distinct series.*, told.started_at, coalesce(told.ended_at, 'infinity') as ended_at
-        from series
-        join unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) as told (source, started_at, ended_at)
-          on told.source in (series.source, '*')
-    ) as span
-    join candles
-      on candles.symbol = span.symbol and candles.source = span.source and candles.price_basis = span.price_basis
-     and candles.timeframe = span.timeframe
-     and candles.bucket > span.started_at - interval '24 hours'
-     and candles.bucket < span.ended_at
-     and candles.bucket + candle_width(candles.timeframe) > span.started_at
-    where candles.bucket >= $4
+    from spans
+    -- The offset keeps this a look-up per span: as a join it would be planned as a scan of the whole table.
+    cross join lateral (
+        select symbol, source, price_basis, timeframe, bucket, complete
+        from candles
+        where candles.symbol = spans.symbol and candles.source = spans.source
+          and candles.price_basis = spans.price_basis and candles.timeframe = spans.timeframe
+          and candles.bucket > spans.after and candles.bucket < coalesce(spans.before, 'infinity')
+          and candles.bucket >= $4
+        offset 0
+    ) as candle
 )
 update candles set complete = touched.judged, updated_at = now()
 from touched

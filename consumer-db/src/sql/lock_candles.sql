@@ -6,7 +6,13 @@ insert into candles (
     complete, first_event_id, last_event_id, price_sum
 )
 select symbol, source, price_basis, timeframe, bucket, 0, 0, 0, 0, 0, bucket, bucket,
-       candle_is_complete(symbol, source, bucket, bucket + candle_width(timeframe)),
+       not exists (
+           select from gaps
+           where gaps.span && tstzrange(touched.bucket, touched.bucket + candle_width(touched.timeframe))
+             and gap_concerns(gaps.source, gaps.symbols, touched.symbol, touched.source, touched.price_basis)
+             and gaps.started_at < touched.bucket + candle_width(touched.timeframe)
+             and coalesce(gaps.ended_at, 'infinity') > touched.bucket
+       ),
        '00000000-0000-0000-0000-000000000000', '00000000-0000-0000-0000-000000000000', 0
 from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
     as touched (symbol, source, price_basis, timeframe, bucket)

@@ -27,8 +27,7 @@ select symbol, source, price_basis, timeframe, bucket, open, high, low, close, q
        not exists (
            select from near
            where near.day = made.day
-             and near.source in (made.source, '*')
-             and (near.symbols = '{}' or made.symbol = any (near.symbols))
+             and gap_concerns(near.source, near.symbols, made.symbol, made.source, made.price_basis)
              and near.started_at < made.bucket_end
              and near.ended_at > made.bucket
        ),

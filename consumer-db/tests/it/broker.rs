@@ -14,10 +14,11 @@ use rdkafka::{Offset, TopicPartitionList};
 
 pub async fn create_topics(kafka: &KafkaArgs) {
     let admin: AdminClient<DefaultClientContext> = kafka.admin().create().expect("admin client");
-    let dead_letters = topics::dlq(topics::TICKS);
+    let names = [topics::TICKS, topics::GAPS, topics::INDEX, topics::ALERTS];
+    let names: Vec<String> = names.iter().flat_map(|name| [(*name).to_owned(), topics::dlq(name)]).collect();
     let settings =
         |topic| NewTopic::new(topic, 2, TopicReplication::Fixed(1)).set("message.timestamp.type", "LogAppendTime");
-    let new = [settings(topics::TICKS), settings(&dead_letters)];
+    let new: Vec<NewTopic<'_>> = names.iter().map(|name| settings(name)).collect();
     let results = admin.create_topics(&new, &AdminOptions::new()).await.expect("create topics");
     results.into_iter().for_each(|result| drop(result.expect("created")));
 }

@@ -128,7 +128,6 @@ async fn a_price_basis_and_a_source_have_candles_of_their_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gap_marks_the_candles_that_it_overlaps_and_no_others() {
-    let minutes: Vec<PriceTick> = (0..6).map(|i| tick(&format!("m{i}"), i * 60, "100")).collect();
     let complete = "select string_agg(case when complete then '+' else '-' end, '' order by bucket) \
                     from candles where timeframe = '1m'";
     let other_source = Gap { source: "kraken".to_owned(), ..gap(1, 60, Some(180)) };
@@ -149,6 +148,7 @@ async fn a_gap_marks_the_candles_that_it_overlaps_and_no_others() {
         (vec![other_symbol], "++++++"),
         (vec![everybody], "+-++++"),
     ];
+    let minutes: Vec<PriceTick> = (0..6).map(|i| tick(&format!("m{i}"), i * 60, "100")).collect();
     for (told, expected) in cases {
         for ticks_first in [true, false] {
             let database = TestDatabase::new().await;
@@ -166,6 +166,47 @@ async fn a_gap_marks_the_candles_that_it_overlaps_and_no_others() {
             assert_eq!(database.value(complete).await, expected, "{told:?}, ticks first: {ticks_first}");
             assert_candles(&database).await;
         }
+    }
+}
+
+/// A price computed from what others said is as incomplete as what it is computed from.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_implied_price_is_concerned_by_gaps_of_others() {
+    let implied = |i: i64| PriceTick {
+        symbol: "BTC-BRL".to_owned(),
+        source: "implied".to_owned(),
+        kind: Kind::FxImplied,
+        ..tick(&format!("i{i}"), i * 60, "1")
+    };
+    let minutes: Vec<PriceTick> = (0..6).map(implied).collect();
+    let of = |n, symbols: &[&str], minute: i64| Gap {
+        source: "other".to_owned(),
+        symbols: symbols.iter().map(|symbol| (*symbol).to_owned()).collect(),
+        ..gap(n, minute * 60, Some(minute * 60 + 60))
+    };
+    let told = [
+        of(1, &["BTC-USD"], 0),
+        of(2, &["ETH-USD", "USD-BRL"], 1),
+        of(3, &["BTC-EUR"], 2),
+        of(4, &[], 3),
+        of(5, &["BTC-BRL"], 4),
+    ];
+    for ticks_first in [true, false] {
+        let database = TestDatabase::new().await;
+        let mut sink = database.sink();
+        if ticks_first {
+            ticks(&mut sink, &minutes).await;
+        }
+        for gap in &told {
+            tell(&mut sink, gap, 0).await;
+        }
+        if !ticks_first {
+            ticks(&mut sink, &minutes).await;
+        }
+        let complete = "select string_agg(case when complete then '+' else '-' end, '' order by bucket) \
+                        from candles where timeframe = '1m'";
+        assert_eq!(database.value(complete).await, "--+--+");
+        assert_candles(&database).await;
     }
 }
 
@@ -254,7 +295,7 @@ async fn the_migration_makes_candles_of_the_ticks_that_are_there() {
     let kept = database.column(dump).await;
     assert!(kept.len() > 300, "{} candles", kept.len());
     assert_candles(&database).await;
-    database.execute("drop table candles cascade; drop function candle_width, candle_is_complete").await;
+    database.execute("drop table candles cascade; drop function candle_width, gap_concerns").await;
     database.execute(include_str!("../../migrations/0005_candles.sql")).await;
     assert_eq!(database.column(dump).await, kept);
 }

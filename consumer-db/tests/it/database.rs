@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Parser;
 use consumer_db::{Database, DbSink, Writer};
-use pipeline::codec::RecordType;
 use pipeline::consume::{DeadLetter, Fault, PartitionBatch, Sink};
-use pipeline::decode::Decoder;
 use pipeline::kafka::KafkaArgs;
 use pipeline::topic_id::TopicIds;
 use secrecy::SecretString;
@@ -63,8 +61,7 @@ impl TestDatabase {
 
     pub fn sink_through(&self, database: Database) -> DbSink {
         let topic_ids = TopicIds::new(&self.kafka).expect("client settings");
-        let decoder = Decoder::new(RecordType::PriceTick, None);
-        DbSink::new(Writer::new(database), decoder, topic_ids, false, OLDEST_EVENT_DAYS)
+        DbSink::new(Writer::new(database), None, topic_ids, false, OLDEST_EVENT_DAYS)
     }
 
     pub async fn connect(&self) -> PgConnection {
@@ -98,12 +95,23 @@ impl TestDatabase {
             "select (to_jsonb(ticks) - 'inserted_at')::text from ticks order by event_time, event_id",
             "select (to_jsonb(latest_prices) - 'updated_at')::text from latest_prices order by symbol, source",
             "select to_jsonb(moved_ticks)::text from moved_ticks order by event_time, event_id",
+            "select (to_jsonb(candles) - 'updated_at')::text from candles \
+             order by symbol, source, price_basis, timeframe, bucket",
+            "select (to_jsonb(gaps) - 'inserted_at')::text from gaps order by id",
+            "select (to_jsonb(index_weights) - 'inserted_at')::text from index_weights order by event_id",
+            "select (to_jsonb(alerts) - 'inserted_at')::text from alerts order by alert_id",
             "select inhrelid::regclass::text from pg_inherits where inhparent = 'ticks'::regclass order by 1",
         ] {
             lines.extend(self.column(query).await);
         }
         lines
     }
+}
+
+/// The candles are what the ticks and gaps in the database say, told by one independent query.
+pub async fn assert_candles(database: &TestDatabase) {
+    let different = database.column(include_str!("sql/candles_that_differ.sql")).await;
+    assert!(different.is_empty(), "{} differ: {:#?}", different.len(), &different[..different.len().min(5)]);
 }
 
 async fn execute(url: &str, statement: &str) {

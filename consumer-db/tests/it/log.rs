@@ -5,12 +5,12 @@ use std::sync::Arc;
 use pipeline::codec::{Encoder, Framing};
 use pipeline::consume::PartitionBatch;
 use pipeline::decimal::Decimal38;
-use pipeline::events::{PriceTick, event_id};
+use pipeline::events::{Gap, PriceTick, event_id};
 use pipeline::example;
 use pipeline::records::{Record, RecordBuffer};
+use pipeline::topics;
 use uuid::Uuid;
 
-pub const TOPIC: &str = "market.ticks.v1";
 /// 2026-03-01T12:00:00Z
 pub const NOON: i64 = 1_772_366_400_000_000;
 pub const SECOND: i64 = 1_000_000;
@@ -45,6 +45,12 @@ pub fn retracted(tick: &PriceTick) -> PriceTick {
     PriceTick { revision: tick.revision + 1, retracted: true, ..tick.clone() }
 }
 
+/// The `n`th gap of BTC-USD at coinbase, so many seconds after noon.
+pub fn gap(n: u128, started: i64, ended: Option<i64>) -> Gap {
+    let at = |seconds: i64| NOON + seconds * SECOND;
+    Gap { id: Uuid::from_u128(n), started_at: at(started), ended_at: ended.map(at), ..example::gap() }
+}
+
 /// One record: when the broker took it (ms), and its value.
 pub type Entry = (i64, Vec<u8>);
 
@@ -57,15 +63,19 @@ impl Log {
         Self(vec![Vec::new(); count])
     }
 
-    /// The records `from..to` of a partition as the loop would hand them over.
+    /// The records `from..to` of a partition of the ticks as the loop would hand them over.
     pub fn batch(&self, partition: usize, from: usize, to: usize) -> PartitionBatch {
+        self.batch_of(topics::TICKS, partition, from, to)
+    }
+
+    pub fn batch_of(&self, topic: &str, partition: usize, from: usize, to: usize) -> PartitionBatch {
         let mut buffer = RecordBuffer::new();
         for (offset, (timestamp_ms, value)) in self.0[partition].iter().enumerate().take(to).skip(from) {
             let record = Record { offset: offset as i64, timestamp_ms: *timestamp_ms, key: None, value: Some(value) };
             buffer.push_owned(record, &[]);
         }
         PartitionBatch {
-            topic: Arc::from(TOPIC),
+            topic: Arc::from(topic),
             partition: partition as i32,
             start: from as i64,
             next_offset: to as i64,
@@ -85,7 +95,12 @@ pub async fn one_batch(ticks: &[PriceTick]) -> PartitionBatch {
 }
 
 pub fn batch_of_values(values: Vec<Vec<u8>>) -> PartitionBatch {
+    batch_of(topics::TICKS, values)
+}
+
+/// One batch of a topic's partition 0.
+pub fn batch_of(topic: &str, values: Vec<Vec<u8>>) -> PartitionBatch {
     let entries: Vec<Entry> = values.into_iter().map(|value| (NOON / 1000 + 60_000, value)).collect();
     let count = entries.len();
-    Log(vec![entries]).batch(0, 0, count)
+    Log(vec![entries]).batch_of(topic, 0, 0, count)
 }

@@ -6,17 +6,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use consumer_db::DbSink;
 use fastrand::Rng;
 use pipeline::codec::Encoder;
-use pipeline::events::PriceTick;
+use pipeline::events::{Gap, Kind, PriceTick};
+use pipeline::topics;
 use uuid::Uuid;
 
-use crate::database::{TestDatabase, write};
-use crate::log::{DAY, Log, NOON, SECOND, decimal, encoder, tick};
+use crate::database::{TestDatabase, assert_candles, write};
+use crate::log::{DAY, Log, NOON, SECOND, decimal, encoder, gap, tick};
 
 const PARTITIONS: usize = 4;
 
-/// A log with repeats, corrections, moves in time and symbol, and retractions, scattered over partitions; and its ticks.
+/// A log with repeats, corrections, moves in time and symbol, and retractions, scattered over partitions; its ticks; and
+/// gaps that open and close.
+#[derive(Clone)]
 struct Market {
     log: Log,
+    gaps: Log,
     /// With (broker time, partition, offset).
     ticks: Vec<(PriceTick, (i64, usize, usize))>,
 }
@@ -29,7 +33,9 @@ fn market(rng: &mut Rng, encoder: &Encoder, events: usize) -> Market {
             symbol: symbol.clone(),
             sequence: rng.bool().then(|| rng.i64(0..3)),
             // Few instants, over two days, so that many ticks share one.
-            event_time: NOON + rng.i64(0..40) * SECOND - if rng.u32(..4) == 0 { DAY } else { 0 },
+            event_time: instant(rng) - if rng.u32(..4) == 0 { DAY } else { 0 },
+            quantity: (rng.u32(..5) > 0).then(|| decimal(&format!("0.{:018}", rng.u64(..1_000_000_000_000_000_000)))),
+            kind: [Kind::Trade, Kind::Ticker, Kind::FxImplied][rng.usize(..3)],
             price: decimal(&format!("{}.{}", rng.u32(1..1000), rng.u32(1..1000))),
             ..tick(&format!("e{i}"), 0, "1")
         };
@@ -41,7 +47,7 @@ fn market(rng: &mut Rng, encoder: &Encoder, events: usize) -> Market {
             at.previous_symbol = None;
             match rng.u32(..4) {
                 0 => {
-                    at.event_time = NOON + rng.i64(0..40) * SECOND;
+                    at.event_time = instant(rng);
                     at.previous_event_time = Some(before.event_time).filter(|previous| *previous != at.event_time);
                 }
                 1 => {
@@ -70,7 +76,35 @@ fn market(rng: &mut Rng, encoder: &Encoder, events: usize) -> Market {
         ticks.push((tick.clone(), (broker_ms, partition, log.0[partition].len())));
         log.0[partition].push((broker_ms, encoder.tick(&tick)));
     }
-    Market { log, ticks }
+    Market { log, gaps: gaps(rng, encoder), ticks }
+}
+
+/// One of a few, some on the edge of a bucket of any width, some beside it.
+fn instant(rng: &mut Rng) -> i64 {
+    NOON + rng.i64(-10..30) * 150 * SECOND - rng.i64(0..2)
+}
+
+/// Openings and closings in any order, some told again with other words, of one source, of another, of all.
+fn gaps(rng: &mut Rng, encoder: &Encoder) -> Log {
+    let mut told = Vec::new();
+    for n in 0..20 {
+        let opening = Gap {
+            source: ["coinbase", "coinbase", "other", "*"][rng.usize(..4)].to_owned(),
+            symbols: [vec![], vec!["S1-USD".to_owned(), "S2-USD".to_owned()]][rng.usize(..2)].clone(),
+            started_at: instant(rng),
+            ..gap(n, 0, None)
+        };
+        let ended_at = Some(opening.started_at + rng.i64(0..400) * SECOND);
+        told.push(opening.clone());
+        if rng.u32(..5) > 0 {
+            told.push(Gap { ended_at, ..opening.clone() });
+        }
+        if rng.u32(..3) == 0 {
+            told.push(Gap { started_at: opening.started_at + 300 * SECOND, ended_at, ..opening });
+        }
+    }
+    rng.shuffle(&mut told);
+    Log(vec![told.iter().map(|gap| (NOON / 1000 + rng.i64(0..20), encoder.gap(gap))).collect()])
 }
 
 /// What the rules say, told another way than the code does: over all records at once.
@@ -100,8 +134,10 @@ fn expected(market: &Market) -> (BTreeMap<(i64, Uuid), PriceTick>, BTreeMap<Stri
 }
 
 /// Reads the whole log from the start, in random rounds.
-async fn replay(sink: &mut DbSink, log: &Log, rng: &mut Rng, largest: usize) {
+async fn replay(sink: &mut DbSink, market: &Market, rng: &mut Rng, largest: usize) {
+    let log = &market.log;
     let mut at = [0; PARTITIONS];
+    let mut gaps_at = 0;
     loop {
         let mut batches = Vec::new();
         for (partition, from) in at.iter_mut().enumerate() {
@@ -112,10 +148,16 @@ async fn replay(sink: &mut DbSink, log: &Log, rng: &mut Rng, largest: usize) {
                 *from = to;
             }
         }
+        let gaps_end = market.gaps.0[0].len();
+        if gaps_at < gaps_end && rng.u32(..3) == 0 {
+            let to = gaps_end.min(gaps_at + rng.usize(1..=largest.min(8)));
+            batches.push(market.gaps.batch_of(topics::GAPS, 0, gaps_at, to));
+            gaps_at = to;
+        }
         if !batches.is_empty() {
             assert!(write(sink, &batches).await.is_empty());
         }
-        if at.iter().enumerate().all(|(partition, at)| *at == log.0[partition].len()) {
+        if gaps_at == gaps_end && at.iter().enumerate().all(|(partition, at)| *at == log.0[partition].len()) {
             return;
         }
     }
@@ -141,6 +183,7 @@ async fn assert_as_expected(database: &TestDatabase, market: &Market) {
     let shown = database.column("select symbol || ' ' || event_id from latest_prices order by symbol").await;
     let expected: Vec<String> = latest.iter().map(|(symbol, id)| format!("{symbol} {id}")).collect();
     assert_eq!(shown, expected);
+    assert_candles(database).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,14 +194,15 @@ async fn any_batches_give_the_same_tables() {
     let database = TestDatabase::new().await;
     let mut dumps = Vec::new();
     for largest in [1000, 3, 40] {
-        replay(&mut database.sink(), &market.log, &mut rng, largest).await;
+        replay(&mut database.sink(), &market, &mut rng, largest).await;
         dumps.push(database.dump().await);
+        assert_candles(&database).await;
     }
     assert_as_expected(&database, &market).await;
     assert!(dumps.iter().all(|dump| *dump == dumps[0]), "a replay changed something");
     for largest in [1, 500] {
         let fresh = TestDatabase::new().await;
-        replay(&mut fresh.sink(), &market.log, &mut rng, largest).await;
+        replay(&mut fresh.sink(), &market, &mut rng, largest).await;
         assert!(fresh.dump().await == dumps[0], "batches of up to {largest} give other tables");
     }
 }
@@ -172,8 +216,8 @@ async fn writers_at_once_give_the_same_tables() {
     let database = TestDatabase::new().await;
     let writers: Vec<_> = (0..4)
         .map(|seed| {
-            let (mut sink, log) = (database.sink(), market.log.clone());
-            tokio::spawn(async move { replay(&mut sink, &log, &mut Rng::with_seed(seed), 60).await })
+            let (mut sink, market) = (database.sink(), market.clone());
+            tokio::spawn(async move { replay(&mut sink, &market, &mut Rng::with_seed(seed), 60).await })
         })
         .collect();
     for writer in writers {

@@ -32,8 +32,12 @@ expected as (
            max(event_time) as last_event_time,
            not exists (
                select from gaps
-               where (gaps.source = placed.source or gaps.source = '*')
-                 and (cardinality(gaps.symbols) = 0 or gaps.symbols @> array[placed.symbol])
+               where (gaps.source = placed.source or gaps.source = '*' or placed.kind = 'FX_IMPLIED')
+                 and (cardinality(gaps.symbols) = 0 or gaps.symbols @> array[placed.symbol]
+                      or placed.kind = 'FX_IMPLIED'
+                      and gaps.symbols && array[
+                          regexp_replace(placed.symbol, '-.*', '-USD'), regexp_replace(placed.symbol, '.*-', 'USD-')
+                      ])
                  and extract(epoch from gaps.started_at) < extract(epoch from placed.bucket) + placed.seconds
                  and (gaps.ended_at is null or gaps.ended_at > placed.bucket)
            ) as complete
