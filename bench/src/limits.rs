@@ -17,7 +17,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
-use sqlx::{Connection, PgConnection};
 
 /// Sends `count` copies of ready-made values and waits until the broker has all: records a second.
 pub fn produce_only(
@@ -111,40 +110,6 @@ pub fn parquet_write(batches: &[RecordBatch]) -> anyhow::Result<(f64, f64)> {
     let bytes = writer.into_inner()?.len();
     #[expect(clippy::cast_precision_loss, reason = "a ratio")]
     Ok((rate(rows, begun), bytes as f64 / rows as f64))
-}
-
-/// What Postgres itself takes to hold the same rows: rows a second of COPY into a bare table, and of
-/// `INSERT … SELECT … ON CONFLICT` from a table into one with the keys and indexes of `ticks`, in one statement.
-pub async fn postgres(database_url: &str) -> anyhow::Result<(f64, f64)> {
-    let mut connection = PgConnection::connect(database_url).await?;
-    let script = include_str!("sql/postgres_limit.sql");
-    let rows: i64 = sqlx::query_scalar("select count(*) from ticks").fetch_one(&mut connection).await?;
-    let rows = usize::try_from(rows)?;
-    sqlx::raw_sql(script).execute(&mut connection).await.context("preparing the limit tables")?;
-
-    // The rows leave through COPY once, so that reading them is not part of the measured write.
-    let mut text = Vec::new();
-    {
-        use futures::TryStreamExt as _;
-        let mut stream = connection.copy_out_raw("copy limit_source to stdout (format binary)").await?;
-        while let Some(chunk) = stream.try_next().await? {
-            text.extend_from_slice(&chunk);
-        }
-    }
-    let begun = Instant::now();
-    let mut copy = connection.copy_in_raw("copy limit_copied from stdin (format binary)").await?;
-    for chunk in text.chunks(1 << 20) {
-        copy.send(chunk).await?;
-    }
-    copy.finish().await?;
-    let copied = rate(rows, begun);
-
-    let begun = Instant::now();
-    sqlx::raw_sql(include_str!("sql/insert_limit.sql")).execute(&mut connection).await?;
-    let inserted = rate(rows, begun);
-    sqlx::raw_sql("drop table limit_source, limit_copied, limit_keyed").execute(&mut connection).await?;
-    connection.close().await?;
-    Ok((copied, inserted))
 }
 
 /// Records a second.

@@ -1,9 +1,11 @@
 //! One run over the same ticks that prints, side by side, what the machine can do and what our services do with it.
 //! Rates vary with the machine and its neighbours; the shares are what to look at.
 
+mod database;
 mod lake;
 mod limits;
 mod parse;
+mod postgres;
 mod report;
 mod service;
 
@@ -148,16 +150,22 @@ async fn run(args: Args) -> anyhow::Result<()> {
     });
     let sizes = lake::sizes(&stack, "lake", count)?;
 
-    let db = Service::start(&stack, &binaries, "consumer-db", &["--max-age-ms", "200"])?;
-    let begun = db.ready().await?;
-    let ended = db.reaches("tickstream_consumer_records_total", count).await?;
-    let used = db.used()?;
-    db.stop()?;
-    let (copied, inserted) = limits::postgres(&stack.database_url).await?;
-    rows.push(Row { what: "limit: COPY, no index", rate: copied, limit: None, used: None });
-    rows.push(Row { what: "limit: INSERT SELECT ON CONFLICT", rate: inserted, limit: None, used: None });
-    let db = rate(count, begun, ended);
-    rows.push(Row { what: "consumer-db", rate: db, limit: Some(("INSERT SELECT", inserted)), used: Some(used) });
+    let written = database::write(&stack, &binaries, "new", count).await?;
+    let again = database::write(&stack, &binaries, "again", count).await?;
+    let limits = postgres::limits(&stack.database_url).await?;
+    let (heap, indexes) = postgres::sizes(&stack.database_url).await?;
+    rows.push(Row { what: "limit: COPY, no index", rate: limits.copied, limit: None, used: None });
+    rows.push(Row { what: "limit: INSERT SELECT ON CONFLICT", rate: limits.inserted, limit: None, used: None });
+    rows.push(Row { what: "limit: UNNEST ON CONFLICT", rate: limits.unnested, limit: None, used: None });
+    rows.push(Row { what: "limit: INSERT SELECT, all known", rate: limits.known, limit: None, used: None });
+    for (what, written, limits) in [
+        ("consumer-db", &written, [("COPY", limits.copied), ("INSERT SELECT", limits.inserted)]),
+        ("consumer-db, all known", &again, [("INSERT SELECT", limits.inserted), ("all known", limits.known)]),
+    ] {
+        for limit in limits {
+            rows.push(Row { what, rate: written.rate, limit: Some(limit), used: Some(written.used) });
+        }
+    }
 
     lake::grow(&kafka, MANY).await?;
     blocking({
@@ -178,6 +186,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
         println!("{count} ticks, {partitions} partitions, {} cores, Parquet {bytes:.1} bytes a tick", cores());
         let lake::Sizes { log, raw, bronze } = sizes;
         println!("bytes a tick: {log:.1} in the topic's log, {raw:.1} in raw, {bronze:.1} in bronze");
+        println!("Postgres: {heap:.0} MiB of rows, {indexes:.0} MiB of indexes");
+        let shares = [written.candles_share, again.candles_share].map(|share| 100.0 * share);
+        println!("candles: {:.0} % of a transaction's time, {:.0} % when all ticks are known", shares[0], shares[1]);
     }
     report::print(&rows, &mut std::io::stdout().lock())?;
     stack.stop().await

@@ -69,6 +69,11 @@ impl Service {
         Ok(())
     }
 
+    /// One metric, summed over its labels.
+    pub async fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        self.metrics().await?.get(name).copied().with_context(|| format!("{} has no metric {name}", self.name))
+    }
+
     /// Each metric summed over its labels.
     async fn metrics(&self) -> anyhow::Result<HashMap<String, f64>> {
         let text = self.http.get(format!("http://{}/metrics", self.admin)).send().await?.text().await?;
