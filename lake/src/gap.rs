@@ -1,6 +1,6 @@
-//! What an accepted hole asks of Kafka besides: when the first record was written that the log still holds, and that the gap
-//! event gets to market.gaps.v1. Clients are made for one question: a lake has few holes. Must never happen here: an event
-//! taken for published before the broker said so.
+//! What a known loss asks of Kafka: when the first record behind it was written, and that the gap event gets to
+//! market.gaps.v1. Clients are made for one question: a lake has few holes. Must never happen here: an event taken for
+//! published before the broker said so.
 
 use std::time::{Duration, Instant};
 
@@ -20,22 +20,39 @@ use rdkafka::{Offset, TopicPartitionList};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Broker time of the first record in the log, milliseconds UTC; the present where it delivers none.
+/// Broker time of the first record in the log that was written at `since_ms` or later, milliseconds UTC; the present where
+/// none is delivered, or there is no such partition.
 ///
 /// # Errors
 /// When the broker does not answer in time.
-pub(crate) async fn first_time_ms(kafka: &KafkaArgs, topic: &str, partition: i32) -> anyhow::Result<i64> {
+pub(crate) async fn first_time_ms(
+    kafka: &KafkaArgs,
+    topic: &str,
+    partition: i32,
+    since_ms: i64,
+) -> anyhow::Result<i64> {
     let consumer: BaseConsumer = create(&kafka.consumer(None), DefaultConsumerContext)?;
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, partition, Offset::Beginning)?;
-    consumer.assign(&list)?;
-    let name = format!("{topic}[{partition}]");
-    tokio::task::spawn_blocking(move || {
+    let (topic, name) = (topic.to_owned(), format!("{topic}[{partition}]"));
+    tokio::task::spawn_blocking(move || -> anyhow::Result<i64> {
+        let now = || Timestamp::now().as_millisecond();
+        let metadata = consumer.fetch_metadata(Some(topic.as_str()), PATIENCE)?;
+        let mut partitions = metadata.topics().iter().flat_map(|found| found.partitions());
+        if !partitions.any(|found| found.id() == partition) {
+            return Ok(now());
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&topic, partition, Offset::Offset(since_ms.max(0)))?;
+        let found = consumer.offsets_for_times(list, PATIENCE)?;
+        let offset = found.find_partition(&topic, partition).map(|element| element.offset());
+        let Some(Offset::Offset(offset)) = offset else { return Ok(now()) };
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&topic, partition, Offset::Offset(offset))?;
+        consumer.assign(&list)?;
         let (since, mut trouble) = (Instant::now(), None);
         while since.elapsed() < PATIENCE {
             match consumer.poll(Duration::from_millis(200)) {
                 Some(Ok(message)) => return Ok(message.timestamp().to_millis().unwrap_or(0)),
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Timestamp::now().as_millisecond()),
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(now()),
                 Some(Err(error)) => trouble = Some(error),
                 None => {}
             }

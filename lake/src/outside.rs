@@ -151,8 +151,8 @@ impl World for Outside {
 }
 
 impl OperatorWorld for Outside {
-    async fn first_time_ms(&self, topic: &str, partition: i32) -> anyhow::Result<i64> {
-        gap::first_time_ms(&self.kafka, topic, partition).await
+    async fn first_time_ms(&self, topic: &str, partition: i32, since_ms: i64) -> anyhow::Result<i64> {
+        gap::first_time_ms(&self.kafka, topic, partition, since_ms).await
     }
 
     async fn gap(&self, gap: &Gap) -> anyhow::Result<()> {

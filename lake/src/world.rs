@@ -87,8 +87,14 @@ pub trait World: Send + Sync + 'static {
 
 /// What the commands of [`crate::chain::operator`] ask of the broker besides.
 pub trait OperatorWorld: World {
-    /// Broker time of the first record that the log still holds, milliseconds UTC; the present where it holds none.
-    fn first_time_ms(&self, topic: &str, partition: i32) -> impl Future<Output = anyhow::Result<i64>> + Send;
+    /// Broker time of the first record in the log that was written at `since_ms` or later, milliseconds UTC; the present where
+    /// there is none, or no such partition.
+    fn first_time_ms(
+        &self,
+        topic: &str,
+        partition: i32,
+        since_ms: i64,
+    ) -> impl Future<Output = anyhow::Result<i64>> + Send;
     /// Publishes a gap event; done when the broker has it.
     fn gap(&self, gap: &Gap) -> impl Future<Output = anyhow::Result<()>> + Send;
 }

@@ -81,6 +81,19 @@ pub fn hole_told_key(topic: &str, epoch: u32, partition: i32, start: i64) -> Str
     format!("{}{start:020}.told.json", holes_prefix(topic, epoch, partition))
 }
 
+/// What is told of the records behind the end of a chain, which the lake does not have, left before the chain is closed at
+/// `end`.
+#[must_use]
+pub fn end_key(topic: &str, epoch: u32, partition: i32, end: i64) -> String {
+    format!("{}{end:020}.end.json", holes_prefix(topic, epoch, partition))
+}
+
+/// Left once that gap event is published.
+#[must_use]
+pub fn end_told_key(topic: &str, epoch: u32, partition: i32, end: i64) -> String {
+    format!("{}{end:020}.end.told.json", holes_prefix(topic, epoch, partition))
+}
+
 /// What [`hole_key`] or [`hole_told_key`] was made from, and whether it is the latter; `None` for any other key.
 #[must_use]
 pub fn parse_hole_key(key: &str) -> Option<(i64, bool)> {
@@ -264,6 +277,7 @@ mod tests {
         assert_eq!(parse_hole_key(&hole_key("t", 1, 2, 5)), Some((5, false)));
         assert_eq!(parse_hole_key(&hole_told_key("t", 1, 2, 5)), Some((5, true)));
         assert_eq!(parse_hole_key(&epoch_key("t", 1)), None);
+        assert_eq!([end_key("t", 1, 2, 5), end_told_key("t", 1, 2, 5)].map(|key| parse_hole_key(&key)), [None, None]);
     }
 
     #[test]

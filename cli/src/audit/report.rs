@@ -93,6 +93,8 @@ pub struct PartitionReport {
     pub dead_letters_lake: u64,
     /// First and last offset of each stretch that retention removed before the lake had it, and that a person accepted as lost.
     pub accepted_holes: Vec<[i64; 2]>,
+    /// Where the lake begins with this partition, if that is above 0: what is below was gone by then.
+    pub begins_above: Option<i64>,
     pub differences: Vec<String>,
 }
 
@@ -203,8 +205,14 @@ impl Report {
             text.push_str(&format!("Besides, {} chains of earlier epochs were looked at.\n", self.older_chains));
         }
         for partition in &self.partitions {
+            let (topic, number) = (&partition.topic, partition.partition);
+            if let Some(first) = partition.begins_above {
+                let last = first - 1;
+                text.push_str(&format!(
+                    "KNOWN LOST  {topic}[{number}]: offsets 0 to {last}, removed by retention before the lake began with them\n"
+                ));
+            }
             for [first, last] in &partition.accepted_holes {
-                let (topic, number) = (&partition.topic, partition.partition);
                 text.push_str(&format!(
                     "KNOWN LOST  {topic}[{number}]: offsets {first} to {last}, removed by retention before the lake had them, accepted\n"
                 ));

@@ -262,6 +262,7 @@ impl Auditor<'_> {
             bronze_rows: None,
             dead_letters_lake: letters.count(&self.args.lake_group, stretch.partition, stretch.start, stretch.end),
             accepted_holes: holes.iter().map(|hole| [hole.start, hole.next_offset - 1]).collect(),
+            begins_above: chain.origin.filter(|origin| *origin > 0),
             differences: Vec::new(),
         };
         let Some(store) = &self.store else { return Ok(report) };

@@ -53,7 +53,7 @@ struct ClosedChain {
 }
 
 pub async fn run(args: NewEpochArgs) -> anyhow::Result<()> {
-    args.world.partitions(&args.topic, &[]).await?;
+    args.world.partitions(&args.topic, &[topics::GAPS]).await?;
     let world = args.world.connect().await?;
     let topic: Arc<str> = args.topic.as_str().into();
     let found = look(&world, &topic).await.map_err(ended)?;
@@ -114,6 +114,13 @@ impl Answer {
                 None => format!("{name} would be closed, each missing bronze object made before\n"),
             });
         }
+        if written_from != bound_to && !self.closes.is_empty() {
+            let (is, gaps) = (if self.done { "is" } else { "would be" }, topics::GAPS);
+            text.push_str(&format!(
+                "what the old topic had behind the ends of these chains is lost: that {is} told in {gaps}, a gap event a chain
+"
+            ));
+        }
         let begins = epoch != old_epoch;
         text.push_str(&match (self.done, begins) {
             (true, true) => format!("epoch {epoch:04} begins: start consumer-lake again\n"),
@@ -146,7 +153,15 @@ mod tests {
             closes: vec![ClosedChain { epoch: 0, partition: 3, offset: None }],
         };
         let shown = answer.as_text();
-        for part in ["old-cluster", "new-cluster", "t[3] of epoch 0000 would be closed", "0001 would begin", "--yes"] {
+        let parts = [
+            "old-cluster",
+            "new-cluster",
+            "t[3] of epoch 0000 would be closed",
+            "would be told",
+            "0001 would begin",
+            "--yes",
+        ];
+        for part in parts {
             assert!(shown.contains(part), "{shown} does not say {part}");
         }
         answer.done = true;

@@ -215,6 +215,11 @@ async fn a_lake_goes_on_in_a_new_cluster_and_back_in_the_old_one_with_each_recor
     assert_eq!(done.code, 0, "{}", done.stderr);
     assert!(done.stdout.contains("[1] of epoch 0000 is closed at offset 10"), "{}", done.stdout);
     assert!(done.stdout.contains("epoch 0001 begins"), "{}", done.stdout);
+    let lost: Vec<Gap> =
+        gaps(&new).await.into_iter().filter(|gap| gap.detail.contains("the lake has market.health.v1")).collect();
+    assert_eq!(lost.len(), 2, "what came behind each of the two chains: {lost:?}");
+    assert!(lost.iter().all(|gap| gap.source == "lake" && gap.detail.contains("up to offset 10")), "{lost:?}");
+    assert!(lost.iter().all(|gap| gap.ended_at.is_some_and(|end| end > gap.started_at)), "{lost:?}");
     let again = setting.tickstream(&new, &["lake", "new-epoch", "--yes"]);
     assert!(again.code == 2 && one_line(&again).contains("there is no new epoch to begin"), "{}", again.stderr);
 
@@ -236,6 +241,7 @@ async fn a_lake_goes_on_in_a_new_cluster_and_back_in_the_old_one_with_each_recor
     assert!(audited.contains("2 chains of earlier epochs"), "{audited}");
 
     // The old cluster comes back to life, and into use, with what it held and more.
+    old.create(topics::GAPS, 1).await;
     let said = setting.stops(&old);
     assert!(said.contains("new-epoch --topic market.health.v1"), "{said}");
     let later = healths(20..24).await;
@@ -308,4 +314,18 @@ async fn a_hole_is_accepted_once_and_told_once() {
     assert!(gap.detail.contains("offsets 2 to 5"), "{gap:?}");
     let audited = setting.audit_is_equal(&broker);
     assert!(audited.contains("KNOWN LOST  market.index.v1[0]: offsets 2 to 5"), "{audited}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_gone_before_the_lake_began_is_named() {
+    let stack = stack::shared().await;
+    let (broker, lake) = (cluster(stack, "new", &NEW).await, Lake::of(stack, "begun-late"));
+    let setting = Setting { stack, lake: &lake, topic: topics::PAYLOADS, group: "begun-late" };
+    broker.create(setting.topic, 1).await;
+    let encoder = Encoder::new(Framing::SingleObject).await.expect("no registry");
+    broker.send(setting.topic, 1, &vec![encoder.payload(&example::payload()); 5]);
+    broker.delete_below(setting.topic, 2).await;
+    setting.consume(&broker, 1, 5, 0);
+    let audited = setting.audit_is_equal(&broker);
+    assert!(audited.contains("KNOWN LOST  market.payloads.v1[0]: offsets 0 to 1, removed by retention"), "{audited}");
 }

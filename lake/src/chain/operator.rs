@@ -15,16 +15,19 @@
 //! 5. The event is published, and the note that says so is not there: it is published again, under the same id.
 //!
 //! **Crash points of beginning an epoch**, in its order.
-//! 1. Each old chain is walked from its origin and every bronze confirmed; then its end object is PUT at the tail, create-only:
-//!    412 or no answer means to walk on from there. So where an end object stands, every bronze below it was confirmed, and
-//!    the next run passes over that chain.
-//! 2. Some chains are closed, others not: their writers stop. The next run closes the others, even when the epoch is bound to
+//! 1. Each old chain is walked from its origin and every bronze confirmed. Where another topic takes the place of the old one, what
+//!    came behind the tail is lost: a note of that is left, create-only, with the gap event as it will be published. Then the
+//!    end object is PUT at the tail, create-only: 412 or no answer means to walk on from there. So where an end object stands,
+//!    every bronze below it was confirmed, and the next run passes over that chain; a note without one speaks of nothing.
+//! 2. An end stands and its event is not published, or the note that says so is not there: the next run publishes it, under the
+//!    same id. No epoch of another topic begins before.
+//! 3. Some chains are closed, others not: their writers stop. The next run closes the others, even when the epoch is bound to
 //!    what the broker has now: a run against another cluster may have been given up.
-//! 3. All are closed; `_epoch.json` is PUT, create-only: the loser reads the winner's, and goes on only if they agree.
-//! 4. A writer of the old epoch begins a partition that was not in the lake when the chains were listed: harmless, and closed
+//! 4. All are closed; `_epoch.json` is PUT, create-only: the loser reads the winner's, and goes on only if they agree.
+//! 5. A writer of the old epoch begins a partition that was not in the lake when the chains were listed: harmless, and closed
 //!    when the command is run again.
 //!
-//! **Must never happen here**: a hole or an end at a key that is not proven; a gap event for a hole that does not stand; an
+//! **Must never happen here**: a hole or an end at a key that is not proven; a gap event for a hole or an end that does not stand; an
 //! epoch begun before every chain of the one before it was closed.
 
 mod accept_hole;

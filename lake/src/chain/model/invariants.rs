@@ -1,12 +1,13 @@
 //! What must hold in every state, and what must be reached in the end: 1 the raw objects of an epoch are one chain, each with
 //! exactly the delivered records of its range; 2 the commit, and an end object, pass no raw object without its bronze, which is
 //! never of an older version than before; 3 an object holds records of its epoch's topic id only; 4 in the end all is there;
-//! 5 no PUT changes a raw object; 6 no record stands in two epochs; 7 a gap event speaks of a hole that stands.
+//! 5 no PUT changes a raw object; 6 no record stands in two epochs; 7 a gap event speaks of a hole or of an end that stands,
+//! and where another topic took the place of one that the lake has records of, that is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use pipeline::lake::{
-    Epoch, Link, LinkKind, Origin, bronze_key, epoch_key, hole_key, origin_key, partition_prefix, raw_key,
+    Epoch, Link, LinkKind, Origin, bronze_key, end_key, epoch_key, hole_key, origin_key, partition_prefix, raw_key,
 };
 use uuid::Uuid;
 
@@ -136,9 +137,9 @@ pub fn check(state: &State, versions: &mut BTreeMap<String, u32>) -> Result<(), 
             return Err(format!("2: the commit {offset} is beyond the tail {tail} of epoch {epoch}"));
         }
     }
-    let standing = holes(state);
+    let standing = losses(state);
     match state.gaps.iter().find(|gap| !standing.contains_key(&gap.id)) {
-        Some(gap) => Err(format!("7: a gap was told, and no such hole stands: {}", gap.detail)),
+        Some(gap) => Err(format!("7: a gap was told, and no such hole or end stands: {}", gap.detail)),
         None => Ok(()),
     }
 }
@@ -150,19 +151,36 @@ fn closed_before(state: &State, epochs: &[usize], epoch: u32) -> Option<i64> {
     (0..epoch).rev().filter(same).find_map(end).map(|stored| stored.link.start)
 }
 
-/// The accepted holes of all epochs, by the id of their gap events.
-fn holes(state: &State) -> BTreeMap<Uuid, i64> {
+/// The accepted holes of all epochs, and their ends behind which something is lost, by the id of their gap events: the epoch,
+/// the kind and where it stands.
+fn losses(state: &State) -> BTreeMap<Uuid, (u32, LinkKind, i64)> {
     let mut standing = BTreeMap::new();
     for epoch in (0..).take(epochs(state).len()) {
-        for stored in raw(state, epoch).values().filter(|stored| stored.link.kind == LinkKind::Hole) {
-            let start = stored.link.start;
-            let note = state.objects.get(&hole_key(TOPIC, epoch, 0, start)).expect("a note before its hole");
+        for stored in raw(state, epoch).values() {
+            let Link { kind, start, .. } = stored.link;
+            let note = match kind {
+                LinkKind::Data => continue,
+                LinkKind::Hole => state.objects.get(&hole_key(TOPIC, epoch, 0, start)),
+                LinkKind::End => state.objects.get(&end_key(TOPIC, epoch, 0, start)),
+            };
+            assert!(note.is_some() || kind == LinkKind::End, "a hole has a note before it");
+            let Some(note) = note else { continue };
             let note: serde_json::Value = serde_json::from_slice(&note.bytes).expect("a note");
-            let id = note["gap"]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
-            assert!(standing.insert(id, start).is_none(), "two holes under one id");
+            let gap = if kind == LinkKind::Hole { &note["gap"] } else { &note };
+            let id = gap["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+            assert!(standing.insert(id, (epoch, kind, start)).is_none(), "two losses under one id");
         }
     }
     standing
+}
+
+/// An epoch that another topic followed, whose own never came back, and that has records: its end must be told.
+fn lost_behind(state: &State, epochs: &[usize], epoch: u32) -> bool {
+    let objects = raw(state, epoch);
+    let later = &epochs[epoch as usize + 1..];
+    let closed = objects.values().any(|stored| stored.link.kind == LinkKind::End);
+    let gone = !later.is_empty() && !later.contains(&epochs[epoch as usize]);
+    gone && closed && objects.values().any(|stored| !stored.rows.is_empty())
 }
 
 /// What the objects show that the histories have met.
@@ -221,8 +239,18 @@ pub fn complete(state: &State) -> Result<(), String> {
     if epochs.last() != Some(&state.topic()) {
         return Err("the topic has no epoch".to_owned());
     }
-    if let Some((_, start)) = holes(state).iter().find(|(id, _)| !state.gaps.iter().any(|gap| gap.id == **id)) {
+    let told = |id: &Uuid| state.gaps.iter().any(|gap| gap.id == *id);
+    let losses = losses(state);
+    let untold = |(id, (_, kind, _)): &(&Uuid, &(u32, LinkKind, i64))| *kind == LinkKind::Hole && !told(id);
+    if let Some((_, (_, _, start))) = losses.iter().find(untold) {
         return Err(format!("4: the hole at {start} is not told"));
+    }
+    for epoch in (0u32..).take(epochs.len()).filter(|epoch| lost_behind(state, &epochs, *epoch)) {
+        let of_end =
+            |(id, (of, kind, _)): (&Uuid, &(u32, LinkKind, i64))| *of == epoch && *kind == LinkKind::End && told(id);
+        if !losses.iter().any(of_end) {
+            return Err(format!("7: what is lost behind the end of epoch {epoch} is not told"));
+        }
     }
     for (epoch, topic) in (0u32..).zip(&epochs) {
         let objects = raw(state, epoch);

@@ -183,6 +183,55 @@ fn data_of_a_recreated_topic_comes_too_late_for_the_old_epoch() {
     history.all_is_well();
 }
 
+/// A lake with records of a topic whose place another one takes, up to the moment that this operator's key is put.
+fn another_topic_up_to(prefix: &str) -> History {
+    let mut history = History::quiet(&[Some(()); 6]);
+    history.state().logs[0].end = 4;
+    history.start();
+    for _ in 0..STEPS {
+        if history.state().commits[0].as_ref().is_some_and(|(offset, _)| *offset == 4) {
+            break;
+        }
+        history.step(true);
+    }
+    drop(history.crash_all());
+    history.state().logs[0].end = 6;
+    // The new one has lost records of its own.
+    history.state().logs[1].low = 5;
+    history.state().topics[0] = 1;
+    history.start_operator(Command::NewEpoch);
+    history.until_put(prefix);
+    history
+}
+
+#[test]
+fn what_the_lake_does_not_have_of_a_topic_that_is_gone_is_told_before_another_epoch_begins() {
+    let history = another_topic_up_to(&epoch_key(TOPIC, 1));
+    let state = history.state();
+    let [gap] = &state.gaps[..] else { panic!("{:?}", state.gaps) };
+    assert!(gap.detail.contains("up to offset 4"), "{gap:?}");
+    assert!(gap.ended_at.is_some_and(|end| end > gap.started_at), "{gap:?}");
+    drop(state);
+    history.all_is_well();
+}
+
+#[test]
+fn a_loss_that_was_not_told_when_the_chain_was_closed_is_told_by_the_next_run_and_once() {
+    let mut history = another_topic_up_to(&raw_key(TOPIC, 0, 0, 4));
+    for _ in 0..STEPS {
+        if history.kinds(0).last() == Some(&(LinkKind::End, 4, 4)) {
+            break;
+        }
+        history.step(true);
+    }
+    drop(history.crash_all());
+    assert!(history.state().gaps.is_empty());
+    history.operate(Command::NewEpoch);
+    history.operate(Command::NewEpoch);
+    assert_eq!(history.state().gaps.len(), 1);
+    history.all_is_well();
+}
+
 #[test]
 fn a_start_in_the_middle_of_an_object_writes_it_no_second_time() {
     let mut history = History::quiet(&[Some(()); 6]);

@@ -412,8 +412,12 @@ impl World for Sim {
 }
 
 impl OperatorWorld for Sim {
-    async fn first_time_ms(&self, _topic: &str, _partition: i32) -> anyhow::Result<i64> {
-        self.ask(|state| time_ms(state.log(self.cluster).low)).await
+    async fn first_time_ms(&self, _topic: &str, _partition: i32, since_ms: i64) -> anyhow::Result<i64> {
+        let first = |state: &mut State| {
+            let log = state.log(self.cluster);
+            (log.low..log.end).map(time_ms).find(|time| *time >= since_ms).unwrap_or_else(|| time_ms(log.end))
+        };
+        self.ask(first).await
     }
 
     async fn gap(&self, gap: &Gap) -> anyhow::Result<()> {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{bound, keeps_moving, refused};
 use crate::chain::Chain;
 use crate::chain::start::{json, parse};
-use crate::world::OperatorWorld;
+use crate::world::{OperatorWorld, Place};
 
 /// How often the tail may move under our hands before that counts as an outage.
 const ROUNDS: usize = 16;
@@ -102,29 +102,34 @@ impl<W: OperatorWorld> Chain<W> {
 
     /// The event of a hole: from the broker time of the last object with records before it to that of the first record behind.
     async fn gap_of(&self, origin: i64, hole: Hole) -> Result<Gap, Fault> {
-        let (topic, partition) = (&*self.place.topic, self.place.partition);
-        let ended_ms = self.world.first_time_ms(topic, partition).await.map_err(Fault::Outage)?;
-        let started_ms = self.last_time_ms(origin).await?.unwrap_or(ended_ms);
-        let of_ticks = topics::record_type(topic).is_some_and(|record| table(record) == "ticks");
-        let name = format!("{topic}/{}/{partition}", self.place.topic_id);
+        let Place { topic, partition, .. } = &self.place;
         let Hole { start, next_offset } = hole;
-        Ok(Gap {
-            id: event_id(LAKE, "hole", &name, &start.to_string()),
+        let ended_ms = self.world.first_time_ms(topic, *partition, 0).await.map_err(Fault::Outage)?;
+        let started_ms = self.last_time_ms(origin).await?.unwrap_or(ended_ms);
+        let last = next_offset - 1;
+        let name = self.name();
+        let detail =
+            format!("retention removed offsets {start} to {last} of {name} before they were written to the lake");
+        Ok(self.loss("hole", start, (started_ms, ended_ms), detail))
+    }
+
+    /// The gap event of records that the lake does not have: in the chain at `offset`, in broker time from one moment to another.
+    pub(super) fn loss(&self, kind: &str, offset: i64, (started_ms, ended_ms): (i64, i64), detail: String) -> Gap {
+        let Place { topic, partition, topic_id, .. } = &self.place;
+        let of_ticks = topics::record_type(topic).is_some_and(|record| table(record) == "ticks");
+        Gap {
+            id: event_id(LAKE, kind, &format!("{topic}/{topic_id}/{partition}"), &offset.to_string()),
             source: if of_ticks { EVERY_SOURCE } else { LAKE }.to_owned(),
             symbols: Vec::new(),
             reason: GapReason::Overflow,
             started_at: started_ms.saturating_mul(MICROS_PER_MS),
             ended_at: Some(ended_ms.max(started_ms).saturating_mul(MICROS_PER_MS)),
-            detail: format!(
-                "retention removed offsets {start} to {} of {} before they were written to the lake",
-                next_offset - 1,
-                self.name()
-            ),
-        })
+            detail,
+        }
     }
 
     /// Broker time of the first record in the last object that has one.
-    async fn last_time_ms(&self, origin: i64) -> Result<Option<i64>, Fault> {
+    pub(super) async fn last_time_ms(&self, origin: i64) -> Result<Option<i64>, Fault> {
         let mut to = i64::MAX;
         while let Some(start) = self.last_start(origin, to).await? {
             if let Some(rows) = self.read_link(start).await?.rows {

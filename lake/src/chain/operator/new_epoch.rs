@@ -1,12 +1,16 @@
 //! Beginning an epoch: every chain of the old one is closed, then the next is bound to the topic as it is now. The order of
 //! the steps, and what an interruption leaves, stand in [`super`]. The old topic may be gone, so its id is not asked for here:
-//! an end object carries the old epoch's. Must never happen here: a chain closed before its last bronze was confirmed.
+//! an end object carries the old epoch's, and what came behind it in the old topic is told as lost. Must never happen here: a
+//! chain closed before its last bronze was confirmed, or an epoch of another topic begun before that loss was told.
 
 use std::sync::Arc;
 
 use anyhow::anyhow;
 use pipeline::consume::Fault;
-use pipeline::lake::{Epoch, LinkKind, epoch_key, epoch_prefix, parse_partition, partition_prefix};
+use pipeline::events::Gap;
+use pipeline::lake::{
+    Epoch, LinkKind, end_key, end_told_key, epoch_key, epoch_prefix, parse_partition, partition_prefix,
+};
 use pipeline::misconfigured;
 
 use super::nothing_of;
@@ -37,6 +41,8 @@ pub struct OldChain {
     pub partition: i32,
     /// The offset of its end object.
     pub closed_at: Option<i64>,
+    /// It was closed by a run that was interrupted before it told what is lost behind it.
+    pub untold: bool,
 }
 
 /// A chain that a run has closed, or has seen closed while it ran.
@@ -69,7 +75,7 @@ impl Look {
     /// # Errors
     /// [`Fault::Stop`] when there is no epoch to begin and no chain to close.
     pub fn refuse_if_nothing_to_do(&self, topic: &str) -> Result<(), Fault> {
-        if self.wants_epoch() || self.open().next().is_some() {
+        if self.wants_epoch() || self.open().next().is_some() || self.chains.iter().any(|chain| chain.untold) {
             return Ok(());
         }
         Err(Fault::Stop(misconfigured(format!(
@@ -102,8 +108,12 @@ pub async fn look<W: World>(world: &Arc<W>, topic: &Arc<str>) -> Result<Look, Fa
             let origin = chain.begun_at().await?;
             let end = chain.last_link(origin).await?.filter(|link| link.kind == LinkKind::End);
             let closed_at = end.map(|link| link.start);
-            if epoch == newest || closed_at.is_none() {
-                chains.push(OldChain { epoch, partition, closed_at });
+            let untold = match closed_at {
+                Some(end) if *bound != here => chain.end_is_untold(end).await?,
+                Some(_) | None => false,
+            };
+            if epoch == newest || closed_at.is_none() || untold {
+                chains.push(OldChain { epoch, partition, closed_at, untold });
             }
         }
     }
@@ -125,17 +135,26 @@ pub async fn new_epoch<W: OperatorWorld>(
     let all = epochs(&*world, &topic).await?;
     let mut closed = Vec::new();
     for chain in &found.chains {
-        let OldChain { epoch, partition, closed_at } = *chain;
+        let OldChain { epoch, partition, closed_at, .. } = *chain;
         if epoch == found.epoch && !found.wants_epoch() {
             continue;
         }
         let bound = all.get(epoch as usize).unwrap_or(&found.bound);
         let old = old_chain(&world, &topic, epoch, bound, partition, table);
+        // What the lake does not have of a topic that goes on is read from there.
+        let loses = *bound != found.here;
+        let offset = match closed_at {
+            Some(offset) => offset,
+            None => old.close(loses).await?,
+        };
         if closed_at.is_none() {
-            closed.push(Closed { epoch, partition, offset: old.close().await? });
+            closed.push(Closed { epoch, partition, offset });
         }
-        // Where the chain was closed before, its holes may not have been told yet.
+        // Where the chain was closed before, its holes, and what is lost behind it, may not have been told yet.
         old.tell_all().await?;
+        if loses {
+            old.tell_end(offset).await?;
+        }
     }
     if !found.wants_epoch() {
         return Ok(Begun { epoch: found.epoch, bound: found.bound, was_there: true, closed });
@@ -143,6 +162,9 @@ pub async fn new_epoch<W: OperatorWorld>(
 
     let epoch = found.epoch + 1;
     let here = here(&*world, &topic, ANY_PARTITION).await?;
+    if here != found.here {
+        return Err(Fault::Outage(anyhow!("topic {topic} was made anew at this moment: {} now", name_of(&here))));
+    }
     let key = epoch_key(&topic, epoch);
     let stands: Epoch = parse(&key, &Chain::<W>::create(&*world, &key, json(&here)).await?)?;
     if stands != here {
@@ -196,14 +218,21 @@ impl<W: World> Chain<W> {
         })
     }
 
-    /// Confirms every bronze and puts the end object; gives where it stands. A chain that grows meanwhile is followed.
-    async fn close(&self) -> Result<i64, Fault> {
+    /// Confirms every bronze and puts the end object; gives where it stands. A chain that grows meanwhile is followed. Where it
+    /// `loses` what came behind, a note of that is left before.
+    async fn close(&self, loses: bool) -> Result<i64, Fault>
+    where
+        W: OperatorWorld,
+    {
         let mut tail = self.begun_at().await?;
         loop {
             let walked: Walked = self.walk_to_end(tail).await?;
             tail = walked.tail;
             if walked.closed {
                 return Ok(tail);
+            }
+            if loses {
+                self.note_end(tail).await?;
             }
             match self.put_mark(LinkKind::End, tail, tail).await? {
                 Landed::Ours => return Ok(tail),
@@ -235,5 +264,52 @@ impl<W: World> Chain<W> {
             Landed::Ours => Ok(origin),
             Landed::Found => Ok(self.closed_at().await?.unwrap_or(origin)),
         }
+    }
+}
+
+impl<W: OperatorWorld> Chain<W> {
+    /// The gap event of what came behind `end` in the topic of this epoch, as it was noted; `None` for a chain without records,
+    /// of which nobody knows since when.
+    async fn note_end(&self, end: i64) -> Result<Option<Gap>, Fault> {
+        let Place { topic, partition, epoch, topic_id, .. } = &self.place;
+        let key = end_key(topic, *epoch, *partition, end);
+        if let Some(noted) = self.world.get(&key).await.map_err(Fault::Outage)? {
+            return parse(&key, &noted.bytes).map(Some);
+        }
+        let Some(started_ms) = self.last_time_ms(self.begun_at().await?).await? else { return Ok(None) };
+        let ended_ms = self.world.first_time_ms(topic, *partition, started_ms).await.map_err(Fault::Outage)?;
+        let name = self.name();
+        let detail = format!(
+            "the lake has {name} of topic id {topic_id} up to offset {end}, where another topic took its place: what came behind is lost"
+        );
+        let mine = self.loss("end", end, (started_ms, ended_ms), detail);
+        parse(&key, &Self::create(&*self.world, &key, json(&mine)).await?).map(Some)
+    }
+
+    /// Publishes what is lost behind the end object at `end`, once.
+    async fn tell_end(&self, end: i64) -> Result<(), Fault> {
+        if self.is_told(end).await? {
+            return Ok(());
+        }
+        let Some(gap) = self.note_end(end).await? else { return Ok(()) };
+        self.world.gap(&gap).await.map_err(Fault::Outage)?;
+        let Place { topic, partition, epoch, .. } = &self.place;
+        let key = end_told_key(topic, *epoch, *partition, end);
+        Self::create(&*self.world, &key, json(&gap.id)).await.map(drop)
+    }
+}
+
+impl<W: World> Chain<W> {
+    /// A note was left, and nobody has noted that its event is published.
+    async fn end_is_untold(&self, end: i64) -> Result<bool, Fault> {
+        let Place { topic, partition, epoch, .. } = &self.place;
+        let key = end_key(topic, *epoch, *partition, end);
+        Ok(self.world.head(&key).await.map_err(Fault::Outage)?.is_some() && !self.is_told(end).await?)
+    }
+
+    async fn is_told(&self, end: i64) -> Result<bool, Fault> {
+        let Place { topic, partition, epoch, .. } = &self.place;
+        let key = end_told_key(topic, *epoch, *partition, end);
+        Ok(self.world.head(&key).await.map_err(Fault::Outage)?.is_some())
     }
 }
