@@ -6,6 +6,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import psycopg
+import psycopg.rows
 import pyarrow
 import pyarrow.parquet as parquet
 from confluent_kafka import Producer
@@ -28,6 +30,8 @@ class Lake:
         self.producer = Producer({"bootstrap.servers": world.environment["KAFKA_BOOTSTRAP_SERVERS"]})
         self.published = {}
         consumer = world.start("consumer-lake", LAKE_MAX_AGE_MS="300", LAKE_MAX_ROWS="400")
+        # Of any age, as the refiner takes them.
+        database = world.start("consumer-db", DB_OLDEST_EVENT_DAYS="36500")
         gaps, weights = market.gaps(), market.weights()
         self.publish("market.ticks.v1", "price_tick-v2", market.first, "ticks")
         self.publish("market.gaps.v1", "gap-v1", gaps[::2], "gaps")
@@ -41,6 +45,9 @@ class Lake:
         self.publish("market.gaps.v1", "gap-v1", gaps[1::2], "gaps")
         self.publish("market.index.v1", "index_weight-v1", weights[-5:], "index_weights")
         self.refine(consumer)
+        written = sum(self.published[table] for table in ("ticks", "gaps", "index_weights", "alerts"))
+        wait_until("all to be in Postgres", lambda: database.metric("tickstream_consumer_records_total") >= written, patience=90)
+        self.postgres_candles = candles(world)
         self.spark = SparkJob(self)
 
     def publish(self, topic, schema, events, table):
@@ -77,6 +84,18 @@ class Lake:
 
     def close(self):
         self.spark.close()
+
+
+def candles(world):
+    """Postgres's candles with gold's columns, as dicts; times are microseconds."""
+    with psycopg.connect(world.environment["DATABASE_URL"], row_factory=psycopg.rows.dict_row) as connection:
+        return connection.execute("""
+            select source, symbol, price_basis, (extract(epoch from bucket) * 1000000)::bigint as bucket, open, high, low,
+                   close, volume, vwap, quote_volume::float8 as quote_volume, average, ticks,
+                   (extract(epoch from first_event_time) * 1000000)::bigint as first_event_time,
+                   (extract(epoch from last_event_time) * 1000000)::bigint as last_event_time, complete, timeframe
+            from candles
+        """).fetchall()
 
 
 def table(root: Path, name: str):

@@ -1,5 +1,6 @@
 """One set of SQL files in three engines over one bronze: DataFusion in the refiner, which has made everything in two runs and
-partition by partition, Spark over a range of days, DuckDB over all at once. And all of it against plain Python."""
+partition by partition, Spark over a range of days, DuckDB over all at once. And all of it against plain Python, and its
+candles against those that Postgres keeps."""
 
 import datetime
 import math
@@ -104,6 +105,16 @@ def test_gold_is_what_plain_python_makes(refined, expected):
     assert_same_values(rates, model.cross_rates(candles, expected["gaps"]), "gold/cross_rates")
     quality = {(row["source"], row["dt"]): row for row in refined["gold/data_quality"]}
     assert_same_values(quality, model.quality(expected["ticks"], expected["gaps"], candles), "gold/data_quality")
+
+
+def test_postgres_has_the_candles_of_gold(lake, refined):
+    """Two ways to one candle: Postgres keeps its own tick by tick, gold is made whole from silver; from the same topics."""
+    def by_key(rows):
+        return {(row["timeframe"], row["source"], row["symbol"], row["price_basis"], row["bucket"]): row for row in rows}
+
+    gold = by_key({column: value for column, value in row.items() if column != "dt"} for row in refined["gold/candles"])
+    assert_same_values(by_key(lake.postgres_candles), gold, "candles in Postgres and in gold")
+    print(f"{len(gold)} candles are the same in Postgres and in gold")
 
 
 def test_the_data_has_what_it_is_said_to_have(lake, refined, bronze, expected):
