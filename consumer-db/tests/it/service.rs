@@ -20,7 +20,7 @@ struct Service {
     port: u16,
 }
 
-fn command(database_url: &str, servers: &str) -> Command {
+pub fn command(database_url: &str, servers: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_consumer-db"));
     command.env("DATABASE_URL", database_url).env("KAFKA_BOOTSTRAP_SERVERS", servers).env("RUST_LOG", "info");
     command
@@ -90,7 +90,7 @@ async fn wait_rows(database: &TestDatabase, rows: usize) {
 }
 
 /// Ticks of today, as their broker time is.
-async fn values(from: usize, count: usize) -> Vec<Vec<u8>> {
+pub async fn values(from: usize, count: usize) -> Vec<Vec<u8>> {
     let encoder = encoder().await;
     let now = jiff::Timestamp::now().as_microsecond();
     (from..from + count)
