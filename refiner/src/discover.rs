@@ -216,3 +216,16 @@ async fn link(objects: &Objects, key: &str) -> anyhow::Result<Link> {
         .with_context(|| format!("{key} is not a raw object"))?;
     Ok(link)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bronze_object_names_its_chain() {
+        let key = bronze_key("ticks", 0, "market.ticks.v1", 3, 7, 42);
+        let chain = Chain { topic: "market.ticks.v1", epoch: 3, partition: 7 };
+        assert_eq!(chain_of(&key), Some((chain.to_string(), 42)));
+        assert_eq!(chain_of("bronze/_notes/ticks/note.json"), None);
+    }
+}

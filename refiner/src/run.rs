@@ -438,3 +438,41 @@ pub fn is_bronze(key: &str) -> bool {
         key.starts_with(&format!("bronze/{}/", pipeline::lake::table(record))) && key.ends_with(".parquet")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+
+    #[test]
+    fn hours_of_a_day_are_made_together_in_as_many_parts_as_there_are_lanes() {
+        let (monday, tuesday) = (date(2026, 3, 2), date(2026, 3, 3));
+        let mut work: Vec<Group> = (0..5).rev().map(|hour| Group::hour(monday, hour)).collect();
+        work.push(Group::hour(tuesday, 0));
+        work.push(Group::day(Table::Gaps, monday));
+        let parts = together(work.into_iter().map(|group| (group, Wanted::new())).collect(), 2);
+        let names: Vec<Vec<String>> =
+            parts.iter().map(|part| part.iter().map(|(group, _)| group.to_string()).collect()).collect();
+        let expected = [
+            &["gaps/2026-03-02"][..],
+            &["ticks/2026-03-02/00", "ticks/2026-03-02/01", "ticks/2026-03-02/02"],
+            &["ticks/2026-03-02/03", "ticks/2026-03-02/04"],
+            &["ticks/2026-03-03/00"],
+        ];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn what_cannot_be_read_holds_its_own_chain_alone() {
+        let bronze =
+            |partition: i32, start: i64| pipeline::lake::bronze_key("ticks", 0, "market.ticks.v1", 0, partition, start);
+        let chain = |partition: i32| format!("market.ticks.v1/0000/{partition:05}");
+        let before = BTreeMap::from([(chain(0), 10), (chain(1), 10)]);
+        let found = BTreeMap::from([(chain(0), 50), (chain(1), 60), (chain(2), 70)]);
+        let held = [bronze(0, 30), bronze(0, 20), bronze(1, 5), "bronze/_notes/ticks/note.json".to_owned()];
+        let held: Vec<_> = held.into_iter().map(|key| (key, anyhow::anyhow!("damaged"))).collect();
+        let short = short_of(found, &held, &before);
+        assert_eq!(short, BTreeMap::from([(chain(0), 20), (chain(1), 60), (chain(2), 70)]));
+    }
+}

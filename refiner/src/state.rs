@@ -109,3 +109,21 @@ impl State {
         self.last_day = self.last_day.max(other.last_day);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_with_a_wrong_clock_does_not_set_the_lakes() {
+        let now = jiff::Timestamp::now().as_microsecond();
+        let mut state = State::default();
+        state.meet(Some(now - DAY_US));
+        state.meet(Some(now + 400 * DAY_US));
+        state.meet(None);
+        assert_eq!(state.newest_us, now - DAY_US);
+        let mut stored = State { newest_us: now + 400 * DAY_US, last_day: Some(OPEN), ..State::default() };
+        stored.disbelieve_beyond(latest_us());
+        assert_eq!((stored.newest_us, stored.last_day), (0, None));
+    }
+}

@@ -133,6 +133,39 @@ async fn a_gap_that_lasts_into_the_next_day_touches_both_until_it_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gap_of_many_years_costs_the_days_that_there_are_and_one_of_no_time_nothing() {
+    let lake = Lake::new(stack::shared().await, "refine-years").await;
+    let at = MONDAY + 5 * HOUR;
+    lake.ticks(0, at, &[trade("coinbase", "BTC-USD", 1, "1", at), trade("kraken", "BTC-USD", 2, "1", at)]).await;
+    let open = |id: u128, source: &str, started_at: i64| Gap {
+        id: Uuid::from_u128(id),
+        source: source.to_owned(),
+        symbols: Vec::new(),
+        started_at,
+        ended_at: None,
+        ..example::gap()
+    };
+    let (of_2010, of_2100) = (1_262_304_000 * SECOND, 4_102_444_800 * SECOND);
+    lake.gaps(at, &[open(1, "coinbase", of_2010), open(2, "kraken", 0), open(3, "kraken", of_2100)]).await;
+    let refiner = lake.refiner().await;
+    refine(&refiner).await;
+    let gaps = lake.etags("silver/gaps/").await;
+    assert_eq!(gaps.keys().collect::<Vec<_>>(), ["silver/gaps/dt=2010-01-01/part.parquet"]);
+    let days = lake.etags("gold/").await;
+    assert!(days.keys().all(|key| key.contains("dt=2026-03-02")), "{days:?}");
+    let candles = lake.partition("gold/candles/timeframe=1h/dt=2026-03-02").await;
+    assert_eq!(
+        (ids(&candles, "source"), ids(&candles, "complete")),
+        (texts(&["coinbase", "kraken"]), texts(&["false", "true"]))
+    );
+    assert!(refiner.objects.requests() < 400, "{} requests", refiner.objects.requests());
+}
+
+fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn index_weights_stand_by_day_and_paper() {
     let lake = Lake::new(stack::shared().await, "refine-weights").await;
     let weight = example::index_weight();
