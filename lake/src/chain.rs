@@ -202,6 +202,13 @@ impl<W: World> Chain<W> {
     async fn read_raw(&self, start: i64) -> Result<(Link, W::Records), Fault> {
         let key = self.raw_key(start);
         let object = self.world.get(&key).await.map_err(Fault::Outage)?.ok_or_else(|| vanished(&key))?;
+        if object.is_as_written() == Some(false) {
+            // Parquet itself does not notice every other byte, and bronze would be made of it.
+            return Err(Fault::Stop(anyhow!(
+                "the bytes of {key} are not those that were written: `tickstream lake restore {key}` writes them anew while the \
+                 topic has the records; else put back a version or a backup of it"
+            )));
+        }
         self.world
             .read_raw(object.bytes)
             .await

@@ -13,7 +13,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use futures::StreamExt;
@@ -85,7 +85,7 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<()> {
     let mut files = DayFiles::new(&args.to.join(args.layer.name()), table.name(), args.bom);
     let mut progress = Progress::default();
     let mut writer = rows::Writer::new(&table, range);
-    let (mut read, mut bytes) = (0_u64, 0_u64);
+    let (mut read, mut bytes, layer) = (0_u64, 0_u64, args.layer.name());
     let fetched = objects.map(|key| {
         let store = store.clone();
         async move {
@@ -94,6 +94,11 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<()> {
             let fetching = tokio::spawn(async move { store.get(&name).await });
             let object = fetching.await?.with_context(|| format!("reading {key}"))?;
             let object = object.ok_or_else(|| anyhow!("{key} was there and is gone: export again"))?;
+            ensure!(
+                object.is_as_written() != Some(false),
+                "the bytes of {key} are not those that were written: `refiner rebuild --layer {layer}` for its day makes it again, \
+                 or put back a version or a backup of it; nothing was exported of it"
+            );
             anyhow::Ok((key, object.bytes))
         }
     });

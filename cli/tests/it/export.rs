@@ -180,6 +180,21 @@ async fn bronze_goes_to_a_file_a_day_and_symbol() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_nobody_wrote_are_not_exported() {
+    let export = Export::new("cli-export-spoilt").await;
+    export.bronze(0, 0, &[(EVENING, tick("BTC-USD", "1", 1))]).await;
+    let key = bronze_key("ticks", EVENING, TICKS, 0, 0, 0);
+    let mut taken = export.lake.take(&key).await;
+    let middle = taken.bytes.len() / 2;
+    taken.bytes[middle] ^= 1;
+    export.lake.put_back(&taken).await;
+    let answer = export.run(&[]).await;
+    assert_eq!(answer.code, 1, "{}", answer.stdout);
+    let told = answer.stderr.contains(&key) && answer.stderr.contains("`refiner rebuild --layer bronze`");
+    assert!(told, "{}", answer.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn alerts_go_to_one_file_a_day_whether_they_have_a_symbol_or_not() {
     let export = Export::new("cli-export-alerts").await;
     let of_source = Alert { symbol: None, price: None, event_id: None, ..example::alert() };

@@ -33,6 +33,8 @@ pub struct Shelf {
     pub log_end: i64,
     letters: Mutex<Vec<Letter>>,
     requests: AtomicU64,
+    /// A key that no listing shows.
+    hidden: Mutex<String>,
 }
 
 /// Keys of one answer to a listing.
@@ -56,6 +58,7 @@ impl Shelf {
             log_end: i64::MAX,
             letters: Mutex::default(),
             requests: AtomicU64::new(0),
+            hidden: Mutex::default(),
         }
     }
 
@@ -72,6 +75,14 @@ impl Shelf {
     /// Lays an object down as it is.
     pub fn lay(&self, key: String, bytes: Bytes, metadata: Metadata) {
         lock(&self.objects).insert(key, (bytes, metadata));
+    }
+
+    pub fn remove(&self, key: &str) {
+        lock(&self.objects).remove(key);
+    }
+
+    pub fn hide(&self, key: &str) {
+        key.clone_into(&mut lock(&self.hidden));
     }
 
     /// Takes the objects under `root`, their metadata from one file beside them.
@@ -155,7 +166,9 @@ impl World for Shelf {
         let objects = self.objects();
         let from = after.filter(|after| *after >= prefix).map_or(Bound::Included(prefix), Bound::Excluded);
         let keys = objects.range::<str, _>((from, Bound::Unbounded)).map(|(key, _)| key);
-        Ok(keys.take_while(|key| key.starts_with(prefix)).take(PAGE).cloned().collect())
+        let hidden = lock(&self.hidden);
+        let shown = keys.take_while(|key| key.starts_with(prefix)).filter(|key| **key != *hidden);
+        Ok(shown.take(PAGE).cloned().collect())
     }
 
     async fn cluster_id(&self) -> anyhow::Result<String> {
