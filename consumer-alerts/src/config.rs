@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use pipeline::misconfigured;
 use pipeline::telemetry::LogArgs;
 
+use crate::notify::NotifyArgs;
 use crate::rules::{MAX_FILE_BYTES, Rules};
 
 /// Watches market data by rules and tells when one fires.
@@ -22,6 +23,8 @@ pub struct Cli {
 pub enum Command {
     /// Read a file of rules and say each rule in one sentence, or what is wrong with the file.
     Check(CheckArgs),
+    /// Send alerts to people and programs: Telegram, webhooks, Slack.
+    Notify(NotifyArgs),
 }
 
 #[derive(Args, Clone, Debug)]

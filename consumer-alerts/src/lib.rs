@@ -2,10 +2,12 @@
 //!
 //! `rules` reads the file, `engine` judges; both are pure: no I/O and no clock, so that the same input gives the same
 //! alerts wherever and whenever it is read. `config` is the command line.
+//! `notify` is a process of its own, which sends alerts to people and programs.
 
 mod check;
 pub mod config;
 pub mod engine;
+pub mod notify;
 pub mod rules;
 
 pub use check::check;

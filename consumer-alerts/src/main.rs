@@ -7,7 +7,8 @@ use consumer_alerts::{Cli, Command};
 
 fn main() -> ExitCode {
     let Cli { command, log } = Cli::parse();
-    pipeline::main("consumer-alerts", &log, async move |_shutdown| match command {
+    pipeline::main("consumer-alerts", &log, async move |shutdown| match command {
+        Command::Notify(args) => consumer_alerts::notify::notify(args, shutdown).await,
         Command::Check(args) => consumer_alerts::check(&args, &mut std::io::stdout().lock()),
     })
 }

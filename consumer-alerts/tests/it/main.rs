@@ -1,0 +1,3 @@
+//! The alerting parts against a real broker.
+
+mod notify;
