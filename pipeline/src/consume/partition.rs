@@ -1,6 +1,8 @@
 //! What is held of one assigned partition: records that are still gathered, batches that wait, batches that were handed over
 //! and are not written yet, in order. Invariant: batches of a partition meet end to end, `start` of one is `next_offset` of the one before, whatever
-//! was delivered in between. Must never happen: an offset that no batch covers, or two.
+//! was delivered in between; offsets that are never delivered are in a batch too, at last in one without rows, so that
+//! retention never removes what no batch covers from a log that was read to its end. Must never happen: an offset that no
+//! batch covers, or two.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,6 +20,9 @@ pub(super) struct Limits {
     pub age: Duration,
     /// The most offsets that a batch may span.
     pub span: Option<i64>,
+    /// Where a batch may span only so many, offsets that are never delivered and that no record follows go into one without rows
+    /// after so long.
+    pub undelivered: Duration,
 }
 
 pub(super) struct Partition {
@@ -39,8 +44,10 @@ pub(super) struct Partition {
     commit_sent: bool,
     buffer: RecordBuffer,
     since: Option<Instant>,
-    ready: VecDeque<PartitionBatch>,
-    ready_bytes: usize,
+    /// Nothing is gathered, and offsets that were never delivered have waited for a batch since then.
+    undelivered_since: Option<Instant>,
+    /// Batches with their size.
+    ready: VecDeque<(PartitionBatch, usize)>,
     /// What was handed over and is not written yet: `next_offset` and size of each.
     writing: VecDeque<(i64, usize)>,
     /// Goes up when the writer goes on elsewhere: what was handed over before is of another run.
@@ -61,8 +68,8 @@ impl Partition {
             commit_sent: true,
             buffer: RecordBuffer::new(),
             since: None,
+            undelivered_since: None,
             ready: VecDeque::new(),
-            ready_bytes: 0,
             writing: VecDeque::new(),
             run: 0,
         }
@@ -113,6 +120,9 @@ impl Partition {
         if position > self.next {
             self.cut_spans(position, limits);
             self.next = position;
+            if self.buffer.is_empty() {
+                self.undelivered_since.get_or_insert_with(Instant::now);
+            }
         }
     }
 
@@ -124,21 +134,30 @@ impl Partition {
     }
 
     fn cut(&mut self, next_offset: i64) {
-        self.ready_bytes += self.buffer.bytes();
-        self.ready.push_back(PartitionBatch {
+        let bytes = self.buffer.bytes();
+        let batch = PartitionBatch {
             topic: self.topic.clone(),
             partition: self.partition,
             start: self.start,
             next_offset,
             records: self.buffer.finish(),
-        });
+        };
+        self.ready.push_back((batch, bytes));
         self.start = next_offset;
-        self.since = None;
+        (self.since, self.undelivered_since) = (None, None);
     }
 
     /// Cuts what has been gathered, if anything.
     pub fn cut_now(&mut self) {
         if !self.buffer.is_empty() {
+            self.cut(self.next);
+        }
+    }
+
+    /// Cuts offsets that were never delivered, where they have waited long and nothing else waits.
+    pub fn cut_undelivered(&mut self, limits: &Limits) {
+        let waited = self.undelivered_since.is_some_and(|since| since.elapsed() >= limits.undelivered);
+        if waited && limits.span.is_some() && self.buffer.is_empty() && self.ready.is_empty() {
             self.cut(self.next);
         }
     }
@@ -149,12 +168,7 @@ impl Partition {
 
     /// The oldest batch that waits, now handed over, and the run it belongs to.
     pub fn take_ready(&mut self) -> Option<(PartitionBatch, u64)> {
-        let batch = self.ready.pop_front()?;
-        let bytes = bytes_of(&batch);
-        self.ready_bytes -= self.ready_bytes.min(bytes);
-        if self.ready.is_empty() {
-            self.ready_bytes = 0;
-        }
+        let (batch, bytes) = self.ready.pop_front()?;
         self.writing.push_back((batch.next_offset, bytes));
         Some((batch, self.run))
     }
@@ -210,7 +224,7 @@ impl Partition {
 
     /// The size of the batch that [`Partition::take_ready`] gives.
     pub fn first_ready_bytes(&self) -> Option<usize> {
-        self.ready.front().map(bytes_of)
+        self.ready.front().map(|(_, bytes)| *bytes)
     }
 
     pub fn gathered_bytes(&self) -> usize {
@@ -219,7 +233,7 @@ impl Partition {
 
     /// Bytes held, without those handed over.
     pub fn held_bytes(&self) -> usize {
-        self.buffer.bytes() + self.ready_bytes
+        self.buffer.bytes() + self.ready.iter().map(|(_, bytes)| bytes).sum::<usize>()
     }
 
     /// Records that are not durable yet, by what was last heard of the log's end.
@@ -253,17 +267,12 @@ impl Partition {
     }
 }
 
-fn bytes_of(batch: &PartitionBatch) -> usize {
-    let records = &batch.records;
-    let bytes = |array: &arrow::array::BinaryArray| array.value_data().len();
-    records.len() * 32 + bytes(records.keys()) + bytes(records.values())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { rows: 3, bytes: 1 << 20, age: Duration::from_secs(3600), span: Some(10) };
+    const HOUR: Duration = Duration::from_secs(3600);
+    const LIMITS: Limits = Limits { rows: 3, bytes: 1 << 20, age: HOUR, span: Some(10), undelivered: HOUR };
 
     fn push(partition: &mut Partition, offset: i64) -> bool {
         if !partition.admit(offset, &LIMITS) {
@@ -277,7 +286,7 @@ mod tests {
     /// What has been cut: (start, next_offset, offsets).
     fn taken(partition: &mut Partition) -> Vec<(i64, i64, Vec<i64>)> {
         std::iter::from_fn(|| partition.ready.pop_front())
-            .map(|batch| (batch.start, batch.next_offset, batch.records.offsets().values().to_vec()))
+            .map(|(batch, _)| (batch.start, batch.next_offset, batch.records.offsets().values().to_vec()))
             .collect()
     }
 
@@ -317,6 +326,42 @@ mod tests {
         push(&mut p, 60);
         p.cut_now();
         assert_eq!(taken(&mut p), [(50, 60, vec![]), (60, 61, vec![60])]);
+    }
+
+    #[test]
+    fn undelivered_offsets_that_no_record_follows_go_into_a_batch_in_the_end() {
+        let long_ago = Limits { undelivered: Duration::ZERO, ..LIMITS };
+        let mut p = partition(0);
+        push(&mut p, 0);
+        p.reached(2, &LIMITS);
+        p.cut_undelivered(&long_ago);
+        assert!(!p.has_ready(), "they go with the record");
+        p.cut_now();
+        p.reached(4, &LIMITS);
+        assert_eq!(taken(&mut p), [(0, 2, vec![0])]);
+        p.cut_undelivered(&LIMITS);
+        assert!(!p.has_ready(), "a record may follow");
+        p.cut_undelivered(&Limits { span: None, ..long_ago });
+        assert!(!p.has_ready(), "nobody asks for them");
+        p.cut_undelivered(&long_ago);
+        assert!(p.is_due(&LIMITS));
+        assert_eq!(taken(&mut p), [(2, 4, vec![])]);
+        p.cut_undelivered(&long_ago);
+        assert!(!p.has_ready(), "once");
+    }
+
+    #[test]
+    fn headers_are_held_too() {
+        let mut p = partition(0);
+        let headers = [("key".to_owned(), Some(vec![0; 1000]))];
+        p.buffer.push_owned(Record { offset: 0, timestamp_ms: 0, key: None, value: Some(b"v") }, &headers);
+        let gathered = p.gathered_bytes();
+        assert!(gathered > 1000);
+        p.pushed(0, &LIMITS);
+        p.cut_now();
+        assert_eq!((p.held_bytes(), p.first_ready_bytes()), (gathered, Some(gathered)));
+        p.take_ready();
+        assert_eq!((p.held_bytes(), p.handed_over_bytes()), (0, gathered));
     }
 
     #[test]

@@ -27,6 +27,8 @@ use crate::records::Record;
 use event::{Event, next_event};
 pub(super) use hand_over::Handing;
 
+/// Well below any retention: so long may offsets that are never delivered stand behind everything that is written.
+const UNDELIVERED: Duration = Duration::from_secs(3600);
 const POLL: Duration = Duration::from_millis(20);
 /// Records polled before the loop looks at anything else.
 const RECORDS_A_TURN: usize = 1000;
@@ -69,8 +71,13 @@ impl<'c> PollLoop<'c> {
         (to_sink, answers): (UnboundedSender<Command>, Receiver<Answer>),
         shutdown: CancellationToken,
     ) -> Self {
-        let limits =
-            Limits { rows: config.max_rows, bytes: config.max_bytes, age: config.max_age, span: config.max_span };
+        let limits = Limits {
+            rows: config.max_rows,
+            bytes: config.max_bytes,
+            age: config.max_age,
+            span: config.max_span,
+            undelivered: UNDELIVERED,
+        };
         let now = Instant::now();
         health.set("assignment", Err("waiting for partitions".to_owned()));
         Self {

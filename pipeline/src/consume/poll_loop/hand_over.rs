@@ -62,6 +62,7 @@ impl PollLoop<'_> {
         if self.partitions.iter().any(|held| held.handed_over() > 0) {
             return Vec::new();
         }
+        self.partitions.iter_mut().for_each(|held| held.cut_undelivered(&self.limits));
         let due = self.partitions.iter().any(|held| held.is_due(&self.limits));
         for held in &mut self.partitions {
             let its_turn = everything || (due && self.config.together) || held.is_due(&self.limits);
@@ -81,6 +82,7 @@ impl PollLoop<'_> {
 /// over; then, while too much is gathered, the largest buffer.
 fn take_lanes(partitions: &mut [Partition], limits: &Limits, most: usize, everything: bool) -> Vec<Handed> {
     for held in partitions.iter_mut() {
+        held.cut_undelivered(limits);
         if may_hand_over(held) && !held.has_ready() && (everything || held.is_due(limits)) {
             held.cut_now();
         }
@@ -133,7 +135,8 @@ mod tests {
     use crate::headers::ClientHeaders;
     use crate::records::Record;
 
-    const LIMITS: Limits = Limits { rows: 100, bytes: 1 << 20, age: Duration::from_secs(3600), span: None };
+    const HOUR: Duration = Duration::from_secs(3600);
+    const LIMITS: Limits = Limits { rows: 100, bytes: 1 << 20, age: HOUR, span: None, undelivered: HOUR };
     /// What a record of ten bytes counts as.
     const BYTES: usize = 42;
 
