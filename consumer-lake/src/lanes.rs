@@ -16,6 +16,7 @@ use pipeline::records::Records;
 use pipeline::topics;
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
 
 /// Partitions whose tail is looked for at once.
 const STARTS: usize = 4;
@@ -50,13 +51,14 @@ async fn open(world: Arc<Outside>, given: Given) -> Result<OpenLane<ChainLane>, 
     let epoch = chain.place().epoch;
     tracing::info!(topic, partition, epoch, start, "{topic}[{partition}] goes on at offset {start}, epoch {epoch:04}");
     let metadata = chain.commit_metadata();
-    let lane = ChainLane { ahead: chain.ahead(), chain: Mutex::new(chain) };
+    let lane = ChainLane { ahead: chain.ahead(), topic_id: chain.place().topic_id, chain: Mutex::new(chain) };
     Ok(OpenLane { lane, start, metadata })
 }
 
 /// The writer of one partition's chain.
 pub struct ChainLane {
     ahead: Ahead<Outside>,
+    topic_id: Uuid,
     /// Taken by one write at a time.
     chain: Mutex<Chain<Outside>>,
 }
@@ -125,6 +127,10 @@ impl Lane for ChainLane {
 
     async fn idle(&self) -> Result<(), Fault> {
         self.chain.lock().await.check_topic_id().await
+    }
+
+    fn topic_id(&self) -> Option<Uuid> {
+        Some(self.topic_id)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::ConsumerGroupMetadata;
+use uuid::Uuid;
 
 use super::context::Shared;
 use super::{Assigned, DeadLetter, Fault, PartitionBatch, Written};
@@ -78,14 +79,16 @@ impl Around {
         Tries { around: self, who, generation, pause: FIRST_PAUSE }
     }
 
-    /// Sends the dead letters of what was written and counts it.
+    /// Sends the dead letters of what was written and counts it. `topic_id` is what the batches' records are known to be of; the
+    /// topic may have been made anew since, and where it is not known it is asked now.
     pub async fn finish(
         &self,
         batches: &[&PartitionBatch],
         letters: &[DeadLetter],
+        topic_id: Option<Uuid>,
         begun: Instant,
     ) -> Result<(), Fault> {
-        self.send(batches, letters).await.map_err(Fault::Outage)?;
+        self.send(batches, letters, topic_id).await.map_err(Fault::Outage)?;
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
         metrics::counter!("tickstream_consumer_records_total").increment(records as u64);
         metrics::counter!("tickstream_consumer_dead_letters_total").increment(letters.len() as u64);
@@ -96,7 +99,12 @@ impl Around {
         bad_share.add(records, letters.len()).map_err(Fault::Stop)
     }
 
-    async fn send(&self, batches: &[&PartitionBatch], letters: &[DeadLetter]) -> anyhow::Result<()> {
+    async fn send(
+        &self,
+        batches: &[&PartitionBatch],
+        letters: &[DeadLetter],
+        known: Option<Uuid>,
+    ) -> anyhow::Result<()> {
         if letters.is_empty() {
             return Ok(());
         }
@@ -109,7 +117,10 @@ impl Around {
             if of_batch.is_empty() {
                 continue;
             }
-            let topic_id = self.topic_ids.topic_id(&batch.topic, batch.partition).await?;
+            let topic_id = match known {
+                Some(known) => known,
+                None => self.topic_ids.topic_id(&batch.topic, batch.partition).await?,
+            };
             self.letters.send(&batch.records, Some(topic_id), &of_batch).await?;
             for letter in of_batch {
                 tracing::warn!(

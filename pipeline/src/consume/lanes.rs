@@ -13,6 +13,7 @@ use anyhow::anyhow;
 use async_trait::async_trait;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::around::{Answer, Around, Command};
 use super::{Assigned, DeadLetter, Fault, PartitionBatch, Written};
@@ -51,6 +52,11 @@ pub trait Lane: Send + Sync + 'static {
 
     /// Called every [`super::ConsumeConfig::idle_every`] while nothing is to be written.
     async fn idle(&self) -> Result<(), Fault>;
+
+    /// The topic id that the records of the batches are of, where the lane knows it: what a dead letter names.
+    fn topic_id(&self) -> Option<Uuid> {
+        None
+    }
 }
 
 pub(super) struct LaneTask<S> {
@@ -211,7 +217,7 @@ impl<L: Lane> Work<L> {
     async fn write(&self, batch: &PartitionBatch, begun: &mut L::Begun) -> Result<Written, Fault> {
         let since = Instant::now();
         let (written, letters) = self.lane.write(batch, begun).await?;
-        self.around.finish(&[batch], &letters, since).await?;
+        self.around.finish(&[batch], &letters, self.lane.topic_id(), since).await?;
         Ok(written)
     }
 

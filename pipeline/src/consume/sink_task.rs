@@ -77,7 +77,7 @@ async fn write(
 ) -> Result<Answer, Fault> {
     let begun = Instant::now();
     let (written, letters) = sink.write(batches).await?;
-    around.finish(&batches.iter().collect::<Vec<_>>(), &letters, begun).await?;
+    around.finish(&batches.iter().collect::<Vec<_>>(), &letters, None, begun).await?;
     sink.commit(&written).await?;
     Ok(Answer::Written { generation, written })
 }
