@@ -74,6 +74,11 @@ impl Around {
         generation != self.shared.generation()
     }
 
+    /// Returns once nobody wants work of this generation any more.
+    pub async fn outdated(&self, generation: u64) {
+        self.shared.outdated(generation).await;
+    }
+
     /// The tries of one piece of work by `who`, a number.
     pub fn tries(&self, who: usize, generation: u64) -> Tries<'_> {
         Tries { around: self, who, generation, pause: FIRST_PAUSE }
@@ -168,11 +173,15 @@ impl Tries<'_> {
         self.around.tell(self.who, None);
     }
 
-    /// It did not: waits before the next try. False when a rebalance came meanwhile, and nobody wants it any more.
+    /// It did not: waits before the next try. False when a rebalance came meanwhile, and nobody wants it any more: what a person
+    /// must see to is met again by whoever has the partition then.
     ///
     /// # Errors
     /// What a person must see to.
     pub async fn failed(&mut self, fault: Fault) -> anyhow::Result<bool> {
+        if self.around.is_outdated(self.generation) {
+            return Ok(false);
+        }
         match fault {
             Fault::Stop(error) => return Err(error),
             Fault::Outage(error) => {
@@ -180,10 +189,10 @@ impl Tries<'_> {
                 metrics::counter!("tickstream_consumer_outages_total").increment(1);
             }
         }
-        // Full jitter; woken early by nothing: an outage is not mended by asking more often.
-        tokio::time::sleep(self.pause.mul_f64(0.1 + 0.9 * fastrand::f64())).await;
+        // Full jitter; woken early only by a rebalance: an outage is not mended by asking more often.
+        let pause = self.pause.mul_f64(0.1 + 0.9 * fastrand::f64());
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        Ok(!self.around.is_outdated(self.generation))
+        Ok(tokio::time::timeout(pause, self.around.outdated(self.generation)).await.is_err())
     }
 }
 
@@ -212,8 +221,71 @@ impl BadShare {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use anyhow::anyhow;
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::message::{Headers, Message};
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
     use super::*;
+    use crate::dead_letter::TOPIC_ID;
+    use crate::kafka::KafkaArgs;
+    use crate::records::{Record, RecordBuffer};
+
+    /// Without a broker, which only a dead letter would ask for.
+    pub fn around(shared: &Arc<Shared>) -> Around {
+        around_of("127.0.0.1:1", shared)
+    }
+
+    fn around_of(servers: &str, shared: &Arc<Shared>) -> Around {
+        let kafka = KafkaArgs { kafka_bootstrap_servers: servers.to_owned(), kafka_properties: Vec::new() };
+        let letters = DeadLetters::new(&kafka, "group").expect("a producer");
+        let topic_ids = TopicIds::new(&kafka).expect("a client");
+        Around::new(letters, topic_ids, Health::new(), shared.clone(), false)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_dead_letter_names_the_topic_that_its_batch_is_of_and_nobody_is_asked() {
+        // librdkafka's own cluster tells no topic ids.
+        let cluster = MockCluster::new(1).expect("a cluster");
+        cluster.create_topic("t.dlq", 1, 1).expect("created");
+        let mut buffer = RecordBuffer::new();
+        buffer.push_owned(Record { offset: 3, timestamp_ms: 0, key: None, value: Some(b"bad") }, &[]);
+        let batch =
+            PartitionBatch { topic: "t".into(), partition: 0, start: 3, next_offset: 4, records: buffer.finish() };
+        let letter = DeadLetter { topic: "t".to_owned(), partition: 0, offset: 3, reason: "bad".to_owned() };
+        let around = around_of(&cluster.bootstrap_servers(), &Arc::default());
+        let known = Uuid::from_u128(7);
+        around.finish(&[&batch], &[letter], Some(known), Instant::now()).await.expect("sent");
+
+        let mut settings = ClientConfig::new();
+        settings.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "reader");
+        let reader: BaseConsumer = settings.create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset("t.dlq", 0, Offset::Beginning).expect("an offset");
+        reader.assign(&list).expect("assigned");
+        let letter = reader.poll(Duration::from_secs(60)).expect("a letter").expect("no error");
+        let id = known.to_string();
+        let mut headers = letter.headers().expect("headers of ours").iter();
+        assert!(headers.any(|header| header.key == TOPIC_ID && header.value == Some(id.as_bytes())));
+    }
+
+    #[tokio::test]
+    async fn a_rebalance_ends_a_pause_and_what_was_wrong_before_is_not_told() {
+        let shared = Arc::new(Shared::default());
+        let around = around(&shared);
+        let mut tries = around.tries(0, shared.generation());
+        tries.pause = Duration::from_secs(1_000_000);
+        let (paused, ()) = tokio::join!(tries.failed(Fault::Outage(anyhow!("away"))), async {
+            tokio::task::yield_now().await;
+            shared.next_generation();
+        });
+        assert!(!paused.expect("no reason to end"));
+        let forgotten = tries.failed(Fault::Stop(anyhow!("of a partition that is another member's"))).await;
+        assert!(!forgotten.expect("no reason to end"));
+        assert!(around.tries(0, shared.generation()).failed(Fault::Stop(anyhow!("of its own"))).await.is_err());
+    }
 
     #[test]
     fn a_wrong_deployment_stops_and_a_few_bad_records_do_not() {

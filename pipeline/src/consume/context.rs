@@ -9,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Statistics, TopicPartitionList};
+use tokio::sync::Notify;
 
 /// What the group said last.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub(super) enum Rebalance {
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     generation: AtomicU64,
+    changed: Notify,
     /// The newest one that the loop has not taken up yet.
     rebalanced: Mutex<Option<Rebalance>>,
     /// Records that were written, and those of them that are dead letters.
@@ -37,14 +39,28 @@ impl Shared {
 
     /// Outdates what was begun before.
     pub fn next_generation(&self) -> u64 {
-        self.generation.fetch_add(1, Ordering::AcqRel) + 1
+        let next = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        self.changed.notify_waiters();
+        next
+    }
+
+    /// Returns once `generation` is not the current one.
+    pub async fn outdated(&self, generation: u64) {
+        loop {
+            // Made before the look: it is woken by whatever changes from here on.
+            let changed = self.changed.notified();
+            if self.generation() != generation {
+                return;
+            }
+            changed.await;
+        }
     }
 
     pub fn take_rebalanced(&self) -> Option<Rebalance> {
         self.rebalanced.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn rebalanced(&self, rebalance: Rebalance) {
+    pub fn rebalanced(&self, rebalance: Rebalance) {
         *self.rebalanced.lock().unwrap_or_else(PoisonError::into_inner) = Some(rebalance);
         self.next_generation();
     }

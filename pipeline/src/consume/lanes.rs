@@ -18,13 +18,17 @@ use uuid::Uuid;
 use super::around::{Answer, Around, Command};
 use super::{Assigned, DeadLetter, Fault, PartitionBatch, Written};
 
+#[cfg(test)]
+mod tests;
+
 /// Opens the lanes of assigned partitions.
 #[async_trait]
 pub trait Lanes: Send + 'static {
     type Lane: Lane;
 
     /// The lane of each assigned partition, in the same order. Called after each rebalance, and again when the broker says
-    /// that an offset is out of range; no lane that was given before is in use then.
+    /// that an offset is out of range; no lane that was given before is in use then. Dropped where it stands when a rebalance
+    /// comes meanwhile.
     async fn start(&mut self, assigned: &[Assigned]) -> Result<Vec<OpenLane<Self::Lane>>, Fault>;
 }
 
@@ -96,9 +100,15 @@ impl<S: Lanes> LaneTask<S> {
             };
             let done = match command {
                 None => return,
+                // Another start follows, if this member is to have partitions at all.
+                Some(Command::Start { generation, .. } | Command::Write { generation, .. })
+                    if self.around.is_outdated(generation) =>
+                {
+                    Ok(())
+                }
                 Some(Command::Start { generation, assigned, .. }) => {
-                    // Queues that end let their tasks end: each after the write that is under way, which may be as long as a
-                    // request takes. What waits behind it is of an old generation and dropped.
+                    // Queues that end let their tasks end: each after the try that is under way, which is some requests and what
+                    // is still encoded. No pause is waited out, and what waits behind it is of an old generation and dropped.
                     at_work.clear();
                     while tasks.join_next().await.is_some() {}
                     self.around.forget_outages();
@@ -127,7 +137,12 @@ impl<S: Lanes> LaneTask<S> {
     ) -> anyhow::Result<()> {
         let mut tries = self.around.tries(0, generation);
         let opened = loop {
-            match self.lanes.start(&assigned).await {
+            let opened = tokio::select! {
+                opened = self.lanes.start(&assigned) => opened,
+                // Given up as in a crash, of which an open lane knows nothing either.
+                () = self.around.outdated(generation) => return Ok(()),
+            };
+            match opened {
                 Ok(opened) => break opened,
                 Err(fault) => {
                     if !tries.failed(fault).await? {
@@ -185,6 +200,7 @@ impl<L: Lane> Work<L> {
                 Ok(None) => return,
                 Ok(Some(job)) if ended_run == Some(job.run) || self.around.is_outdated(job.generation) => continue,
                 Ok(Some(job)) => self.carry_out(job, &mut ended_run).await,
+                Err(_) if self.around.is_outdated(generation) => continue,
                 Err(_) => self.idle(generation).await,
             };
             if let Err(error) = done {

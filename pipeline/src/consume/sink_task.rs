@@ -31,16 +31,19 @@ impl<S: Sink> SinkTask<S> {
     /// The answer, unless a rebalance outdated the question.
     async fn carry_out(&mut self, mut command: Command) -> anyhow::Result<Option<Answer>> {
         let Self { sink, around } = self;
-        if let Command::Start { member, .. } = &mut command
-            && let Some(member) = member.take()
-        {
-            sink.joined(member);
-        }
         let generation = match &command {
             Command::Start { generation, .. } | Command::Write { generation, .. } | Command::Idle { generation } => {
                 *generation
             }
         };
+        if around.is_outdated(generation) {
+            return Ok(None);
+        }
+        if let Command::Start { member, .. } = &mut command
+            && let Some(member) = member.take()
+        {
+            sink.joined(member);
+        }
         let mut tries = around.tries(0, generation);
         loop {
             let result = match &command {
