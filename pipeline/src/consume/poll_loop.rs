@@ -1,9 +1,12 @@
 //! The loop on its own thread: polls, gathers, hands batches over, commits. It never waits for the sink: while a write is
 //! under way it goes on gathering, and pauses its partitions when too much is held.
 
+mod drain;
 mod event;
 mod hand_over;
 mod lag;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -150,7 +153,7 @@ impl<'c> PollLoop<'c> {
     /// A rebalance outdates everything: what was gathered is dropped, the new owner reads it again.
     fn take_up_rebalance(&mut self) {
         let Some(rebalance) = self.shared.take_rebalanced() else { return };
-        self.partitions.clear();
+        self.give_up();
         self.last = 0;
         self.paused = false;
         self.start_at = None;
@@ -167,6 +170,12 @@ impl<'c> PollLoop<'c> {
         };
         let finding = self.start_at.map_or(Ok(()), |_| Err("finding where to start".to_owned()));
         self.health.set("assignment", finding);
+    }
+
+    /// The partitions are another member's, and so is what they lag behind.
+    fn give_up(&mut self) {
+        self.forget_lag();
+        self.partitions.clear();
     }
 
     /// Asks the sink where to start, once the broker has said what is committed and what the log holds.
@@ -430,39 +439,6 @@ impl<'c> PollLoop<'c> {
     fn broker_works(&mut self) {
         self.broker_trouble = false;
         self.health.set("broker", Ok(()));
-    }
-
-    /// Writes and commits what was gathered, within the time there is.
-    fn drain(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + self.config.drain;
-        self.health.set("shutdown", Err("shutting down".to_owned()));
-        loop {
-            if self.shared.take_rebalanced().is_some() {
-                tracing::info!("rebalanced while shutting down: the new owner reads what was gathered");
-                break;
-            }
-            self.hand_over(true);
-            if self.partitions.iter().all(Partition::is_idle) {
-                break;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                tracing::warn!("not everything could be written in time; it stays in the topic and is read again");
-                break;
-            }
-            match self.answers.recv_timeout(left) {
-                Ok(answer) => self.take_answer(answer)?,
-                Err(_) => continue,
-            }
-        }
-        // An asynchronous commit is sent by now; this one waits until the broker has taken it.
-        let mut commits = TopicPartitionList::new();
-        for held in &self.partitions {
-            add_commit(&mut commits, &held.topic, held.partition, held.commit())?;
-        }
-        self.commit(&commits, CommitMode::Sync);
-        self.consumer.unsubscribe();
-        Ok(())
     }
 }
 

@@ -44,7 +44,7 @@ impl PollLoop<'_> {
             }
         }
         self.tell_lag();
-        if self.broker_trouble && !self.partitions.is_empty() {
+        if self.broker_trouble && (!self.partitions.is_empty() || self.broker_answers()) {
             self.broker_works();
         }
         let stuck = self.partitions.iter().find(|held| asks && !self.paused && held.has_unread());
@@ -55,17 +55,32 @@ impl PollLoop<'_> {
         self.health.set("progress", progress);
     }
 
+    /// Asked where no partition is held of which the end could be asked.
+    fn broker_answers(&self) -> bool {
+        let topic = self.config.topics.first().map(String::as_str);
+        self.consumer.fetch_metadata(topic, Duration::from_secs(2)).is_ok()
+    }
+
+    /// Of partitions that are given up: a gauge keeps what it was told last.
+    pub(super) fn forget_lag(&self) {
+        self.partitions.iter().for_each(|held| lag_gauge(held).set(0.0));
+    }
+
     /// Tells how many records of each partition are not durable yet, and how many bytes of them are held.
     pub(super) fn tell_lag(&self) {
         for held in &self.partitions {
-            let labels = [("topic", held.topic.to_string()), ("partition", held.partition.to_string())];
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-            metrics::gauge!("tickstream_consumer_lag", &labels).set(held.lag() as f64);
+            lag_gauge(held).set(held.lag() as f64);
         }
         let held: usize = self.partitions.iter().map(|held| held.held_bytes() + held.handed_over_bytes()).sum();
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("tickstream_consumer_held_bytes").set(held as f64);
     }
+}
+
+fn lag_gauge(held: &Partition) -> metrics::Gauge {
+    let labels = [("topic", held.topic.to_string()), ("partition", held.partition.to_string())];
+    metrics::gauge!("tickstream_consumer_lag", &labels)
 }
 
 /// The end of the log as the last fetch told it.

@@ -1,0 +1,124 @@
+//! The loop without a broker, or with librdkafka's own.
+
+use std::sync::mpsc::Sender;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use rdkafka::mocking::MockCluster;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::*;
+use crate::consume::Until;
+use crate::kafka::{KafkaArgs, create};
+
+const NOBODY: &str = "127.0.0.1:1";
+
+fn consumer(servers: &str) -> BaseConsumer<LoopContext> {
+    let kafka = KafkaArgs { kafka_bootstrap_servers: servers.to_owned(), kafka_properties: Vec::new() };
+    create(&kafka.consumer(Some("group")), LoopContext::default()).expect("a consumer")
+}
+
+fn config() -> ConsumeConfig {
+    ConsumeConfig {
+        topics: vec!["t".to_owned()],
+        group: "group".to_owned(),
+        max_rows: 100,
+        max_bytes: 1 << 20,
+        max_age: Duration::from_secs(3600),
+        together: false,
+        max_span: None,
+        buffer_bytes: 1 << 20,
+        idle_every: Duration::from_secs(3600),
+        stop_when_bad: false,
+        drain: Duration::from_secs(1),
+        until: Until::Shutdown,
+    }
+}
+
+/// A loop, and what it asks of the task that writes.
+fn poll_loop(consumer: &BaseConsumer<LoopContext>) -> (PollLoop<'_>, UnboundedReceiver<Command>, Sender<Answer>) {
+    let (to_sink, commands) = unbounded_channel();
+    let (answer, answers) = std::sync::mpsc::channel();
+    let (shared, health) = (Arc::new(Shared::default()), Health::new());
+    let sink = (to_sink, answers);
+    let shutdown = CancellationToken::new();
+    let made = PollLoop::new((config(), Ends::default()), Handing::Lanes, consumer, shared, health, sink, shutdown);
+    (made, commands, answer)
+}
+
+/// Starts partition 0 in the next generation, with one record gathered. Gives the generation.
+fn start(poll_loop: &mut PollLoop<'_>) -> u64 {
+    let generation = poll_loop.shared.next_generation();
+    let assigned = Assigned {
+        topic: "t".into(),
+        partition: 0,
+        committed: Some(3),
+        metadata: String::new(),
+        log_start: 0,
+        log_end: 10,
+    };
+    let commits = vec![Some("m".to_owned())];
+    let started = Answer::Started { generation, assigned: vec![assigned], starts: vec![5], commits };
+    poll_loop.take_answer(started).expect("taken");
+    let record = Record { offset: 5, timestamp_ms: 0, key: None, value: Some(b"v") };
+    assert!(poll_loop.partitions[0].push(record, ClientHeaders::None, &poll_loop.limits));
+    generation
+}
+
+#[test]
+fn a_batch_is_of_the_generation_that_its_partition_was_started_in() {
+    let consumer = consumer(NOBODY);
+    let (mut poll_loop, mut commands, _answers) = poll_loop(&consumer);
+    let generation = start(&mut poll_loop);
+    poll_loop.shared.next_generation();
+    poll_loop.hand_over(true);
+    let Ok(Command::Write { generation: of, batches }) = commands.try_recv() else { panic!("nothing was handed over") };
+    assert_eq!((of, batches.len()), (generation, 1));
+}
+
+#[test]
+fn whoever_lost_its_partitions_while_it_shut_down_commits_nothing_and_lags_behind_nothing() {
+    let consumer = consumer(NOBODY);
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        let (mut poll_loop, mut commands, _answers) = poll_loop(&consumer);
+        start(&mut poll_loop);
+        poll_loop.tell_lag();
+        let lag = |value: &str| format!("tickstream_consumer_lag{{topic=\"t\",partition=\"0\"}} {value}\n");
+        let told = recorder.handle().render();
+        assert!(told.contains(&lag("5")), "{told}");
+        poll_loop.shared.rebalanced(Rebalance::TakenBack);
+        poll_loop.drain().expect("it ends");
+        assert!(poll_loop.partitions.is_empty() && commands.try_recv().is_err());
+        let told = recorder.handle().render();
+        assert!(told.contains(&lag("0")), "{told}");
+    });
+}
+
+#[test]
+fn a_task_that_is_gone_ends_a_shutdown_at_once() {
+    let consumer = consumer(NOBODY);
+    let (mut poll_loop, _commands, answers) = poll_loop(&consumer);
+    poll_loop.config.drain = Duration::from_secs(3600);
+    start(&mut poll_loop);
+    drop(answers);
+    let said = poll_loop.drain().expect_err("nobody writes").to_string();
+    assert!(said.contains("the sink task ended"), "{said}");
+}
+
+#[test]
+fn a_member_without_partitions_sees_that_the_broker_is_back() {
+    let cluster = MockCluster::new(1).expect("a cluster");
+    cluster.create_topic("t", 1, 1).expect("created");
+    let consumer = consumer(&cluster.bootstrap_servers());
+    let (mut poll_loop, _commands, _answers) = poll_loop(&consumer);
+    poll_loop.health.set("assignment", Ok(()));
+    poll_loop.broker_trouble("away".to_owned());
+    assert!(poll_loop.health.ready().is_err());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while poll_loop.broker_trouble {
+        assert!(Instant::now() < deadline, "{:?}", poll_loop.health.ready());
+        poll_loop.last_look = Instant::now().checked_sub(Duration::from_secs(60)).expect("a time");
+        poll_loop.look_around();
+    }
+    assert_eq!(poll_loop.health.ready(), Ok(()));
+}
