@@ -1,6 +1,7 @@
 //! Topic ids and the cluster id. A recreated topic has the same name and offsets from 0 again; only its id tells it apart.
-//! rdkafka has no safe call for topic ids, librdkafka's DescribeTopics has: this is the one module that calls C. A broker's
-//! metadata may lag after a re-creation, so the id is asked of the partition's leader, who would refuse the old one.
+//! rdkafka has no safe call for topic ids, librdkafka's DescribeTopics has, and is called here through C. A broker's metadata may
+//! lag after a re-creation, so the id is asked of the partition's leader, who would refuse the old one; and that there is no
+//! such topic is believed only of brokers that say so again and again.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -20,6 +21,10 @@ use crate::kafka::{KafkaArgs, create};
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A leader that moves while it is asked is asked for again this often.
 const LEADER_MOVES: usize = 3;
+/// A topic that is not known is asked for this often, …
+const UNKNOWN: usize = 3;
+/// … after a pause, in which a broker that lags catches up.
+const CATCH_UP: Duration = Duration::from_millis(500);
 
 #[derive(Debug, thiserror::Error)]
 pub enum TopicIdError {
@@ -100,29 +105,12 @@ impl Inner {
     }
 
     fn topic_id(&self, topic: &str, partition: i32) -> Result<Uuid, TopicIdError> {
-        let outage = |cause| TopicIdError::Outage { topic: topic.to_owned(), cause };
         let key = (topic.to_owned(), partition);
-        let mut asked = self.leaders.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
-        for _ in 0..LEADER_MOVES {
-            let described = match self.describe(topic, partition, asked) {
-                Ok(described) => described,
-                // The broker asked may be gone; any other one tells who leads now.
-                Err(TopicIdError::Outage { .. }) if asked.is_some() => {
-                    asked = None;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let Some(leader) = described.leader else {
-                return Err(outage(anyhow!("partition {partition} has no leader")));
-            };
-            if asked == Some(leader) {
-                self.leaders.lock().unwrap_or_else(PoisonError::into_inner).insert(key, leader);
-                return Ok(described.topic_id);
-            }
-            asked = Some(leader);
-        }
-        Err(outage(anyhow!("the leader of partition {partition} keeps moving")))
+        let guess = self.leaders.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+        let describe = |broker| self.describe(topic, partition, broker);
+        let (leader, topic_id) = ask_leader(topic, partition, guess, CATCH_UP, describe)?;
+        self.leaders.lock().unwrap_or_else(PoisonError::into_inner).insert(key, leader);
+        Ok(topic_id)
     }
 
     fn describe(&self, topic: &str, partition: i32, broker: Option<i32>) -> Result<Described, TopicIdError> {
@@ -158,6 +146,43 @@ impl Inner {
             described
         }
     }
+}
+
+/// Who leads the partition, and the topic id as that broker knows it; `guess` is asked first, `None` being any broker.
+fn ask_leader(
+    topic: &str,
+    partition: i32,
+    guess: Option<i32>,
+    catch_up: Duration,
+    describe: impl Fn(Option<i32>) -> Result<Described, TopicIdError>,
+) -> Result<(i32, Uuid), TopicIdError> {
+    let outage = |cause| TopicIdError::Outage { topic: topic.to_owned(), cause };
+    let (mut asked, mut unknown, mut moves) = (guess, 0, 0);
+    while moves < LEADER_MOVES {
+        let described = match describe(asked) {
+            Ok(described) => described,
+            Err(TopicIdError::UnknownTopic(_)) if unknown + 1 < UNKNOWN => {
+                unknown += 1;
+                asked = None;
+                std::thread::sleep(catch_up);
+                continue;
+            }
+            // The broker asked may be gone; any other one tells who leads now.
+            Err(TopicIdError::Outage { .. }) if asked.is_some() => {
+                (asked, moves) = (None, moves + 1);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(leader) = described.leader else {
+            return Err(outage(anyhow!("partition {partition} has no leader")));
+        };
+        if asked == Some(leader) {
+            return Ok((leader, described.topic_id));
+        }
+        (asked, moves) = (Some(leader), moves + 1);
+    }
+    Err(outage(anyhow!("the leader of partition {partition} keeps moving")))
 }
 
 /// # Safety
@@ -214,4 +239,33 @@ unsafe fn read_answer(event: *mut c::rd_kafka_event_t, topic: &str, partition: i
 
 fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    const ID: Uuid = Uuid::from_u128(7);
+
+    /// What is told when the brokers answer so, in turn: `None` for one that does not know the topic.
+    fn told(answers: &[Option<i32>]) -> (Result<(i32, Uuid), TopicIdError>, usize) {
+        let left = RefCell::new(answers.iter());
+        let describe = |_| match left.borrow_mut().next().expect("an answer") {
+            Some(leader) => Ok(Described { topic_id: ID, leader: Some(*leader) }),
+            None => Err(TopicIdError::UnknownTopic("t".to_owned())),
+        };
+        let told = ask_leader("t", 0, None, Duration::ZERO, describe);
+        (told, left.into_inner().len())
+    }
+
+    #[test]
+    fn a_broker_that_lags_is_not_believed_and_brokers_that_agree_are() {
+        for lags in [&[None, Some(1), Some(1)][..], &[Some(1), None, None, Some(1), Some(1)]] {
+            assert!(matches!(told(lags), (Ok((1, id)), 0) if id == ID), "{lags:?}");
+        }
+        assert!(matches!(told(&[None, None, None]), (Err(TopicIdError::UnknownTopic(_)), 0)));
+        assert!(matches!(told(&[Some(1), Some(2), Some(3)]), (Err(TopicIdError::Outage { .. }), 0)));
+    }
 }
