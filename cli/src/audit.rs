@@ -11,6 +11,7 @@ mod lake;
 mod letters;
 mod older;
 mod report;
+mod retired;
 mod topic;
 
 use std::collections::BTreeSet;

@@ -8,10 +8,12 @@ use uuid::Uuid;
 use super::events::{Events, Gathering, Seen};
 use super::letters::{Coordinates, Letters};
 use super::report::DatabaseReport;
+use super::retired::Retired;
 use crate::database::{DatabaseArgs, explain};
 
 const TICK_PLACES: &str = include_str!("../sql/tick_places.sql");
 const HAS_TICKS: &str = include_str!("../sql/has_ticks.sql");
+const HORIZON: &str = include_str!("../sql/horizon.sql");
 /// Differences of one kind that are named one by one; the others are only counted.
 const NAMED: usize = 10;
 
@@ -22,9 +24,15 @@ pub async fn connect(args: &DatabaseArgs) -> anyhow::Result<PgConnection> {
     Ok(connection)
 }
 
+/// From when on ticks are kept, in microseconds from 1970; `None` where all are.
+pub async fn horizon(connection: &mut PgConnection) -> anyhow::Result<Option<i64>> {
+    sqlx::query_scalar(HORIZON).fetch_one(connection).await.map_err(explain)
+}
+
 /// What was read of the topic.
 pub struct Ticks {
     pub events: Gathering,
+    pub retired: Retired,
     /// Records that do not decode.
     pub undecodable: Vec<Coordinates>,
 }
@@ -68,9 +76,16 @@ pub async fn compare(
     let mut events = ticks.events.distinct(|place| !dead.contains(&place));
     let distinct_event_ids = events.len();
     let rows = compare_rows(connection, &mut events, stretches).await?;
-    let mut missing = Tally::default();
+    let (mut missing, mut retired_events) = (Tally::default(), 0);
     for (id, place) in events.unseen() {
-        missing.add(|| format!("{id} at {}", at(place)));
+        if ticks.retired.has(id, |place| !dead.contains(&place)) {
+            retired_events += 1;
+        } else {
+            missing.add(|| format!("{id} at {}", at(place)));
+        }
+    }
+    if missing.count > 0 && horizon(connection).await? != ticks.retired.horizon() {
+        missing.named.insert(0, "(days were dropped while this audit ran: run it again)".to_owned());
     }
     let group_name = format!("undecodable records are no dead letters of group {group}");
     let differences = [
@@ -84,7 +99,8 @@ pub async fn compare(
         decoded,
         undecodable,
         dead_letters_db: stretches.iter().map(|s| letters.count(group, s.partition, s.start, s.end)).sum(),
-        distinct_event_ids,
+        distinct_event_ids: distinct_event_ids - retired_events,
+        retired_events,
         postgres_rows: rows.matched,
         rows_older: rows.older,
         rows_newer: rows.newer,

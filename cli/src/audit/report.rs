@@ -20,7 +20,7 @@ use crate::output::{Align, size, table};
 ///                   "dead_letters_lake": 1, "accepted_holes": [], "differences": []}],
 ///   "older_chains": 0,
 ///   "database": {"topic": "market.ticks.v1", "decoded": 8, "undecodable": 1, "dead_letters_db": 1,
-///                "distinct_event_ids": 8, "postgres_rows": 8, "rows_older": 0, "rows_newer": 0, "differences": []},
+///                "distinct_event_ids": 8, "retired_events": 0, "postgres_rows": 8, "rows_older": 0, "rows_newer": 0, "differences": []},
 ///   "deep": {"raw_objects": 2, "raw_bytes": 9313, "bronze_objects": 2, "bronze_bytes": 12409, "compared_with_topic": 9,
 ///            "without_checksum": 0, "older_versions": 0, "newer_versions": 0, "faults": 0}
 /// }
@@ -106,8 +106,11 @@ pub struct DatabaseReport {
     pub undecodable: u64,
     /// Distinct records in the range that are dead letters of the database's group.
     pub dead_letters_db: u64,
-    /// Distinct event ids of decoded records that are not dead letters: the rows that there should be.
+    /// Distinct event ids of decoded records that are not dead letters, without those of dropped days: the rows that there
+    /// should be.
     pub distinct_event_ids: u64,
+    /// Further events, of days that retention has dropped.
+    pub retired_events: u64,
     /// Rows of events that the topic holds, and rows that claim to come from the range and do not.
     pub postgres_rows: u64,
     /// Rows of events that the topic no longer holds.
@@ -189,6 +192,9 @@ impl Report {
                 database.distinct_event_ids,
                 database.postgres_rows
             ));
+            if database.retired_events > 0 {
+                text.push_str(&format!(" ({} more events are of days that were dropped)", database.retired_events));
+            }
             if database.rows_older + database.rows_newer > 0 {
                 text.push_str(&format!(
                     " ({} older than the topic, {} newer)",

@@ -25,6 +25,7 @@ use super::lake::{self, AcceptedHole, Bronze, Place};
 use super::letters::Letters;
 use super::older;
 use super::report::{PartitionReport, Report, TopicReport, sum};
+use super::retired::Retired;
 use crate::kafka::{Cluster, Metadata};
 
 const WHEN_CUT: &str = "run the audit again";
@@ -150,7 +151,7 @@ impl Auditor<'_> {
 
     /// Counts every record; gives the events when they are to be compared.
     async fn read(
-        &self,
+        &mut self,
         topic: &Topic,
         partitions: &mut [Partition],
         stretches: &[Stretch],
@@ -169,7 +170,12 @@ impl Auditor<'_> {
             Some(record) if compares => Some(Decoder::new(record, self.registry.clone())),
             Some(_) | None => None,
         };
-        let mut ticks = Ticks { events: Gathering::default(), undecodable: Vec::new() };
+        let horizon = match &mut self.connection {
+            Some(connection) if compares => database::horizon(connection).await?,
+            Some(_) | None => None,
+        };
+        let retired = Retired::new(horizon);
+        let mut ticks = Ticks { events: Gathering::default(), retired, undecodable: Vec::new() };
         stretches::read(&self.args.kafka, &topic.name, stretches, WHEN_CUT, async |partition, records| {
             let offsets = records.offsets().values();
             if let Some(open) = partitions.iter_mut().find(|open| open.stretch.partition == partition) {
@@ -184,7 +190,9 @@ impl Auditor<'_> {
             let decoded = decoder.decode(records.values()).await?;
             let columns = TickColumns::new(&decoded.batch);
             for (row, index) in decoded.rows.iter().enumerate() {
-                ticks.events.push(columns.event_id(row), (partition, offsets[*index as usize]));
+                let (id, place) = (columns.event_id(row), (partition, offsets[*index as usize]));
+                ticks.events.push(id, place);
+                ticks.retired.take(id, columns.revision(row), columns.event_time(row), place);
             }
             ticks.undecodable.extend(decoded.bad.iter().map(|(index, _)| (partition, offsets[*index as usize])));
             Ok(())

@@ -230,6 +230,20 @@ async fn every_difference_between_topic_lake_and_database_is_found_and_named() {
         (&Value::Null, &10.into())
     );
 
+    // Retention of the database has dropped their day: no row is missing then.
+    let horizon = "update retention set ticks_from = date '1970-01-01' + ($1 / 86400000000)::int + 1";
+    sqlx::raw_sql("create table kept as select * from ticks").execute(&mut connection).await.expect("kept");
+    sqlx::raw_sql("delete from ticks").execute(&mut connection).await.expect("dropped");
+    assert_eq!(audit.run(&["--only", "db"]).await.code, 1, "without a horizon they are missing");
+    sqlx::query(horizon).bind(EVENT_TIME_MICROS).execute(&mut connection).await.expect("raised");
+    let report = audit.equal(&["--only", "db"]).await;
+    assert_eq!(
+        (&report["database"]["retired_events"], &report["totals"]["distinct_event_ids"]),
+        (&10.into(), &0.into())
+    );
+    let back = "insert into ticks select * from kept; drop table kept; update retention set ticks_from = '-infinity'";
+    sqlx::raw_sql(back).execute(&mut connection).await.expect("as before");
+
     // Retention takes the oldest records of the topic, mid-object: lake and database keep them, and are not wrong for it.
     cut(stack, 0, zero[1].offset).await;
     let report = audit.equal(&[]).await;
