@@ -55,7 +55,7 @@ $$;
 
 revoke execute on function ensure_ticks_day(date) from public;
 
--- The days that ticks may fall on from now until tomorrow, by the server's clock: sources may run two days ahead.
+-- The days that ticks may fall on from now until tomorrow, by the server's clock: sources may run a day ahead.
 create function ensure_ticks_days_ahead() returns bigint language sql as $$
     select count(*) filter (where ensure_ticks_day((now() at time zone 'UTC')::date + ahead)) from generate_series(0, 2) as ahead
 $$;

@@ -2,10 +2,17 @@
 
 mod bounded;
 mod broker;
+mod candles;
 mod database;
+mod documents;
 mod faults;
+mod kills;
 mod log;
+mod poison;
 mod replay;
+mod retention;
+mod roles;
 mod rules;
 mod service;
 mod unfit;
+mod views;
