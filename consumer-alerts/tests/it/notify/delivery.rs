@@ -146,3 +146,27 @@ async fn a_topic_that_is_not_there_is_said() {
     let said = format!("{error:#}");
     assert!(said.contains("no-such-topic does not exist") && said.contains("tickstream topics apply"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_notifiers_one_sends_and_the_other_knows_what_was_sent() {
+    let room = Room::new().await;
+    let server = Server::start([]).await;
+    let slack = format!("type = \"slack\"\nurl = \"{}\"\ngroup_by = \"nothing\"", server.url());
+    let channels = [room.channel("desk", &slack)];
+    let first = room.start(&channels);
+    server.wait_for("readiness", |_| first.health.ready().is_ok()).await;
+    let names = ["one", "two", "three", "four", "five", "six"];
+    room.fire(&room.alerts(&names[..2], 0));
+    server.wait_taken(2).await;
+    let second = room.start(&channels);
+    server.wait_for("readiness of the second", |_| second.health.ready().is_ok()).await;
+    room.fire(&room.alerts(&names[2..4], 0));
+    server.wait_taken(4).await;
+    first.stop().await;
+    room.fire(&room.alerts(&names[4..], 0));
+    server.wait_taken(6).await;
+    second.stop().await;
+    let expected: Vec<Vec<String>> = names.iter().map(|name| vec![(*name).to_owned()]).collect();
+    assert_eq!(server.said(&names), expected);
+    assert_eq!(room.committed("desk"), Some(6));
+}
