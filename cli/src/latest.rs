@@ -1,5 +1,5 @@
-//! `tickstream latest`: the newest price of each symbol and source, exact to the last digit, by one statement that looks at
-//! `latest_prices` and at nothing else, however many ticks there are.
+//! `tickstream latest`: the newest price of each symbol and source, exact to the last digit, by one statement that
+//! looks at `latest_prices` and at nothing else, however many ticks there are.
 
 mod watch;
 
@@ -184,7 +184,8 @@ fn row(price: &LatestPrice) -> Vec<String> {
     ]
 }
 
-/// `850 ms`, `12.3 s`, `5 min`, `3 h`, `2 d`: precise while it matters. A source whose clock runs ahead has `-` before it.
+/// `850 ms`, `12.3 s`, `5 min`, `3 h`, `2 d`: precise while it matters. A source whose clock runs ahead has `-` before
+/// it.
 fn age(seconds: f64) -> String {
     let sign = if seconds < 0.0 { "-" } else { "" };
     match seconds.abs() {

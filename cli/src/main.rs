@@ -1,13 +1,15 @@
-//! The `tickstream` command: makes the topics, proves that topic, lake and database hold the same records, and shows the
-//! latest prices. Answers go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed or a
-//! difference was found, 2 a mistake of the user's. Must never happen here: an answer that is printed though half of it
-//! could not be had.
+//! The `tickstream` command: makes the topics, proves that topic, lake and database hold the same records, and shows
+//! the latest prices and those of the past. Answers go to standard output, everything else to standard error. Exit
+//! codes: 0 done, 1 failed or a difference was found, 2 a mistake of the user's. Must never happen here: an answer that
+//! is printed though half of it could not be had.
 
 mod audit;
 mod database;
+mod history;
 mod kafka;
 mod lake;
 mod latest;
+mod moment;
 mod nearest;
 mod output;
 mod topics;
@@ -19,7 +21,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use pipeline::telemetry::LogArgs;
 use tokio_util::sync::CancellationToken;
 
-/// Topics, audit, latest prices of a tickstream installation.
+/// Topics, audit, latest and past prices of a tickstream installation.
 #[derive(Parser, Debug)]
 #[command(name = "tickstream", version)]
 struct Cli {
@@ -41,6 +43,8 @@ enum Command {
     Lake(lake::LakeCommand),
     /// Show the latest price of each symbol and source.
     Latest(latest::LatestArgs),
+    /// Show open, high, low, close and volume of a symbol over a span of time.
+    History(history::HistoryArgs),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +66,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<()
             Command::Audit(args) => audit::run(args).await,
             Command::Lake(command) => lake::run(command).await,
             Command::Latest(args) => latest::run(args).await,
+            Command::History(args) => history::run(args).await,
         }
     };
     tokio::select! {

@@ -1,7 +1,8 @@
-//! Following the latest prices. A notification is no more than a hint to ask again: it may be of something else, or one of
-//! many, or be missed in an outage, so the same statement is asked in any case every few seconds, and never more often than a
-//! person can read. Invariant: a price is printed once for each change that a question saw; what changed twice between two
-//! questions is printed as it stands. Must never happen here: an end that nobody asked for, or an outage that nobody is told.
+//! Following the latest prices. A notification is no more than a hint to ask again: it may be of something else, or one
+//! of many, or be missed in an outage, so the same statement is asked in any case every few seconds, and never more
+//! often than a person can read. Invariant: a price is printed once for each change that a question saw; what changed
+//! twice between two questions is printed as it stands. Must never happen here: an end that nobody asked for, or an
+//! outage that nobody is told.
 
 use std::collections::HashMap;
 use std::time::Duration;

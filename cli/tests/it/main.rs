@@ -3,6 +3,7 @@
 mod audit;
 mod audit_deep;
 mod export;
+mod history;
 mod lake;
 mod latest;
 mod market;

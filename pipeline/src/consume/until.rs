@@ -1,7 +1,7 @@
-//! How long a consumer reads: until it is told to stop, or, for a run that ends by itself, until everything that the log held
-//! when the run began is durable. Invariant: a bounded run gathers nothing from beyond the ends that it looked up, so a
-//! producer that goes on writing never keeps it alive. Must never happen here: a run that counts as caught up while the group
-//! has not said which partitions are its own.
+//! How long a consumer reads: until it is told to stop, or, for a run that ends by itself, until everything that the
+//! log held when the run began is durable. Invariant: a bounded run gathers nothing from beyond the ends that it looked
+//! up, so a producer that goes on writing never keeps it alive. Must never happen here: a run that counts as caught up
+//! while the group has not said which partitions are its own.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,8 +17,8 @@ pub enum Until {
     /// When it is told to.
     #[default]
     Shutdown,
-    /// When what this member's partitions held as the run began is durable and committed. Partitions of other members are
-    /// not waited for.
+    /// When what this member's partitions held as the run began is durable and committed. Partitions of other members
+    /// are not waited for.
     CaughtUp,
 }
 
@@ -53,8 +53,8 @@ impl Ends {
         self.0.is_some()
     }
 
-    /// The first offset of a partition that is not to be read. A log that is shorter now than when the run began was made
-    /// again or lost its tail: what it holds now is all that can be waited for.
+    /// The first offset of a partition that is not to be read. A log that is shorter now than when the run began was
+    /// made again or lost its tail: what it holds now is all that can be waited for.
     pub fn end_of(&self, topic: &str, partition: i32, log_end: i64) -> i64 {
         match &self.0 {
             None => i64::MAX,
