@@ -9,6 +9,8 @@ language plpgsql as $$
 declare
     rule record;
 begin
+    -- Nothing of this transaction is to outlive the server: its COMMIT, which empties the staging table, need not wait for the disk.
+    perform set_config('synchronous_commit', 'off', true);
     for rule in
         select conname, pg_get_expr(conbin, conrelid) as expression
         from pg_constraint
