@@ -2,7 +2,8 @@
 
 The ticks are made here, straight as bronze objects: what is measured begins at bronze. Both write Parquet with zstd, one
 object a partition. The refiner's seconds hold what only it does (its process, the store's probe, an HTTP request an object,
-the forecasts); what of that is the same for any lake is measured by a rebuild of a day without data, and said beside. `make bench-refiner TICKS=10000000` builds the binaries and runs this.
+the forecasts); what of that is the same for any lake is measured by a rebuild of a day without data, and said beside.
+`make bench-refiner TICKS=10000000` builds the binaries and runs this.
 """
 
 import argparse
@@ -153,7 +154,8 @@ def main():
             print(f"{layer:7} refiner {ours[layer]:7.1f} s   DuckDB {theirs[layer]:7.1f} s   {ours[layer] / theirs[layer]:.2f}")
         both, other = ours["silver"] + ours["gold"], sum(theirs.values())
         print(f"both    refiner {both:7.1f} s   DuckDB {other:7.1f} s   {both / other:.2f}")
-        print(f"refiner: {given.ticks / both:,.0f} ticks a second, at most {peak} MiB; a run with nothing to do takes {ours['nothing']:.1f} s")
+        print(f"refiner: {given.ticks / both:,.0f} ticks a second, at most {peak} MiB")
+        print(f"a run of the refiner with nothing to do: {ours['nothing']:.1f} s")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
