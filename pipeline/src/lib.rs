@@ -17,6 +17,7 @@ pub mod headers;
 pub mod kafka;
 pub mod lake;
 mod memory;
+pub mod moment;
 pub mod payload;
 pub mod records;
 pub mod registry;
