@@ -70,13 +70,19 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         max_age: config.max_age(),
         together: true,
         max_span: None,
-        buffer_bytes: 16 << 20,
+        // Some 50,000 ticks: more than two rounds, which is as much as helps.
+        buffer_bytes: 6 << 20,
         idle_every: Duration::from_secs(5),
         stop_when_bad: true,
         drain: Duration::from_secs(10),
         until: config.until(),
     };
-    consume(consuming, &config.kafka, sink, health, shutdown).await
+    let mut kafka = config.kafka.clone();
+    // The client counts the bytes of what it fetches ahead, not what it keeps beside each: of small records that is twice as
+    // much again. Measured over a backlog of ticks: 87 MB at the setting of all consumers, 59 MB at this one, as fast.
+    let prefetch = "queued.max.messages.kbytes=512".parse().map_err(anyhow::Error::msg)?;
+    kafka.kafka_properties.insert(0, prefetch);
+    consume(consuming, &kafka, sink, health, shutdown).await
 }
 
 /// Brings the schema up to date.

@@ -118,7 +118,7 @@ async fn from_topic_to_rows_and_dead_letters() {
     let metrics = service.ask("/metrics");
     assert!(metrics.contains("tickstream_db_rows_total{result=\"inserted\"} 20000"), "{metrics}");
     let peak = service.peak_megabytes();
-    assert!(peak < 100, "{peak} MB");
+    assert!(peak < 80, "{peak} MB");
     service.terminate();
     let letters = broker::dead_letters(&database.kafka);
     assert_eq!(letters.len(), 1);
