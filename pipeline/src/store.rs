@@ -445,7 +445,7 @@ mod tests {
             while let Ok((mut stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
                     let mut some = [0; 1024];
-                    stream.read(&mut some).await?;
+                    stream.readable().await?;
                     tokio::time::sleep(takes).await;
                     let mut rest = Vec::new();
                     while !rest.ends_with(b"the end") {

@@ -105,14 +105,14 @@ impl Trial {
         let topic = Arc::from("t");
         let assigned =
             vec![Assigned { topic, partition: 0, committed: None, metadata: String::new(), log_start: 0, log_end: 9 }];
-        self.commands.send(Command::Start { generation, assigned, member: None }).ok().expect("it listens");
+        self.commands.send(Command::Start { generation, assigned, member: None }).expect("it listens");
     }
 
     fn write(&self, generation: u64, start: i64) {
         let (topic, records) = (Arc::from("t"), Records::empty());
         let batch = PartitionBatch { topic, partition: 0, start, next_offset: start + 1, records };
         let batches = vec![Handed { batch, run: 0 }];
-        self.commands.send(Command::Write { generation, batches }).ok().expect("it listens");
+        self.commands.send(Command::Write { generation, batches }).expect("it listens");
     }
 
     /// Waits until the script says so.
