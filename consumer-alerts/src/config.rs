@@ -1,5 +1,6 @@
 //! What a user can set. The doc comments are the help text.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
@@ -60,11 +61,10 @@ impl RulesArgs {
 /// [`pipeline::Misconfigured`]: the file, and where in it what is wrong.
 pub fn read(path: &Path) -> anyhow::Result<Rules> {
     let told = |why: String| misconfigured(format!("cannot use the rules in {}: {why}", path.display()));
-    let length = std::fs::metadata(path).map_err(|error| told(error.to_string()))?.len();
-    if length > MAX_FILE_BYTES as u64 {
-        return Err(told(format!("it has {length} bytes, more than the {MAX_FILE_BYTES} that are read")));
-    }
-    let bytes = std::fs::read(path).map_err(|error| told(error.to_string()))?;
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| told(error.to_string()))?;
+    // One byte more than is allowed: whatever the file is, it is not read to an end that may not come.
+    file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| told(error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         told(format!(
             "it is not text in UTF-8: the byte at position {} is no part of any",

@@ -10,14 +10,34 @@
 //! Must never happen here: two sources or two kinds of price in one window, an alert for a record that corrects, or a
 //! decision that the wall clock had a part in.
 
+mod arm;
+mod corrections;
+mod feed;
+mod groups;
+mod intake;
+mod judge;
+mod known_gaps;
+mod message;
+mod series;
+mod silence;
+mod sources;
 mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
 
 use pipeline::decimal::Decimal38;
 use pipeline::decode::Ticks;
 use pipeline::events::{Alert, Gap, Kind, SourceHealth};
 use uuid::Uuid;
 
-use crate::rules::{Micros, Rules};
+use crate::rules::{Condition, Micros, Rule, RuleHash, Rules};
+use feed::{Board, NEVER, States};
+use groups::Groups;
+use known_gaps::KnownGaps;
+use silence::Listener;
+use sources::{Sources, Watch};
 pub use state::{Phase, State, StateKey};
 
 /// A tick whose `event_time` is further behind its broker time is history (a backfill, a price of last Friday): it takes no
@@ -33,6 +53,21 @@ pub const PRODUCER_DOWN_AFTER: Micros = Micros(35 * 1_000_000);
 pub struct Engine {
     rules: Rules,
     duty: Duty,
+    partition: Option<i32>,
+    boards: Vec<Board>,
+    by_symbol: HashMap<String, usize>,
+    /// When each source last answered, as its health records say.
+    answered: HashMap<String, i64>,
+    gaps: KnownGaps,
+    groups: Groups,
+    sources: Sources,
+    /// States that were given back and not claimed yet by a series.
+    states: States,
+    /// Polled feeds that were given back and are not there yet.
+    polled: Vec<StateKey>,
+    /// Topic, partition and offset of the last record.
+    last: Option<(String, i32, i64)>,
+    others: Vec<i128>,
 }
 
 /// Which rules an engine judges. Gaps and health records are of use to all: a window is not compared across a gap, and an
@@ -53,7 +88,8 @@ pub enum Event<'a> {
     Tick(Tick<'a>),
     Gap(&'a Gap),
     Health(&'a SourceHealth),
-    /// Nothing but that it is now [`Place::at`]: what timers run by. Takes no other part of the place.
+    /// Nothing but that it is now [`Place::at`]: what timers run by, every ten seconds or so. The rest of its place is not
+    /// looked at.
     Clock,
 }
 
@@ -126,34 +162,251 @@ impl Outcome {
 impl Engine {
     #[must_use]
     pub fn new(rules: Rules, duty: Duty) -> Self {
-        Self { rules, duty }
+        let mut engine = Self {
+            rules: rules.clone(),
+            duty,
+            partition: None,
+            boards: Vec::new(),
+            by_symbol: HashMap::new(),
+            answered: HashMap::new(),
+            gaps: KnownGaps::default(),
+            groups: Groups::default(),
+            sources: Sources::default(),
+            states: States::new(),
+            polled: Vec::new(),
+            last: None,
+            others: Vec::new(),
+        };
+        engine.groups.change_rules(&rules);
+        engine
     }
 
-    /// Puts other rules in the place of these. Rules that say the same keep their states, and windows what they hold; a
-    /// window that reaches further back than any before it fills as ticks come, unless the caller begins anew and warms.
+    /// Says which partition's ticks these are. Then polled feeds are kept among the states too, so that one whose price has
+    /// not changed for longer than [`Engine::looks_back`] is watched on after a restart.
+    #[must_use]
+    pub fn for_partition(self, partition: i32) -> Self {
+        Self { partition: Some(partition), ..self }
+    }
+
+    /// Puts other rules in the place of these. Rules that say the same keep their states, and series their ticks; a window
+    /// that reaches further back than any before it fills as ticks come, unless the caller begins anew and warms.
     pub fn change_rules(&mut self, rules: Rules) {
+        let part = self.polled_part();
+        for board in &self.boards {
+            for feed in &board.feeds {
+                let series = feed.prices.iter().flat_map(|prices| {
+                    prices.slots.iter().map(|slot| (slot.rule, Some(prices.kind), slot.arm.state()))
+                });
+                let polled = feed.stale.iter().filter(|stale| stale.is_kept);
+                self.polled.extend(polled.map(|stale| {
+                    let key = feed::key(self.rules.at(stale.rule), &board.symbol, &feed.source, None);
+                    StateKey { part: part.clone(), ..key }
+                }));
+                let stale = feed.stale.iter().map(|stale| (stale.rule, None, stale.arm.state()));
+                for (rule, kind, state) in series.chain(stale) {
+                    let key = feed::key(self.rules.at(rule), &board.symbol, &feed.source, kind);
+                    self.states.insert(key, state);
+                }
+            }
+        }
         self.rules = rules;
+        self.groups.change_rules(&self.rules);
+        for board in &mut self.boards {
+            for feed in &mut board.feeds {
+                feed.resolve(&board.symbol, &self.rules, &mut self.states);
+                for prices in &mut feed.prices {
+                    prices.resolve(&board.symbol, &feed.source, &self.rules, &mut self.states);
+                }
+            }
+        }
+        let hashes: HashSet<RuleHash> = self.rules.enabled().map(|(_, rule)| rule.hash).collect();
+        self.states.retain(|key, _| hashes.contains(&key.rule));
     }
 
     /// How far before the broker time of the next record [`Engine::warm`] has to begin, for everything to be as it was.
     #[must_use]
     pub fn looks_back(&self) -> Micros {
-        let longest = self.rules.enabled().map(|(_, rule)| rule.condition.looks_back()).max().unwrap_or_default();
-        Micros(longest.0 + LATE.0 + AHEAD.0)
+        let longest = self.rules.enabled().map(|(_, rule)| self.reaches_back(rule).0).max().unwrap_or_default();
+        Micros(longest + LATE.0 + AHEAD.0)
+    }
+
+    /// What a timer would have told in a cooldown it tells at its end, by what it heard before.
+    fn reaches_back(&self, rule: &Rule) -> Micros {
+        let reach = rule.condition.looks_back().0;
+        let of_group = |other: &&Rule| other.group.is_some() && other.group == rule.group;
+        let others = self.rules.enabled().map(|(_, other)| other).filter(of_group);
+        let cooldown = others.chain([rule]).map(|rule| rule.cooldown.0).max().unwrap_or_default();
+        match rule.condition {
+            Condition::StaleFeed { .. } => Micros(reach + cooldown),
+            Condition::OpenGap { .. } => Micros(reach.max(PRODUCER_DOWN_AFTER.0) + cooldown),
+            _ => Micros(reach),
+        }
     }
 
     /// Gives back a state that an earlier engine handed out; before any record. One of a rule that is not here is ignored.
     pub fn restore(&mut self, key: StateKey, state: State) {
-        let _ = (key, state);
+        if self.groups.restore(&key, state) {
+            return;
+        }
+        match self.rules.enabled().find(|(_, rule)| rule.hash == key.rule).map(|(_, rule)| &rule.condition) {
+            Some(Condition::OpenGap { .. }) => self.sources.restore(key, state),
+            Some(_) if key.part.as_deref().is_some_and(|part| part.starts_with(feed::POLLED)) => {
+                // The states of all partitions are in one topic.
+                if key.part == self.polled_part() {
+                    self.polled.push(key);
+                }
+            }
+            Some(_) => drop(self.states.insert(key, state)),
+            None => {}
+        }
     }
 
     /// Takes a record that was judged before: it fills windows, tells of gaps and of life, and fires nothing.
     pub fn warm(&mut self, place: Place<'_>, event: Event<'_>) {
-        let _ = (place, event);
+        self.take_polled_back();
+        self.note_place(place, event);
+        match event {
+            Event::Tick(tick) => self.tick(place, &tick, None),
+            Event::Gap(gap) => {
+                self.note_gap(place, gap);
+                self.sources.note_gap(gap, place.at);
+            }
+            Event::Health(health) => {
+                self.note_answer(place, health);
+                self.sources.note_health(health, place.at);
+            }
+            Event::Clock => {}
+        }
     }
 
     /// Takes the next record, or the time, and adds to `outcome` what it leads to.
     pub fn take(&mut self, place: Place<'_>, event: Event<'_>, outcome: &mut Outcome) {
-        let _ = (place, event, outcome, self.duty);
+        self.take_polled_back();
+        self.note_place(place, event);
+        match event {
+            Event::Tick(tick) => self.tick(place, &tick, Some(outcome)),
+            Event::Gap(gap) => self.note_gap(place, gap),
+            Event::Health(health) => {
+                if self.note_answer(place, health) && self.duty != Duty::Sources {
+                    self.heard_from(&health.source, place, outcome);
+                }
+            }
+            Event::Clock if self.duty != Duty::Sources => self.listen(place.at, outcome),
+            Event::Clock => {}
+        }
+        if self.duty != Duty::Ticks {
+            self.watch(place, event, outcome);
+        }
+    }
+
+    fn polled_part(&self) -> Option<String> {
+        self.partition.map(|partition| format!("{} {partition}", feed::POLLED))
+    }
+
+    /// A polled feed is watched also when its price has not changed for longer than a restart reads back.
+    fn take_polled_back(&mut self) {
+        for key in std::mem::take(&mut self.polled) {
+            let (Some(symbol), Some(source)) = (&key.symbol, &key.source) else { continue };
+            let index = self.board(symbol);
+            let board = &mut self.boards[index];
+            let feed = board.feed(source, NEVER, &self.rules, &mut self.states);
+            for stale in &mut board.feeds[feed].stale {
+                if self.rules.at(stale.rule).hash == key.rule {
+                    (stale.is_polled, stale.is_kept) = (true, true);
+                }
+            }
+            board.feeds[feed].answered_at = self.answered.get(source).copied().unwrap_or(NEVER);
+        }
+    }
+
+    /// A timer's alert names the last record that was read.
+    fn note_place(&mut self, place: Place<'_>, event: Event<'_>) {
+        if matches!(event, Event::Clock) {
+            return;
+        }
+        match &mut self.last {
+            Some((topic, partition, offset)) if topic == place.topic => {
+                (*partition, *offset) = (place.partition, place.offset);
+            }
+            Some(_) | None => self.last = Some((place.topic.to_owned(), place.partition, place.offset)),
+        }
+    }
+
+    fn note_gap(&mut self, place: Place<'_>, gap: &Gap) {
+        self.gaps.add(gap, place.at);
+    }
+
+    /// Whether the record tells of an answer that was not known.
+    fn note_answer(&mut self, place: Place<'_>, health: &SourceHealth) -> bool {
+        let Some(answered_at) = health.last_answer_at.map(|answered_at| answered_at.min(place.at)) else {
+            return false;
+        };
+        let known = self.answered.entry(health.source.clone()).or_insert(NEVER);
+        let is_news = answered_at > *known;
+        *known = answered_at.max(*known);
+        for feed in self.boards.iter_mut().flat_map(|board| &mut board.feeds) {
+            if feed.source == health.source {
+                feed.answered_at = *known;
+            }
+        }
+        is_news
+    }
+
+    fn heard_from(&mut self, source: &str, place: Place<'_>, outcome: &mut Outcome) {
+        for index in self.in_order() {
+            let board = &mut self.boards[index];
+            for feed in board.feeds.iter_mut().filter(|feed| feed.source == source) {
+                let mut listener = Listener { rules: &self.rules, groups: &mut self.groups, place, outcome };
+                listener.heard(&board.symbol, feed, None);
+            }
+        }
+    }
+
+    /// Boards by symbol: what many of them say at once is said in one order, whichever came first.
+    fn in_order(&self) -> Vec<usize> {
+        let mut boards: Vec<usize> = (0..self.boards.len()).collect();
+        boards.sort_unstable_by(|a, b| self.boards[*a].symbol.cmp(&self.boards[*b].symbol));
+        boards
+    }
+
+    fn listen(&mut self, at: i64, outcome: &mut Outcome) {
+        let last = self.last.clone();
+        let place = last_place(last.as_ref(), at);
+        let polled_part = self.polled_part();
+        for index in self.in_order() {
+            let board = &mut self.boards[index];
+            board.feeds.sort_by(|a, b| a.source.cmp(&b.source));
+            for feed in &mut board.feeds {
+                let mut listener = Listener { rules: &self.rules, groups: &mut self.groups, place, outcome };
+                let overdue: Vec<usize> = listener.overdue(feed).collect();
+                for stale in overdue {
+                    listener.fire(&board.symbol, feed, stale);
+                }
+                if let Some(part) = &polled_part {
+                    listener.keep_polled(&board.symbol, feed, part);
+                }
+            }
+        }
+    }
+
+    fn watch(&mut self, place: Place<'_>, event: Event<'_>, outcome: &mut Outcome) {
+        let last = self.last.clone();
+        let mut watch = Watch { rules: &self.rules, groups: &mut self.groups, place, outcome };
+        match event {
+            Event::Tick(_) => {}
+            Event::Gap(gap) => self.sources.gap(gap, &mut watch),
+            Event::Health(health) => self.sources.health(health, &mut watch),
+            Event::Clock => {
+                watch.place = last_place(last.as_ref(), place.at);
+                self.sources.clock(&mut watch);
+            }
+        }
+    }
+}
+
+fn last_place(last: Option<&(String, i32, i64)>, at: i64) -> Place<'_> {
+    match last {
+        Some((topic, partition, offset)) => Place { topic, partition: *partition, offset: *offset, at },
+        None => Place { topic: "", partition: 0, offset: 0, at },
     }
 }

@@ -6,6 +6,8 @@ mod fields;
 mod hash;
 mod parse;
 mod sentence;
+#[cfg(test)]
+mod tests;
 mod units;
 
 use std::sync::Arc;

@@ -36,14 +36,14 @@ impl Percent {
         self.0.unscaled() as f64 / 1e18
     }
 
-    /// How `part / whole` compares with this share: exactly, or `None` where that does not fit in 128 bits.
+    /// Two whole numbers, as small as factors of ten make them, of which the first is this share of the second.
     #[must_use]
-    pub fn compare(self, part: i128, whole: i128) -> Option<std::cmp::Ordering> {
+    pub fn ratio(self) -> (i128, i128) {
         let (mut share, mut hundred) = (self.0.unscaled(), 100 * 10_i128.pow(Decimal38::SCALE));
-        while share != 0 && share % 10 == 0 && hundred % 10 == 0 {
+        while share % 10 == 0 && hundred % 10 == 0 {
             (share, hundred) = (share / 10, hundred / 10);
         }
-        Some(part.checked_mul(hundred)?.cmp(&whole.checked_mul(share)?))
+        (share, hundred)
     }
 }
 
