@@ -1,8 +1,8 @@
 # One file, one target a service:  docker build --target producer -t tickstream/producer:0.1.0 .
-# Targets: producer, consumer-lake, refiner, consumer-db, dashboard, cli, s3 (the object store of the local stack).
+# Targets: producer, consumer-lake, refiner, consumer-db, consumer-alerts, dashboard, cli, s3 (the object store of the local stack).
 #
 # Dependencies are cached by BuildKit cache mounts (the cargo registry and the target folder), not by a layer of stub
-# crates: one build makes every binary, so the seven targets share it, and a changed line rebuilds one crate.
+# crates: one build makes every binary, so the eight targets share it, and a changed line rebuilds one crate.
 # The build needs BuildKit (the default of Docker 23 and later).
 
 ARG RUST_VERSION=1.95
@@ -25,10 +25,11 @@ COPY . .
 COPY --from=web /src/dashboard/web/node_modules dashboard/web/node_modules
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
-    cargo build --release --locked -p producer -p consumer-lake -p refiner -p consumer-db -p dashboard -p tickstream -p stack \
+    cargo build --release --locked -p producer -p consumer-lake -p refiner -p consumer-db -p consumer-alerts \
+      -p dashboard -p tickstream -p stack \
  && mkdir /out \
- && cp target/release/producer target/release/consumer-lake target/release/refiner target/release/consumer-db target/release/dashboard \
-       target/release/tickstream target/release/stack /out/
+ && cp target/release/producer target/release/consumer-lake target/release/refiner target/release/consumer-db \
+       target/release/consumer-alerts target/release/dashboard target/release/tickstream target/release/stack /out/
 
 # ---- what every image shares: the same glibc as the build, the libraries that librdkafka links, certificates, no root
 FROM debian:${DEBIAN}-slim AS runtime
@@ -72,6 +73,12 @@ FROM runtime AS consumer-db
 COPY --from=build /out/consumer-db /usr/local/bin/consumer-db
 EXPOSE 9100
 ENTRYPOINT ["consumer-db"]
+
+FROM runtime AS consumer-alerts
+COPY --from=build /out/consumer-alerts /usr/local/bin/consumer-alerts
+EXPOSE 9100
+ENTRYPOINT ["consumer-alerts"]
+CMD ["run"]
 
 FROM runtime AS dashboard
 COPY --from=build /out/dashboard /usr/local/bin/dashboard

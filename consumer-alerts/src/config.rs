@@ -7,8 +7,10 @@ use clap::{Args, Parser, Subcommand};
 use pipeline::misconfigured;
 use pipeline::telemetry::LogArgs;
 
+use crate::backtest::BacktestArgs;
 use crate::notify::NotifyArgs;
 use crate::rules::{MAX_FILE_BYTES, Rules};
+use crate::service::RunArgs;
 
 /// Watches market data by rules and tells when one fires.
 #[derive(Parser, Clone, Debug)]
@@ -22,8 +24,12 @@ pub struct Cli {
 
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
+    /// Judge ticks, gaps and the sources' health by the rules, and publish alerts.
+    Run(RunArgs),
     /// Read a file of rules and say each rule in one sentence, or what is wrong with the file.
     Check(CheckArgs),
+    /// Try rules on a time that is over: print what they would have told.
+    Backtest(BacktestArgs),
     /// Send alerts to people and programs: Telegram, webhooks, Slack.
     Notify(NotifyArgs),
 }

@@ -250,11 +250,10 @@ impl Engine {
         }
         match self.rules.enabled().find(|(_, rule)| rule.hash == key.rule).map(|(_, rule)| &rule.condition) {
             Some(Condition::OpenGap { .. }) => self.sources.restore(key, state),
+            // The states of all partitions are in one topic.
             Some(_) if key.part.as_deref().is_some_and(|part| part.starts_with(feed::POLLED)) => {
-                // The states of all partitions are in one topic.
-                if key.part == self.polled_part() {
-                    self.polled.push(key);
-                }
+                let ours = key.part == self.polled_part();
+                self.polled.extend(ours.then_some(key));
             }
             Some(_) => drop(self.states.insert(key, state)),
             None => {}

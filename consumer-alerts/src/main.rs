@@ -8,7 +8,9 @@ use consumer_alerts::{Cli, Command};
 fn main() -> ExitCode {
     let Cli { command, log } = Cli::parse();
     pipeline::main("consumer-alerts", &log, async move |shutdown| match command {
+        Command::Run(args) => consumer_alerts::service::run(args, shutdown).await,
         Command::Notify(args) => consumer_alerts::notify::notify(args, shutdown).await,
+        Command::Backtest(args) => consumer_alerts::backtest::backtest(args, shutdown).await,
         Command::Check(args) => consumer_alerts::check(&args, &mut std::io::stdout().lock()),
     })
 }

@@ -53,6 +53,7 @@ const FIXED: &[&str] = &[
     "group.remote.assignor",
     "isolation.level",
     "partition.assignment.strategy",
+    "transactional.id",
 ];
 
 impl FromStr for KafkaProperty {
@@ -108,6 +109,14 @@ impl KafkaArgs {
             ("linger.ms", "5"),
             ("batch.size", "524288"),
         ])
+    }
+
+    /// A producer that writes in transactions. One that dies keeps readers of what it wrote into waiting for ten seconds.
+    #[must_use]
+    pub fn transactional_producer(&self, id: &str) -> ClientConfig {
+        let mut config = self.producer();
+        config.set("transactional.id", id).set("transaction.timeout.ms", "10000").set("message.timeout.ms", "10000");
+        config
     }
 
     /// Our settings, then the user's, who may change any but the [`FIXED`] ones.

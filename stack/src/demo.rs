@@ -97,7 +97,7 @@ async fn run_on(args: &DemoArgs, stack: &Stack, shutdown: &CancellationToken) ->
     // A kept data folder holds the ticks of earlier runs.
     let earlier = summary::records_of(&stack.kafka_bootstrap_servers, topics::TICKS).await?;
 
-    say("starting producer, consumer-lake, refiner, consumer-db and dashboard …")?;
+    say("starting producer, consumer-lake, refiner, consumer-db, consumer-alerts and dashboard …")?;
     let page = free_or_other(args.dashboard_addr)?;
     let starting = Fleet::start(args, page, stack);
     let Some(mut fleet) = shutdown.run_until_cancelled(starting).await.transpose()? else {

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SERVICES = ["producer", "consumer-lake", "refiner", "consumer-db", "dashboard"]
+SERVICES = ["producer", "consumer-lake", "refiner", "consumer-db", "consumer-alerts", "dashboard"]
 # What the programs read from the environment without a flag of their own: the AWS SDK does.
 READ_BY_LIBRARIES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"}
 WORKLOADS = {"Deployment", "StatefulSet", "Job"}

@@ -4,6 +4,7 @@ import re
 
 import kubernetes_validate
 import pytest
+import yaml
 from conftest import READ_BY_LIBRARIES, ROOT, SERVICES, env_twins, render
 
 # Renders its configuration below /opt/kafka at start.
@@ -140,3 +141,16 @@ def test_no_secret_outside_secrets(local):
 
 def test_the_base_holds_no_credentials():
     assert not [document for document in render("k8s/base") if document["kind"] == "Secret"]
+
+
+def test_the_rules_are_the_built_in_ones():
+    assert (ROOT / "k8s/base/rules.toml").read_text() == (ROOT / "consumer-alerts/rules/default.toml").read_text()
+
+
+@pytest.mark.parametrize("kubernetes", KUBERNETES)
+def test_the_notifier_can_be_added(kubernetes):
+    folder = ROOT / "k8s/components/notifier"
+    documents = [document for path in folder.glob("notifier.yaml") for document in yaml.safe_load_all(path.read_text())]
+    assert [document["kind"] for document in documents] == ["ServiceAccount", "Deployment"]
+    for document in documents:
+        kubernetes_validate.validate(document, kubernetes, strict=True)

@@ -43,7 +43,7 @@ impl Engine {
         let board = &mut self.boards[index];
         let newest = &mut board.feeds[feed].prices[prices];
         let age = place.at.saturating_sub(tick.event_time);
-        let is_history = age > LATE.0 || age < -AHEAD.0;
+        let is_history = !(-AHEAD.0..=LATE.0).contains(&age);
         // Of history it is not known whether it was there before: a restart does not read that far back.
         let is_known = !is_history
             && (newest.series.corrections.covers(id, tick.event_time - AHEAD.0)

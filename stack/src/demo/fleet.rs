@@ -23,6 +23,7 @@ pub struct Fleet {
     pub lake: Service,
     pub refiner: Service,
     pub database: Service,
+    pub alerts: Service,
     pub dashboard: Service,
 }
 
@@ -37,10 +38,11 @@ impl Fleet {
             lake: Service::start("consumer-lake", &[], &lake, stack)?,
             refiner: Service::start("refiner", &["run"], &refiner, stack)?,
             database: Service::start("consumer-db", &[], &[], stack)?,
+            alerts: Service::start("consumer-alerts", &["run"], &[], stack)?,
             dashboard: Service::start("dashboard", &[], &page, stack)?,
             producer: Service::start("producer", &[], &args.producer_settings(stack), stack)?,
         };
-        for service in [&fleet.lake, &fleet.refiner, &fleet.database, &fleet.dashboard] {
+        for service in [&fleet.lake, &fleet.refiner, &fleet.database, &fleet.alerts, &fleet.dashboard] {
             service.wait_until_ready(READY_PATIENCE).await?;
         }
         if args.live {
@@ -61,8 +63,8 @@ impl Fleet {
         self.all().into_iter().find_map(|service| service.process.died())
     }
 
-    pub fn all(&self) -> [&Service; 5] {
-        [&self.producer, &self.lake, &self.refiner, &self.database, &self.dashboard]
+    pub fn all(&self) -> [&Service; 6] {
+        [&self.producer, &self.lake, &self.refiner, &self.database, &self.alerts, &self.dashboard]
     }
 
     /// Stops the producer, waits until the consumers have settled all that it wrote, stops them and the dashboard, and lets
@@ -70,6 +72,8 @@ impl Fleet {
     /// Goes on to the end whatever happens on the way; the first thing that went wrong is the result.
     pub async fn stop(&mut self, stack: &Stack) -> anyhow::Result<()> {
         let produced = self.producer.stop(STOP_PATIENCE).await;
+        // Before the others have caught up: what it writes is for them to read.
+        let alerts = self.alerts.stop(STOP_PATIENCE).await;
         let caught_up = match &produced {
             Ok(()) => self.catch_up(stack).await,
             Err(_) => Ok(()),
@@ -80,7 +84,7 @@ impl Fleet {
             self.database.stop(STOP_PATIENCE),
             self.dashboard.stop(STOP_PATIENCE),
         );
-        produced.and(caught_up).and(lake).and(refiner).and(database).and(dashboard)?;
+        produced.and(alerts).and(caught_up).and(lake).and(refiner).and(database).and(dashboard)?;
         let last = services::run("refiner", &["once"], &stack.env()).await?;
         if last.status.success() {
             return Ok(());

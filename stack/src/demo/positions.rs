@@ -1,13 +1,16 @@
 //! Whether a consumer group has settled all that a topic holds, asked of the broker itself: the demo counts only after
 //! that.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So many offsets at the end of a topic may be markers of transactions only, which nobody is given and so nobody commits.
+const MARKERS: i64 = 16;
 
 /// How many offsets `topic` holds now.
 pub fn records(servers: &str, topic: &str) -> anyhow::Result<u64> {
@@ -36,6 +39,11 @@ pub fn behind(servers: &str, group: &str, required: &str, topics: &[&str]) -> an
             let (start, end) = client.fetch_watermarks(topic, partition, PATIENCE)?;
             let settled = committed.find_partition(topic, partition).map(|found| found.offset());
             behind += match settled {
+                Some(Offset::Offset(settled))
+                    if end - settled <= MARKERS && !holds_any(&client, topic, partition, settled)? =>
+                {
+                    0
+                }
                 Some(Offset::Offset(settled)) => (end - settled).max(0),
                 _ if topic == &required => end - start,
                 _ => 0,
@@ -45,11 +53,30 @@ pub fn behind(servers: &str, group: &str, required: &str, topics: &[&str]) -> an
     Ok(behind)
 }
 
+/// Whether there is a record at `from` or behind it.
+fn holds_any(client: &BaseConsumer, topic: &str, partition: i32, from: i64) -> anyhow::Result<bool> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(from))?;
+    client.assign(&list)?;
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        match client.poll(Duration::from_millis(100)) {
+            Some(Ok(_)) => return Ok(true),
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(false),
+            Some(Err(error)) => tracing::debug!("{error}"),
+            None => {}
+        }
+    }
+    Ok(true)
+}
+
 fn client(servers: &str, group: &str) -> anyhow::Result<BaseConsumer> {
     ClientConfig::new()
         .set("bootstrap.servers", servers)
         .set("group.id", group)
         .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
         .create()
         .context("cannot make a Kafka client")
 }

@@ -1,0 +1,6 @@
+//! The service against a real broker: what it tells, exactly once, whatever becomes of it on the way.
+
+mod exactly_once;
+mod room;
+mod rules;
+mod time;

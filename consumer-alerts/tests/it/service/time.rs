@@ -1,0 +1,71 @@
+//! What time alone brings about: silence, and producers that are gone.
+
+use std::time::Duration;
+
+use pipeline::events::{AlertKind, AlertState};
+
+use super::room::Room;
+
+const SILENT: &str = r#"
+[[rule]]
+name = "silent"
+kind = "stale_feed"
+silent_for = "6s"
+cooldown = "0s"
+"#;
+
+const DOWN: &str = r#"
+[[rule]]
+name = "nobody reads"
+kind = "open_gap"
+open_for = "30s"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_is_told_and_a_service_that_was_away_is_none() {
+    let room = Room::new(1, SILENT).await;
+    let service = room.start();
+    room.wait_begun();
+    room.tick("A-USD", "99");
+    room.flush();
+    room.wait_judged();
+    service.stop();
+    // The market goes on while nobody judges it, for longer than a silence.
+    for _ in 0..8 {
+        room.tick("A-USD", "99");
+        room.flush();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let service = room.start();
+    room.wait_judged();
+    assert_eq!(room.alerts().await, [], "it was not silent, only not heard");
+
+    let alerts = room.wait_alerts(1).await;
+    assert_eq!((alerts[0].kind, alerts[0].state), (AlertKind::StaleFeed, AlertState::Firing));
+    room.tick("A-USD", "99");
+    room.flush();
+    let alerts = room.wait_alerts(2).await;
+    assert_eq!(alerts[1].state, AlertState::Resolved);
+    service.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_whose_health_is_missed_three_times_has_lost_its_producer() {
+    let room = Room::new(1, DOWN).await;
+    room.health();
+    let service = room.start();
+    room.wait_begun();
+    room.health();
+    let alerts = room.wait_alerts(1).await;
+    assert_eq!((alerts[0].kind, alerts[0].source.as_deref()), (AlertKind::OpenGap, Some("coinbase")));
+    assert!(alerts[0].message.contains("PRODUCER_DOWN"), "{}", alerts[0].message);
+    service.kill();
+
+    // Told is told; and the next producer ends it.
+    let service = room.start();
+    room.wait_for("a reading", |room| room.read(&room.state).len() > 3);
+    room.health();
+    let alerts = room.wait_alerts(2).await;
+    assert_eq!(alerts.iter().map(|alert| alert.state).collect::<Vec<_>>(), [AlertState::Firing, AlertState::Resolved]);
+    service.stop();
+}
