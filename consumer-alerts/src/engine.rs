@@ -239,7 +239,12 @@ impl Engine {
         match rule.condition {
             Condition::StaleFeed { .. } => Micros(reach + cooldown),
             Condition::OpenGap { .. } => Micros(reach.max(PRODUCER_DOWN_AFTER.0) + cooldown),
-            _ => Micros(reach),
+            // A polled price that stays the same counts for that long.
+            Condition::OffMedian { .. } => Micros(reach.max(LATE.0)),
+            Condition::MovingAverage { .. }
+            | Condition::Threshold { .. }
+            | Condition::PercentChange { .. }
+            | Condition::Volatility { .. } => Micros(reach),
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use pipeline::events::Kind;
 
+use super::LATE;
 use super::arm::{Arm, Limits};
 use super::series::Series;
 use super::state::{Phase, State, StateKey};
@@ -36,8 +37,10 @@ pub(super) struct Feed {
 #[derive(Debug)]
 pub(super) struct Prices {
     pub kind: Kind,
-    /// Broker time of its newest tick.
+    /// Broker time of its last sign of life.
     pub last_at: i64,
+    /// Broker time of the tick that was its newest last.
+    pub priced_at: i64,
     pub series: Series,
     pub slots: Vec<Slot>,
     /// Whether a rule looks at windows that end with the tick itself.
@@ -109,7 +112,14 @@ impl Feed {
         if let Some(known) = self.prices.iter().position(|prices| prices.kind == kind) {
             return known;
         }
-        let mut prices = Prices { kind, last_at: NEVER, series: Series::default(), slots: Vec::new(), varies: false };
+        let mut prices = Prices {
+            kind,
+            last_at: NEVER,
+            priced_at: NEVER,
+            series: Series::default(),
+            slots: Vec::new(),
+            varies: false,
+        };
         prices.resolve(symbol, &self.source, rules, states);
         self.prices.push(prices);
         for stale in &mut self.stale {
@@ -132,9 +142,14 @@ fn is_polled(kind: Kind) -> bool {
 }
 
 impl Prices {
-    /// `answered_at`: of the polls of its source.
-    pub fn alive_at(&self, answered_at: i64) -> i64 {
-        if is_polled(self.kind) { self.last_at.max(answered_at) } else { self.last_at }
+    /// Its last price where that is fresh: a tick of the last `fresh`, or an unchanged answer to a poll, for as long as
+    /// ticks are no history. `answered_at`: of the polls of its source.
+    pub fn fresh_price(&self, at: i64, fresh: Micros, answered_at: i64) -> Option<i128> {
+        let since = at.saturating_sub(fresh.0);
+        let is_same = is_polled(self.kind) && answered_at >= since && self.priced_at >= at.saturating_sub(LATE.0);
+        // Where the newest was taken back, what stood before it may be of any age.
+        let oldest = at.saturating_sub(fresh.0.max(LATE.0) + LATE.0);
+        self.series.last_since(oldest).filter(|_| self.priced_at >= since || is_same)
     }
 
     /// Finds the rules about the series, and makes the windows that they look at.

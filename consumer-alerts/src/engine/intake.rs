@@ -70,6 +70,9 @@ impl Engine {
             return;
         }
         series.advance(tick.event_time);
+        if is_countable {
+            board.feeds[feed].prices[prices].priced_at = place.at;
+        }
         let passes = if is_countable { &[Pass::Before, Pass::After][..] } else { &[Pass::Uncountable][..] };
         for pass in passes {
             if *pass == Pass::After {

@@ -163,9 +163,8 @@ impl Judge<'_> {
         self.others.clear();
         for (_, feed) in scene.board.feeds.iter().enumerate().filter(|(index, _)| *index != scene.feed) {
             let counted = feed.prices.iter().filter(|prices| filter.price_kind(prices.kind));
-            let Some(newest) = counted.max_by_key(|prices| prices.last_at) else { continue };
-            let is_fresh = newest.alive_at(feed.answered_at) >= self.place.at.saturating_sub(fresh.0);
-            self.others.extend(newest.series.last().filter(|_| is_fresh));
+            let Some(newest) = counted.max_by_key(|prices| (prices.priced_at, prices.kind)) else { continue };
+            self.others.extend(newest.fresh_price(self.place.at, fresh, feed.answered_at));
         }
         if self.others.len() < least {
             return None;

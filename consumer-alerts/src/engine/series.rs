@@ -109,9 +109,9 @@ impl Series {
         self.clock.is_none_or(|clock| time >= clock)
     }
 
-    /// The price of the newest tick.
-    pub fn last(&self) -> Option<i128> {
-        self.entries.back().map(|entry| entry.price)
+    /// The price of the newest tick, if it is not older than that.
+    pub fn last_since(&self, time: i64) -> Option<i128> {
+        self.entries.back().filter(|entry| entry.time >= time).map(|entry| entry.price)
     }
 
     /// The oldest tick of a view.

@@ -103,7 +103,9 @@ fn any_record() -> impl Strategy<Value = (u16, What)> {
                 // Relative to the record for now; `placed` makes it a time.
                 let ended_at = closed.then_some(0);
                 let (started_at, reason) = (-i64::from(length) * 100_000, GapReason::ALL[id as usize]);
-                let (id, source) = (Uuid::from_u128(id), source.to_owned());
+                // Ids of gaps are of one source.
+                let id = Uuid::from_u128(id + 10_000_000 * source.len() as u128);
+                let source = source.to_owned();
                 What::Gap(Gap { id, source, symbols, reason, started_at, ended_at, ..example::gap() })
             }),
         1 => (select(&["coinbase", "kraken"][..]), proptest::option::of(0_i64..50), select(&["OK", "STOPPED"][..]))
@@ -152,6 +154,7 @@ fn placed(records: Vec<(u16, What)>) -> Vec<Record> {
     let mut at = micros(0.0);
     let mut placed = Vec::new();
     let mut first = HashMap::new();
+    let mut closings = HashMap::new();
     let mut era = 0;
     for (step, mut what) in records {
         // The clock goes on while no record comes.
@@ -172,8 +175,10 @@ fn placed(records: Vec<(u16, What)>) -> Vec<Record> {
                 }
             }
             What::Gap(gap) => {
-                // A gap that was closed long ago is not told of again.
-                gap.id = Uuid::from_u128(gap.id.as_u128() + 100 * era);
+                // What is closed is not told of again, or not after a long time: the next gap of that number is another.
+                let closed: &mut u128 = closings.entry((gap.source.clone(), gap.id)).or_default();
+                gap.id = Uuid::from_u128(gap.id.as_u128() + 100 * era + 100_000 * *closed);
+                *closed += u128::from(gap.ended_at.is_some());
                 gap.started_at += at;
                 gap.ended_at = gap.ended_at.map(|_| at);
             }
@@ -186,7 +191,7 @@ fn placed(records: Vec<(u16, What)>) -> Vec<Record> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn restarts_change_nothing(records in vec(any_record(), 1..250), restarts in btree_set(0_usize..250, 1..12)) {
