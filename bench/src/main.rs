@@ -1,6 +1,7 @@
 //! One run over the same ticks that prints, side by side, what the machine can do and what our services do with it.
 //! Rates vary with the machine and its neighbours; the shares are what to look at.
 
+mod alerts;
 mod database;
 mod lake;
 mod limits;
@@ -31,6 +32,9 @@ struct Args {
     /// Only measure the sources' parsers: no broker, no database, a minute in all.
     #[arg(long)]
     parse: bool,
+    /// Only measure the rules of consumer-alerts over decoded ticks: no broker, seconds in all.
+    #[arg(long)]
+    alerts: bool,
     #[command(flatten)]
     log: pipeline::telemetry::LogArgs,
 }
@@ -52,8 +56,18 @@ fn main() -> std::process::ExitCode {
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    blocking(|| parse::print(&mut std::io::stdout().lock())).await?;
+    if !args.alerts {
+        blocking(|| parse::print(&mut std::io::stdout().lock())).await?;
+    }
     if args.parse {
+        return Ok(());
+    }
+    let alerts = alerts::measure(args.ticks).await?;
+    #[expect(clippy::print_stdout, reason = "the measurement is what this program is for")]
+    {
+        println!("{alerts}");
+    }
+    if args.alerts {
         return Ok(());
     }
     let binaries = binaries()?;
