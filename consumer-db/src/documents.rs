@@ -96,7 +96,7 @@ impl Documents {
         table: Table,
         events: impl Iterator<Item = T>,
         origin: impl Fn(usize) -> Origin,
-        fields: fn(&T, Timestamptz) -> Result<Map<String, Value>, String>,
+        fields: impl Fn(&T, Timestamptz) -> Made,
     ) -> Vec<(usize, String)> {
         let mut refused = Vec::new();
         for (row, event) in events.enumerate() {
@@ -116,6 +116,9 @@ impl Documents {
         refused
     }
 }
+
+/// The fields of a row, or why there is none.
+type Made = Result<Map<String, Value>, String>;
 
 /// The array that a merge statement takes.
 pub fn array(documents: &[&Document]) -> String {

@@ -7,7 +7,8 @@ use clap::Args;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::telemetry::misconfigured;
 
@@ -134,6 +135,24 @@ impl KafkaArgs {
     }
 }
 
+/// A consumer that is in no group's assignment and is told by its caller where to read.
+pub type Reader = BaseConsumer<ReaderContext>;
+
+/// Says nothing of the end of a partition, which the client reports as an error each time that reading comes to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReaderContext;
+
+impl ClientContext for ReaderContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        let is_end = error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF);
+        if !is_end && !matches!(error, KafkaError::PartitionEOF(_)) {
+            tracing::warn!(%error, "the Kafka client reports: {reason}");
+        }
+    }
+}
+
+impl ConsumerContext for ReaderContext {}
+
 /// A client of these settings.
 ///
 /// # Errors
@@ -153,7 +172,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::consumer::{BaseConsumer, DefaultConsumerContext};
+    use rdkafka::consumer::DefaultConsumerContext;
 
     use super::*;
 

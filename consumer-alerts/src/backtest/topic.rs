@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use pipeline::decode::Decoder;
-use pipeline::kafka::{KafkaArgs, create};
+use pipeline::kafka::{KafkaArgs, ReaderContext, create};
 use pipeline::misconfigured;
 use pipeline::records::{Record, RecordBuffer, Records};
 use pipeline::registry::Registry;
-use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
@@ -48,7 +48,7 @@ pub fn open(
     tells: bool,
     runtime: &Handle,
 ) -> anyhow::Result<Vec<Stream>> {
-    let consumer: BaseConsumer = create(&kafka.consumer(None), DefaultConsumerContext)?;
+    let consumer: BaseConsumer<ReaderContext> = create(&kafka.consumer(None), ReaderContext)?;
     let parts = find(&consumer, kafka, topic, span)?;
     parts
         .into_iter()
@@ -65,7 +65,7 @@ pub fn open(
         .collect()
 }
 
-fn partitions(consumer: &BaseConsumer, kafka: &KafkaArgs, topic: &str) -> anyhow::Result<Vec<i32>> {
+fn partitions(consumer: &BaseConsumer<ReaderContext>, kafka: &KafkaArgs, topic: &str) -> anyhow::Result<Vec<i32>> {
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).map_err(|error| {
         misconfigured(format!(
             "no Kafka broker answers at {}, set by --kafka-bootstrap-servers (KAFKA_BOOTSTRAP_SERVERS): {error}",
@@ -81,7 +81,12 @@ fn partitions(consumer: &BaseConsumer, kafka: &KafkaArgs, topic: &str) -> anyhow
     Ok(ids)
 }
 
-fn find(consumer: &BaseConsumer, kafka: &KafkaArgs, topic: &str, span: Span) -> anyhow::Result<Vec<Part>> {
+fn find(
+    consumer: &BaseConsumer<ReaderContext>,
+    kafka: &KafkaArgs,
+    topic: &str,
+    span: Span,
+) -> anyhow::Result<Vec<Part>> {
     let ids = partitions(consumer, kafka, topic)?;
     // In milliseconds, rounded so that no record of the range is left out and none behind it is needed.
     let begins = offsets_at(consumer, topic, &ids, span.begins.div_euclid(1000))?;
@@ -107,7 +112,12 @@ fn find(consumer: &BaseConsumer, kafka: &KafkaArgs, topic: &str, span: Span) -> 
 }
 
 /// The offset of each partition's first record that is not before a time; `None` when there is none.
-fn offsets_at(consumer: &BaseConsumer, topic: &str, ids: &[i32], at_ms: i64) -> anyhow::Result<Vec<Option<i64>>> {
+fn offsets_at(
+    consumer: &BaseConsumer<ReaderContext>,
+    topic: &str,
+    ids: &[i32],
+    at_ms: i64,
+) -> anyhow::Result<Vec<Option<i64>>> {
     let mut list = TopicPartitionList::new();
     for id in ids {
         list.add_partition_offset(topic, *id, Offset::Offset(at_ms))?;
@@ -127,7 +137,7 @@ fn offsets_at(consumer: &BaseConsumer, topic: &str, ids: &[i32], at_ms: i64) -> 
 
 /// Reads one partition.
 struct Reader {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<ReaderContext>,
     part: Part,
     next: i64,
     /// What is said when the log begins too late.
@@ -136,7 +146,7 @@ struct Reader {
 
 impl Reader {
     fn open(kafka: &KafkaArgs, part: Part) -> anyhow::Result<Self> {
-        let consumer: BaseConsumer = create(&kafka.consumer(None), DefaultConsumerContext)?;
+        let consumer: BaseConsumer<ReaderContext> = create(&kafka.consumer(None), ReaderContext)?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&part.topic, part.partition, Offset::Offset(part.from))?;
         consumer.assign(&list).context("assign")?;
@@ -234,7 +244,7 @@ impl Reader {
 pub async fn holds(kafka: &KafkaArgs, topic: &str) -> anyhow::Result<String> {
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
     let asked = tokio::task::spawn_blocking(move || {
-        let consumer: BaseConsumer = create(&kafka.consumer(None), DefaultConsumerContext)?;
+        let consumer: BaseConsumer<ReaderContext> = create(&kafka.consumer(None), ReaderContext)?;
         let (mut first, mut last) = (Vec::new(), Vec::new());
         for partition in partitions(&consumer, &kafka, &topic)? {
             let (start, end) =
@@ -253,7 +263,12 @@ pub async fn holds(kafka: &KafkaArgs, topic: &str) -> anyhow::Result<String> {
 }
 
 /// The broker time of the record at an offset; `None` when there is none.
-fn time_at(consumer: &BaseConsumer, topic: &str, partition: i32, offset: i64) -> anyhow::Result<Option<i64>> {
+fn time_at(
+    consumer: &BaseConsumer<ReaderContext>,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+) -> anyhow::Result<Option<i64>> {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
     consumer.assign(&list).context("assign")?;

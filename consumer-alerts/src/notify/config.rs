@@ -17,7 +17,7 @@ pub struct NotifyArgs {
     /// Sends one trial message to this channel, says what came of it, and ends.
     #[arg(long, value_name = "CHANNEL")]
     pub test: Option<String>,
-    /// Where the dashboard is, such as https://prices.example/: messages lead there. Without it they lead nowhere.
+    /// Where the dashboard is, such as `https://prices.example/`: messages lead there. Without it they lead nowhere.
     #[arg(long, env = "DASHBOARD_URL", value_name = "URL", value_parser = page)]
     pub dashboard_url: Option<Url>,
     /// The topic of alerts.

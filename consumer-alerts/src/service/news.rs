@@ -10,10 +10,10 @@ use anyhow::{Context, anyhow, bail};
 use pipeline::codec::RecordType;
 use pipeline::decode::{Decoder, Gaps, Healths};
 use pipeline::events::{Gap, SourceHealth};
-use pipeline::kafka::{KafkaArgs, create};
+use pipeline::kafka::{KafkaArgs, Reader, ReaderContext, create};
 use pipeline::records::{Record, RecordBuffer};
 use pipeline::registry::Registry;
-use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
@@ -97,7 +97,7 @@ impl News {
     /// # Errors
     /// When the client's settings are refused.
     pub fn new(kafka: &KafkaArgs, gaps: &str, health: &str, registry: Option<&Registry>) -> anyhow::Result<Self> {
-        let consumer: BaseConsumer = create(&kafka.consumer(None), DefaultConsumerContext)?;
+        let consumer: Reader = create(&kafka.consumer(None), ReaderContext)?;
         let (finds, found) = unbounded_channel();
         let stop = CancellationToken::new();
         let (token, topics) = (stop.clone(), [gaps.to_owned(), health.to_owned()]);
@@ -208,7 +208,7 @@ impl News {
 }
 
 /// Reads both topics from their beginnings, for as long as somebody listens: gaps are few, and health is kept for two days.
-fn read(consumer: &BaseConsumer, topics: &[String; 2], finds: &UnboundedSender<Found>, stop: &CancellationToken) {
+fn read(consumer: &Reader, topics: &[String; 2], finds: &UnboundedSender<Found>, stop: &CancellationToken) {
     let mut waits_for: Option<HashSet<(String, i32)>> = None;
     let mut partitions = Vec::new();
     while !stop.is_cancelled() && !finds.is_closed() {
@@ -251,7 +251,7 @@ fn read(consumer: &BaseConsumer, topics: &[String; 2], finds: &UnboundedSender<F
     }
 }
 
-fn assign(consumer: &BaseConsumer, topics: &[String; 2]) -> anyhow::Result<HashSet<(String, i32)>> {
+fn assign(consumer: &Reader, topics: &[String; 2]) -> anyhow::Result<HashSet<(String, i32)>> {
     let (mut list, mut partitions) = (TopicPartitionList::new(), HashSet::new());
     for topic in topics {
         let metadata =
@@ -269,7 +269,7 @@ fn assign(consumer: &BaseConsumer, topics: &[String; 2]) -> anyhow::Result<HashS
 }
 
 /// Takes out the partitions that were read to where their logs end.
-fn forget_read(consumer: &BaseConsumer, left: &mut HashSet<(String, i32)>) {
+fn forget_read(consumer: &Reader, left: &mut HashSet<(String, i32)>) {
     let Ok(positions) = consumer.position() else { return };
     left.retain(|(topic, partition)| {
         let at = positions.find_partition(topic, *partition).and_then(|element| element.offset().to_raw());

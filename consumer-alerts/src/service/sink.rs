@@ -55,10 +55,18 @@ pub struct AlertSink {
     outcome: Outcome,
     /// The mark of the transaction whose end is not known.
     mark: Option<Uuid>,
-    /// The last batches, by topic, partition and start, and what was bad in them.
-    last: (Vec<(Arc<str>, i32, i64)>, Vec<DeadLetter>),
+    /// The last round of batches.
+    last: Round,
     committed_at: Instant,
     asked_at: Option<Instant>,
+}
+
+/// A round of batches that was judged.
+#[derive(Default)]
+struct Round {
+    /// Topic, partition and start of each.
+    batches: Vec<(Arc<str>, i32, i64)>,
+    letters: Vec<DeadLetter>,
 }
 
 /// One assigned partition.
@@ -108,7 +116,7 @@ impl AlertSink {
             partitions: Vec::new(),
             outcome: Outcome::default(),
             mark: None,
-            last: Default::default(),
+            last: Round::default(),
             committed_at: Instant::now(),
             asked_at: None,
         })
@@ -138,7 +146,8 @@ impl AlertSink {
         let from = start::judges_from(assigned, &topic_id);
         let rules = self.rules.borrow_and_update().clone();
         let is_gaps = self.is_gaps(&assigned.topic);
-        let mut engine = Engine::new(rules, if is_gaps { Duty::Sources } else { Duty::Ticks });
+        let duty = if is_gaps { Duty::Sources } else { Duty::Ticks };
+        let mut engine = Engine::new(rules, duty).for_partition(assigned.partition);
         for (key, state) in states {
             engine.restore(key.clone(), *state);
         }
@@ -382,7 +391,7 @@ impl Sink for AlertSink {
     async fn start(&mut self, assigned: &[Assigned]) -> Result<Vec<i64>, Fault> {
         self.partitions.clear();
         self.outcome.clear();
-        self.last = Default::default();
+        self.last = Round::default();
         // Whatever became of what was under way: the states and offsets that are read now tell.
         self.mark = None;
         self.asked_at = None;
@@ -401,14 +410,14 @@ impl Sink for AlertSink {
     }
 
     async fn write(&mut self, batches: &[PartitionBatch]) -> Result<(Vec<Written>, Vec<DeadLetter>), Fault> {
-        let these = batches.iter().map(|batch| (batch.topic.clone(), batch.partition, batch.start)).collect();
-        if self.last.0 != these {
+        let these: Vec<_> = batches.iter().map(|batch| (batch.topic.clone(), batch.partition, batch.start)).collect();
+        if self.last.batches != these {
             let begun = Instant::now();
             let decoded = self.decode(batches).await?;
             self.take_news().await?;
             let letters =
                 batches.iter().zip(&decoded).flat_map(|(batch, decoded)| self.judge(batch, decoded)).collect();
-            self.last = (these, letters);
+            self.last = Round { batches: these, letters };
             metrics::histogram!("tickstream_alerts_judge_seconds").record(begun.elapsed());
         }
         let written = batches.iter().map(|batch| Written {
@@ -418,7 +427,7 @@ impl Sink for AlertSink {
             metadata: String::new(),
             resume_at: batch.next_offset,
         });
-        Ok((written.collect(), self.last.1.clone()))
+        Ok((written.collect(), self.last.letters.clone()))
     }
 
     async fn commit(&mut self, _written: &[Written]) -> Result<(), Fault> {

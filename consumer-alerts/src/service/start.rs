@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use pipeline::consume::Assigned;
-use pipeline::kafka::{KafkaArgs, create};
-use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use pipeline::kafka::{KafkaArgs, Reader, ReaderContext, create};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
@@ -64,7 +64,7 @@ pub fn warms_from(
     if from <= assigned.log_start {
         return Ok(assigned.log_start);
     }
-    let consumer: BaseConsumer = create(&kafka.consumer(None), DefaultConsumerContext)?;
+    let consumer: Reader = create(&kafka.consumer(None), ReaderContext)?;
     let at = if from < assigned.log_end { time_at(&consumer, assigned, from)?.unwrap_or(now) } else { now };
     let (topic, partition) = (&*assigned.topic, assigned.partition);
     let begins_ms = at.saturating_sub(looks_back.0).max(0) / 1000;
@@ -80,7 +80,7 @@ pub fn warms_from(
 }
 
 /// The broker time of the first record at or behind an offset, microseconds; `None` when there is none.
-fn time_at(consumer: &BaseConsumer, assigned: &Assigned, offset: i64) -> anyhow::Result<Option<i64>> {
+fn time_at(consumer: &Reader, assigned: &Assigned, offset: i64) -> anyhow::Result<Option<i64>> {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&assigned.topic, assigned.partition, Offset::Offset(offset))?;
     consumer.assign(&list).context("assign")?;

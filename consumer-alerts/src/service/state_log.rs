@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use pipeline::kafka::{KafkaArgs, create};
-use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use pipeline::kafka::{KafkaArgs, Reader, ReaderContext, create};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// When the topic cannot be read to its end.
 pub fn read(kafka: &KafkaArgs, topic: &str) -> anyhow::Result<HashMap<StateKey, State>> {
     let ends = ends(&kafka.admin(), topic)?;
-    let consumer: BaseConsumer = create(&kafka.consumer(None), DefaultConsumerContext)?;
+    let consumer: Reader = create(&kafka.consumer(None), ReaderContext)?;
     let mut list = TopicPartitionList::new();
     for (partition, (low, _)) in &ends {
         list.add_partition_offset(topic, *partition, Offset::Offset(*low))?;
@@ -51,7 +51,7 @@ fn ends(admin: &ClientConfig, topic: &str) -> anyhow::Result<HashMap<i32, (i64, 
     // Not read-committed, or it would be told where committed records end.
     let mut settings = admin.clone();
     settings.set("isolation.level", "read_uncommitted").set("group.id", "tickstream-unused");
-    let client: BaseConsumer = create(&settings, DefaultConsumerContext)?;
+    let client: Reader = create(&settings, ReaderContext)?;
     let metadata = client.fetch_metadata(Some(topic), TIMEOUT).with_context(|| format!("asking about {topic}"))?;
     let partitions = metadata.topics().iter().flat_map(|found| found.partitions());
     partitions
@@ -62,7 +62,7 @@ fn ends(admin: &ClientConfig, topic: &str) -> anyhow::Result<HashMap<i32, (i64, 
         .collect()
 }
 
-fn is_read(consumer: &BaseConsumer, topic: &str, ends: &HashMap<i32, (i64, i64)>) -> anyhow::Result<bool> {
+fn is_read(consumer: &Reader, topic: &str, ends: &HashMap<i32, (i64, i64)>) -> anyhow::Result<bool> {
     let positions = consumer.position().context("asking for positions")?;
     Ok(ends.iter().all(|(partition, (low, high))| {
         let position = positions.find_partition(topic, *partition).map(|element| element.offset());

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use pipeline::kafka::{KafkaArgs, create};
+use pipeline::kafka::{KafkaArgs, Reader, ReaderContext, create};
 use rdkafka::TopicPartitionList;
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata, DefaultConsumerContext};
+use rdkafka::consumer::{Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use uuid::Uuid;
@@ -109,7 +109,7 @@ impl Transactions {
     /// # Errors
     /// When the broker does not tell; it does not while a transaction of the group is open.
     pub fn has_committed(&self, offsets: &TopicPartitionList, mark: Uuid) -> anyhow::Result<bool> {
-        let consumer: BaseConsumer = create(&self.kafka.consumer(Some(&self.group)), DefaultConsumerContext)?;
+        let consumer: Reader = create(&self.kafka.consumer(Some(&self.group)), ReaderContext)?;
         let mut asked = TopicPartitionList::new();
         for element in offsets.elements() {
             asked.add_partition(element.topic(), element.partition());

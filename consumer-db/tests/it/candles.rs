@@ -79,11 +79,11 @@ async fn corrections_make_both_places_again() {
     let (a, b) = (tick("a", 10, "100"), tick("b", 20, "200"));
     ticks(&mut sink, &[a.clone(), b.clone()]).await;
     let dearer = PriceTick { revision: 1, price: decimal("300"), quantity: None, ..a };
-    ticks(&mut sink, &[dearer.clone()]).await;
+    ticks(&mut sink, std::slice::from_ref(&dearer)).await;
     shown(&database, &["BTC-USD 1d 01 00:00 300 300 200 200 0.5 2", "BTC-USD 1m 01 12:00 300 300 200 200 0.5 2"]).await;
 
     let later = moved(&dearer, 13 * 3600);
-    ticks(&mut sink, &[later.clone()]).await;
+    ticks(&mut sink, std::slice::from_ref(&later)).await;
     let second = "BTC-USD 1m 01 12:00 200 200 200 200 0.5 1";
     shown(
         &database,
@@ -99,7 +99,7 @@ async fn corrections_make_both_places_again() {
     let other =
         PriceTick { revision: 3, symbol: "XBT-USD".to_owned(), previous_symbol: Some(later.symbol.clone()), ..later };
     let other = PriceTick { previous_event_time: None, ..other };
-    ticks(&mut sink, &[other.clone()]).await;
+    ticks(&mut sink, std::slice::from_ref(&other)).await;
     let first = "BTC-USD 1d 01 00:00 200 200 200 200 0.5 1";
     let moved_to = ["XBT-USD 1d 02 00:00 300 300 300 300 1", "XBT-USD 1m 02 01:00 300 300 300 300 1"];
     shown(&database, &[first, second, moved_to[0], moved_to[1]]).await;

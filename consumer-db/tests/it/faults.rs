@@ -244,7 +244,7 @@ async fn lose_the_answer_of_commit(server: String) -> std::net::SocketAddr {
             }
         }
         // It has answered, so it has committed.
-        upstream.read(&mut answered).await.expect("an answer");
+        assert!(upstream.read(&mut answered).await.expect("an answer") > 0);
         drop(client);
         let (mut client, _) = listener.accept().await.expect("a client");
         let mut upstream = TcpStream::connect(upstream.peer_addr().expect("connected")).await.expect("the server");

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
-use pipeline::kafka::{KafkaArgs, create};
+use pipeline::kafka::{KafkaArgs, Reader, ReaderContext, create};
 use pipeline::misconfigured;
-use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
@@ -42,8 +42,7 @@ pub struct Read {
 
 impl Reading {
     pub fn read(mut self) -> Result<Read, ReadError> {
-        let consumer: BaseConsumer =
-            create(&self.kafka.consumer(None), DefaultConsumerContext).map_err(ReadError::Outage)?;
+        let consumer: Reader = create(&self.kafka.consumer(None), ReaderContext).map_err(ReadError::Outage)?;
         let assigned = self.assign(&consumer)?;
         let (mut ended, mut entries) = (HashSet::new(), Vec::new());
         let mut heard = Instant::now();
@@ -77,7 +76,7 @@ impl Reading {
     }
 
     /// Assigns every partition from where it was read before. Gives how many.
-    fn assign(&mut self, consumer: &BaseConsumer) -> Result<usize, ReadError> {
+    fn assign(&mut self, consumer: &Reader) -> Result<usize, ReadError> {
         let metadata = consumer
             .fetch_metadata(Some(&self.topic), TIMEOUT)
             .with_context(|| format!("cannot ask about {}", self.topic))
@@ -124,7 +123,7 @@ impl Reading {
 /// # Errors
 /// When the broker does not answer.
 pub fn first_at(kafka: &KafkaArgs, topic: &str, partition: i32, at: Timestamp) -> anyhow::Result<Option<i64>> {
-    let consumer: BaseConsumer = create(&kafka.consumer(None), DefaultConsumerContext)?;
+    let consumer: Reader = create(&kafka.consumer(None), ReaderContext)?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(at.as_millisecond()))?;
     let found =

@@ -12,7 +12,7 @@ const CROSSED: &str = r#"
 [[rule]]
 name = "above a hundred"
 kind = "threshold"
-above = "100"
+above = 100
 cooldown = "0s"
 "#;
 
@@ -21,7 +21,7 @@ const SYMBOLS: [&str; 8] = ["A-USD", "B-USD", "C-USD", "D-USD", "E-USD", "F-USD"
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_again_and_again_it_tells_each_crossing_once() {
     let room = Room::new(4, CROSSED).await;
-    let kills: usize = std::env::var("TICKSTREAM_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(6);
+    let kills: usize = std::env::var("TICKSTREAM_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(3);
     let mut rng = fastrand::Rng::with_seed(11);
     let mut services = vec![room.start()];
     room.wait_begun();

@@ -96,7 +96,7 @@ impl Room {
             .args(["--ticks-topic", &self.ticks, "--gaps-topic", &self.gaps, "--health-topic", &self.health])
             .args(["--alerts-topic", &self.alerts, "--state-topic", &self.state])
             .envs([("RUST_LOG", "info"), ("ADMIN_ADDR", "127.0.0.1:0")]);
-        Service(command.stderr(Stdio::inherit()).spawn().expect("started"))
+        Service(command.stderr(Stdio::null()).spawn().expect("started"))
     }
 
     /// Waits until somebody has told where judging begins.

@@ -3,7 +3,7 @@
 use super::room::Room;
 
 fn above(level: &str) -> String {
-    format!("[[rule]]\nname = \"above {level}\"\nkind = \"threshold\"\nabove = \"{level}\"\ncooldown = \"0s\"\n")
+    format!("[[rule]]\nname = \"above {level}\"\nkind = \"threshold\"\nabove = {level}\ncooldown = \"0s\"\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]
