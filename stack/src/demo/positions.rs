@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use pipeline::kafka::{Reader, ReaderContext};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -39,12 +40,10 @@ pub fn behind(servers: &str, group: &str, required: &str, topics: &[&str]) -> an
             let (start, end) = client.fetch_watermarks(topic, partition, PATIENCE)?;
             let settled = committed.find_partition(topic, partition).map(|found| found.offset());
             behind += match settled {
-                Some(Offset::Offset(settled))
-                    if end - settled <= MARKERS && !holds_any(&client, topic, partition, settled)? =>
-                {
-                    0
-                }
-                Some(Offset::Offset(settled)) => (end - settled).max(0),
+                Some(Offset::Offset(settled)) if settled >= end => 0,
+                Some(Offset::Offset(settled)) if end - settled > MARKERS => end - settled,
+                Some(Offset::Offset(settled)) if holds_any(&client, topic, partition, settled)? => end - settled,
+                Some(Offset::Offset(_)) => 0,
                 _ if topic == &required => end - start,
                 _ => 0,
             };
@@ -54,7 +53,7 @@ pub fn behind(servers: &str, group: &str, required: &str, topics: &[&str]) -> an
 }
 
 /// Whether there is a record at `from` or behind it.
-fn holds_any(client: &BaseConsumer, topic: &str, partition: i32, from: i64) -> anyhow::Result<bool> {
+fn holds_any(client: &Reader, topic: &str, partition: i32, from: i64) -> anyhow::Result<bool> {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(from))?;
     client.assign(&list)?;
@@ -70,18 +69,18 @@ fn holds_any(client: &BaseConsumer, topic: &str, partition: i32, from: i64) -> a
     Ok(true)
 }
 
-fn client(servers: &str, group: &str) -> anyhow::Result<BaseConsumer> {
+fn client(servers: &str, group: &str) -> anyhow::Result<Reader> {
     ClientConfig::new()
         .set("bootstrap.servers", servers)
         .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("isolation.level", "read_committed")
-        .create()
+        .create_with_context(ReaderContext)
         .context("cannot make a Kafka client")
 }
 
-fn partitions(client: &BaseConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
+fn partitions(client: &Reader, topic: &str) -> anyhow::Result<Vec<i32>> {
     let metadata = client.fetch_metadata(Some(topic), PATIENCE)?;
     let found = metadata.topics().iter().filter(|found| found.name() == topic);
     Ok(found.flat_map(|found| found.partitions().iter().map(|partition| partition.id())).collect())
