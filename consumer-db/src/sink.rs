@@ -14,8 +14,8 @@ use pipeline::codec::RecordType;
 use pipeline::consume::{Assigned, DeadLetter, Fault, PartitionBatch, Sink, Written};
 use pipeline::decode::{Decoded, Decoder};
 use pipeline::registry::Registry;
-use pipeline::topic_id::{TopicIdError, TopicIds};
-use pipeline::{misconfigured, topics};
+use pipeline::topic_id::TopicIds;
+use pipeline::topics;
 
 use crate::round::Round;
 use crate::writer::Writer;
@@ -59,13 +59,7 @@ impl DbSink {
     }
 
     async fn topic_id(&self, topic: &str, partition: i32) -> Result<String, Fault> {
-        match self.topic_ids.topic_id(topic, partition).await {
-            Ok(id) => Ok(id.to_string()),
-            Err(error @ TopicIdError::Outage { .. }) => Err(Fault::Outage(error.into())),
-            Err(error @ TopicIdError::UnknownTopic(_)) => Err(Fault::Stop(misconfigured(format!(
-                "{error}; `tickstream topics apply` creates the declared topics"
-            )))),
-        }
+        Ok(self.topic_ids.topic_id(topic, partition).await?.to_string())
     }
 }
 

@@ -42,7 +42,7 @@ use crate::dead_letter::DeadLetters;
 use crate::kafka::{KafkaArgs, create};
 use crate::records::Records;
 use crate::telemetry::misconfigured;
-use crate::topic_id::TopicIds;
+use crate::topic_id::{TopicIdError, TopicIds};
 use around::{Answer, Around, Command};
 use context::LoopContext;
 use poll_loop::Handing;
@@ -94,6 +94,18 @@ pub enum Fault {
     Outage(anyhow::Error),
     /// Going on would break a promise, or needs a person: the consumer ends with this message.
     Stop(anyhow::Error),
+}
+
+/// A topic that is not there needs a person; a broker that does not say so may yet.
+impl From<TopicIdError> for Fault {
+    fn from(error: TopicIdError) -> Self {
+        match error {
+            TopicIdError::Outage { .. } => Self::Outage(error.into()),
+            TopicIdError::UnknownTopic(_) => {
+                Self::Stop(misconfigured(format!("{error}; `tickstream topics apply` creates the declared topics")))
+            }
+        }
+    }
 }
 
 /// Where records go, all partitions together. The loop calls one method at a time.

@@ -16,8 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use pipeline::consume::{Assigned, DeadLetter, Fault, PartitionBatch, Sink, Written};
 use pipeline::decode::{Alerts, Decoder};
 use pipeline::events::Alert;
-use pipeline::misconfigured;
-use pipeline::topic_id::{TopicIdError, TopicIds};
+use pipeline::topic_id::TopicIds;
 use reqwest::Url;
 use uuid::Uuid;
 
@@ -90,13 +89,7 @@ impl ChannelSink {
     }
 
     async fn topic_id(&self, topic: &str, partition: i32) -> Result<String, Fault> {
-        match self.topic_ids.topic_id(topic, partition).await {
-            Ok(id) => Ok(id.to_string()),
-            Err(error @ TopicIdError::Outage { .. }) => Err(Fault::Outage(error.into())),
-            Err(error @ TopicIdError::UnknownTopic(_)) => Err(Fault::Stop(misconfigured(format!(
-                "{error}; `tickstream topics apply` creates the declared topics"
-            )))),
-        }
+        Ok(self.topic_ids.topic_id(topic, partition).await?.to_string())
     }
 
     async fn recent(&self, assigned: &Assigned) -> Result<i64, Fault> {

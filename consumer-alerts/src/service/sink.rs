@@ -17,8 +17,7 @@ use pipeline::consume::{Assigned, DeadLetter, Fault, PartitionBatch, Sink, Writt
 use pipeline::decode::{Decoded, Decoder, Gaps, Ticks};
 use pipeline::events::Alert;
 use pipeline::kafka::KafkaArgs;
-use pipeline::misconfigured;
-use pipeline::topic_id::{TopicIdError, TopicIds};
+use pipeline::topic_id::TopicIds;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::watch;
@@ -127,13 +126,7 @@ impl AlertSink {
     }
 
     async fn topic_id(&self, topic: &str, partition: i32) -> Result<String, Fault> {
-        match self.topic_ids.topic_id(topic, partition).await {
-            Ok(id) => Ok(id.to_string()),
-            Err(error @ TopicIdError::Outage { .. }) => Err(Fault::Outage(error.into())),
-            Err(error @ TopicIdError::UnknownTopic(_)) => Err(Fault::Stop(misconfigured(format!(
-                "{error}; `tickstream topics apply` creates the declared topics"
-            )))),
-        }
+        Ok(self.topic_ids.topic_id(topic, partition).await?.to_string())
     }
 
     async fn open(

@@ -100,7 +100,7 @@ fn any_record() -> impl Strategy<Value = (u16, What)> {
         1 => (0_u128..4, select(&["coinbase", "kraken", "b"][..]), any::<bool>(), 0_u8..60, any::<bool>())
             .prop_map(|(id, source, all, length, closed)| {
                 let symbols = if all { Vec::new() } else { vec!["BTC-USD".to_owned()] };
-                // Relative to the record for now; `placed` makes it a time.
+                // Relative to the record; `placed` makes it a time.
                 let ended_at = closed.then_some(0);
                 let (started_at, reason) = (-i64::from(length) * 100_000, GapReason::ALL[id as usize]);
                 // Ids of gaps are of one source.
