@@ -103,6 +103,11 @@ def test_grace_is_above_the_drain(pods):
         assert pods[name]["terminationGracePeriodSeconds"] >= max(drains) + 10, name
 
 
+def test_no_two_versions_write_one_database(workloads):
+    strategy = workloads["consumer-db"]["spec"]["strategy"]
+    assert strategy == {"type": "Recreate"}, "an old writer beside a new one, in a schema that the new one has migrated"
+
+
 def test_services_reach_pods(local, workloads):
     for service in (document for document in local if document["kind"] == "Service"):
         [name] = service["spec"]["selector"].values()
