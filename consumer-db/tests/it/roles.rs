@@ -127,3 +127,30 @@ async fn many_migrations_at_once_and_behind_a_reader_that_does_not_end() {
     result.expect("migrated");
     assert_eq!(database.value("select count(*)::text from pg_class where relname = 'ticks_broker_time'").await, "1");
 }
+
+/// `ensure_ticks_day` runs as the owner: what others have made in the schema under known names must not run with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_is_made_by_nothing_but_postgres_own_functions() {
+    let database = TestDatabase::new().await;
+    let url = login(&database, "writer").await;
+    database.execute("grant create on schema public to public").await;
+    let mut writer = PgConnection::connect(&url).await.expect("connected");
+    // Each fits its call better than Postgres's own does.
+    let traps = "create function public.trap(oid, regclass) returns boolean language plpgsql as $$ begin
+                     raise exception 'trapped as %', current_user;
+                 end $$;
+                 create operator public.= (function = public.trap, leftarg = oid, rightarg = regclass);
+                 create function public.to_char(date, text) returns text language plpgsql as $$ begin
+                     raise exception 'trapped as %', current_user;
+                 end $$;
+                 create function public.format(text, text) returns text language plpgsql as $$ begin
+                     raise exception 'trapped as %', current_user;
+                 end $$";
+    sqlx::raw_sql(traps).execute(&mut writer).await.expect("made");
+    let made: Result<bool, _> =
+        sqlx::query_scalar("select ensure_ticks_day('2026-03-05')").fetch_one(&mut writer).await;
+    assert!(made.expect("made"), "it was not there");
+    let again: Result<bool, _> =
+        sqlx::query_scalar("select ensure_ticks_day('2026-03-05')").fetch_one(&mut writer).await;
+    assert!(!again.unwrap_or(true), "it is there");
+}
