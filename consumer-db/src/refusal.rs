@@ -40,8 +40,15 @@ impl Refusal {
             return Self::of_statement(error);
         };
         match database.code().get(..2) {
-            // A missing partition is reported as a check violation, but of no constraint.
-            Some("23") if database.code() == "23514" && database.constraint().is_none() => Self::MissingDay,
+            // A missing partition is reported as a check violation of no constraint. So is what a trigger raises by that
+            // name, but it names no table.
+            Some("23")
+                if database.code() == "23514"
+                    && database.constraint().is_none()
+                    && database.table() == Some("ticks") =>
+            {
+                Self::MissingDay
+            }
             Some("23") if database.code() == "23505" => Self::Taken(describe(database)),
             Some("22" | "23") => Self::Row(describe(database)),
             _ => Self::of_statement(error),

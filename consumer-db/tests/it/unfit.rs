@@ -1,9 +1,11 @@
 //! What no database would take goes to the dead letters, alone.
 
-use pipeline::events::PriceTick;
+use pipeline::events::{Alert, PriceTick};
+use pipeline::{example, topics};
+use uuid::Uuid;
 
 use crate::database::{TestDatabase, write};
-use crate::log::{DAY, NOON, batch_of_values, encoder, moved, one_batch, tick};
+use crate::log::{DAY, NOON, batch_of, batch_of_values, encoder, moved, one_batch, tick};
 
 fn thousand() -> Vec<PriceTick> {
     (0..1000).map(|i| tick(&format!("t{i}"), i, &format!("{}.5", 1000 + i))).collect()
@@ -37,6 +39,42 @@ async fn a_row_that_postgres_refuses_is_one_dead_letter() {
 
     assert_eq!(write(&mut sink, &[batch]).await, letters, "the same again after a lost commit");
     assert_eq!(database.value("select count(*)::text from ticks").await, "999");
+}
+
+/// What a trigger raises as a check violation looks like a missing partition, and is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_a_trigger_refuses_is_one_dead_letter() {
+    let database = TestDatabase::new().await;
+    database
+        .execute(
+            "create function no_beast() returns trigger language plpgsql as $$ begin
+                 if to_jsonb(new) ->> 'price' like '666%' then
+                     raise exception 'the beast' using errcode = 'check_violation';
+                 end if;
+                 return new;
+             end $$;
+             create trigger no_beast before insert on ticks for each row execute function no_beast();
+             create trigger no_beast before insert on alerts for each row execute function no_beast()",
+        )
+        .await;
+    let beast = crate::log::decimal("666");
+    let mut ticks = thousand();
+    ticks[3].price = beast;
+    ticks[777].price = beast;
+    let batch = one_batch(&ticks).await;
+    let alert = |id, price| Alert { alert_id: Uuid::from_u128(id), price: Some(price), ..example::alert() };
+    let alerts = [alert(1, beast), alert(2, crate::log::decimal("1"))];
+    let encoder = encoder().await;
+    let alerts = batch_of(topics::ALERTS, alerts.iter().map(|alert| encoder.alert(alert)).collect());
+    let mut sink = database.sink();
+    // New, and then known, which goes another way.
+    for _ in 0..2 {
+        let letters = write(&mut sink, &[batch.clone(), alerts.clone()]).await;
+        assert_eq!(letters.keys().collect::<Vec<_>>(), [&(0, 0), &(0, 3), &(0, 777)]);
+        assert!(letters.values().all(|reason| reason.contains("the beast")), "{letters:?}");
+    }
+    let counts = "select (select count(*) from ticks) || ' ' || (select count(*) from alerts)";
+    assert_eq!(database.value(counts).await, "998 1");
 }
 
 /// A refused correction must leave no trace: not its row, not the place it left, not the revision that it stood before.
