@@ -34,27 +34,31 @@ const JUDGE_CANDLES: &str = include_str!("sql/judge_candles.sql");
 /// A minute of a series.
 pub type Minute<'a> = (Series<'a>, Timestamptz);
 
-/// A time of a source (`*`: of all) in which a gap lies or lay; without an end while it is open.
-pub struct Span {
-    pub source: String,
-    pub started_at: Timestamptz,
-    pub ended_at: Option<Timestamptz>,
-}
+/// A gap as it was or is: JSON, as Postgres tells it and takes it back.
+pub struct ChangedGap(pub String);
 
-/// Merges the candles of new ticks in, and makes the candles of touched minutes again, from all ticks there are.
-pub async fn keep(
+/// Merges the candles of new ticks in, and makes the candles of touched minutes again, from all ticks there are. Beside other
+/// writers, where any minute is touched all are made again: only so is each lock taken in key order, by one statement.
+pub async fn keep<'a>(
     transaction: &mut PgTransaction<'_>,
-    mut new: BTreeMap<Bucket<'_>, Candle>,
-    touched: &BTreeSet<Minute<'_>>,
+    mut new: BTreeMap<Bucket<'a>, Candle>,
+    mut touched: BTreeSet<Minute<'a>>,
+    is_alone: bool,
 ) -> Result<(), sqlx::Error> {
     if touched.is_empty() {
         return merge(transaction, &new).await;
     }
-    let again = fold::wider(touched);
+    if !is_alone {
+        let minutes = new.keys().filter(|(_, timeframe, _)| *timeframe == Timeframe::Minute);
+        touched.extend(minutes.map(|(series, _, minute)| (*series, *minute)));
+    }
+    let again = fold::wider(&touched);
     let keys = Keys::of(&again);
     keys.bind(sqlx::query(LOCK_CANDLES)).execute(&mut **transaction).await?;
     let minutes = Keys::of(again.iter().filter(|(_, timeframe, _)| *timeframe == Timeframe::Minute));
-    minutes.bind_series(sqlx::query(MAKE_MINUTES)).execute(&mut **transaction).await?;
+    let (first, last) = (minutes.buckets.iter().min().copied(), minutes.buckets.iter().max().copied());
+    let query = minutes.bind_series(sqlx::query(MAKE_MINUTES)).bind(first).bind(last);
+    query.execute(&mut **transaction).await?;
     // What is made again has the new ticks in it already.
     new.retain(|bucket, _| !again.contains(bucket));
     merge(transaction, &new).await?;
@@ -68,22 +72,17 @@ pub async fn keep(
     Ok(())
 }
 
-/// Says again of each candle in the spans whether it is complete; the transaction must be alone.
+/// Says again of each candle in the gaps' times whether it is complete; the transaction must be alone.
 pub async fn judge(
     transaction: &mut PgTransaction<'_>,
-    spans: &[Span],
+    gaps: &[ChangedGap],
     horizon: Timestamptz,
 ) -> Result<(), sqlx::Error> {
-    if spans.is_empty() {
+    if gaps.is_empty() {
         return Ok(());
     }
-    sqlx::query(JUDGE_CANDLES)
-        .bind(spans.iter().map(|span| &span.source).collect::<Vec<_>>())
-        .bind(spans.iter().map(|span| span.started_at).collect::<Vec<_>>())
-        .bind(spans.iter().map(|span| span.ended_at).collect::<Vec<_>>())
-        .bind(horizon)
-        .execute(&mut **transaction)
-        .await?;
+    let gaps: Vec<&str> = gaps.iter().map(|ChangedGap(fields)| fields.as_str()).collect();
+    sqlx::query(JUDGE_CANDLES).bind(gaps).bind(horizon).execute(&mut **transaction).await?;
     Ok(())
 }
 

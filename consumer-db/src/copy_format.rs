@@ -59,12 +59,19 @@ impl Columns {
     fn has(self, index: usize) -> bool {
         self.0 >> index & 1 == 1
     }
+
+    /// In COPY's order.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        (0..COLUMNS.len()).filter(move |index| self.has(*index)).map(|index| COLUMNS[index])
+    }
 }
 
 /// Rows being written in COPY's format: the header, rows as they are pushed, at last [`CopyData::END`].
 pub struct CopyData {
     bytes: Vec<u8>,
     columns: Columns,
+    /// How many they are.
+    count: i16,
     /// Which column of the row comes next.
     next: usize,
 }
@@ -72,16 +79,17 @@ pub struct CopyData {
 impl CopyData {
     pub const END: &[u8] = &(-1_i16).to_be_bytes();
 
-    /// Columns that are not among `columns` are null in each row.
+    /// Rows of these columns only.
     pub fn new(columns: Columns) -> Self {
-        Self { bytes: HEADER.to_vec(), columns, next: 0 }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "there are 28")]
+        let count = columns.names().count() as i16;
+        Self { bytes: HEADER.to_vec(), columns, count, next: 0 }
     }
 
     /// Appends the tick that `row` points to.
     pub fn push(&mut self, row: &Row, ticks: &Ticks<'_>) {
         let i = row.index;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "there are 28")]
-        self.bytes.extend_from_slice(&(COLUMNS.len() as i16).to_be_bytes());
+        self.bytes.extend_from_slice(&self.count.to_be_bytes());
         self.next = 0;
         self.time(Some(row.place.event_time.0));
         self.time(Some(ticks.received_at(i)));
@@ -122,11 +130,16 @@ impl CopyData {
         self.bytes.clear();
     }
 
-    fn field(&mut self, bytes: &[u8]) {
-        if !self.columns.has(self.next) {
-            return self.null();
-        }
+    /// Whether the next column is written; goes on to the one after it.
+    fn wants_next(&mut self) -> bool {
         self.next += 1;
+        self.columns.has(self.next - 1)
+    }
+
+    fn field(&mut self, bytes: &[u8]) {
+        if !self.wants_next() {
+            return;
+        }
         // A record is at most 1 MiB, so no field comes near 2 GiB.
         #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "bounded by the record size")]
         self.bytes.extend_from_slice(&(bytes.len() as i32).to_be_bytes());
@@ -134,8 +147,9 @@ impl CopyData {
     }
 
     fn null(&mut self) {
-        self.next += 1;
-        self.bytes.extend_from_slice(&NULL.to_be_bytes());
+        if self.wants_next() {
+            self.bytes.extend_from_slice(&NULL.to_be_bytes());
+        }
     }
 
     fn optional<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
@@ -173,7 +187,7 @@ mod tests {
     #[test]
     fn some_columns_are_the_key_and_those_named() {
         let some = Columns::key_and(&["price".to_owned(), "inserted_at".to_owned()]);
-        let had: Vec<&str> = (0..COLUMNS.len()).filter(|i| some.has(*i)).map(|i| COLUMNS[i]).collect();
-        assert_eq!(had, ["event_time", "event_id", "price"]);
+        assert_eq!(some.names().collect::<Vec<_>>(), ["event_time", "event_id", "price"]);
+        assert_eq!(Columns::ALL.names().collect::<Vec<_>>(), COLUMNS);
     }
 }

@@ -16,6 +16,7 @@ use crate::refusal::{database_error, describe};
 
 const CHECK_SERVER: &str = include_str!("sql/check_server.sql");
 const LIMIT_LOCK_WAITS: &str = include_str!("sql/limit_lock_waits.sql");
+const LIMIT_WAITS: &str = include_str!("sql/limit_waits.sql");
 const CREATE_ROLES: &str = include_str!("sql/create_roles.sql");
 const BECOME_MIGRATOR: &str = include_str!("sql/become_migrator.sql");
 const GRANT_RIGHTS: &str = include_str!("sql/grant_rights.sql");
@@ -64,10 +65,18 @@ impl Database {
     /// When the server cannot be reached in time or refuses.
     pub async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
         // A time limit around connecting is harmless: nothing is reused of what it drops.
-        tokio::time::timeout(CONNECT_TIMEOUT, self.options.connect()).await.unwrap_or_else(|_| {
-            let reason = format!("no answer within {CONNECT_TIMEOUT:?}");
-            Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, reason)))
-        })
+        tokio::time::timeout(CONNECT_TIMEOUT, self.options.connect()).await.unwrap_or_else(|_| Err(no_answer()))
+    }
+
+    /// As [`Self::connect`], for what goes on beside other writers: no statement and no lock is waited for without end.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_to_write(&self) -> Result<PgConnection, sqlx::Error> {
+        let mut connection = self.connect().await?;
+        let limited = tokio::time::timeout(CONNECT_TIMEOUT, sqlx::query(LIMIT_WAITS).execute(&mut connection)).await;
+        limited.unwrap_or_else(|_| Err(no_answer()))?;
+        Ok(connection)
     }
 
     /// The first connection of the process. Whatever is wrong now is for the user to mend.
@@ -173,7 +182,7 @@ impl Database {
     pub async fn check_schema(&self) -> anyhow::Result<()> {
         let mut connection = self.first_connection().await?;
         let applied = applied(&mut connection).await.map_err(|error| self.explain(error))?;
-        let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
+        let newest = newest_version();
         if let Some(unknown) = applied.iter().find(|applied| !MIGRATIONS.version_exists(applied.version)) {
             return Err(self.explain(MigrateError::VersionMissing(unknown.version)));
         }
@@ -205,6 +214,16 @@ impl Database {
             _ => anyhow::Error::new(error).context(format!("migrating database {place}")),
         }
     }
+}
+
+/// The schema's version that this binary was made with.
+pub fn newest_version() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
+fn no_answer() -> sqlx::Error {
+    let reason = format!("no answer within {CONNECT_TIMEOUT:?}");
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, reason))
 }
 
 /// The migrations that the database has seen; none where it has not even their table.

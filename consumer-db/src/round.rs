@@ -8,11 +8,16 @@ use pipeline::consume::{DeadLetter, PartitionBatch};
 use pipeline::decode::{Alerts, Decoded, Gaps, IndexWeights, Ticks};
 
 use crate::documents::{Documents, Table};
+use crate::positions::Position;
 use crate::rows::{Batch, Origin};
 
 pub struct Round<'a> {
     pub ticks: Batch<'a>,
     pub documents: Documents,
+    /// Where each partition of this member's goes on, or began to be read in this round.
+    pub due: Vec<Position>,
+    /// How far the round's partitions are when it is written.
+    pub read: Vec<Position>,
 }
 
 impl<'a> Round<'a> {
@@ -22,7 +27,8 @@ impl<'a> Round<'a> {
         decoded: &'a [(RecordType, Decoded)],
         oldest_event_days: u32,
     ) -> (Self, Vec<DeadLetter>) {
-        let mut round = Self { ticks: Batch::new(), documents: Documents::default() };
+        let mut round =
+            Self { ticks: Batch::new(), documents: Documents::default(), due: Vec::new(), read: Vec::new() };
         let mut letters = Vec::new();
         for (number, (batch, (record, decoded))) in batches.iter().zip(decoded).enumerate() {
             let offsets = batch.records.offsets();
@@ -54,7 +60,7 @@ impl<'a> Round<'a> {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.ticks.rows().is_empty() && self.documents.is_empty()
+        self.ticks.is_empty() && self.documents.is_empty() && self.read.is_empty()
     }
 
     /// Takes records out.

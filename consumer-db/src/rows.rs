@@ -52,6 +52,22 @@ impl Row {
         let event_time = self.previous_event_time.filter(|previous| *previous != self.place.event_time)?;
         Some(Place { event_time, event_id: self.place.event_id })
     }
+
+    /// What is to be remembered of this row if it is refused. A correction that can follow it names its place.
+    fn refused_move(&self) -> Option<RefusedMove> {
+        let previous_event_time = self.left()?.event_time;
+        let held = self.place.event_time.is_held() && previous_event_time.is_held();
+        held.then_some(RefusedMove { place: self.place, previous_event_time, revision: self.revision })
+    }
+}
+
+/// A correction in time that is a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedMove {
+    /// Where the event would stand, and from where it would have been moved.
+    pub place: Place,
+    pub previous_event_time: Timestamptz,
+    pub revision: i32,
 }
 
 /// Where a record came from.
@@ -70,11 +86,13 @@ pub struct Batch<'a> {
     ticks: Vec<(usize, Ticks<'a>)>,
     /// Sorted by rank.
     rows: Vec<Row>,
+    /// Of what is not among the rows.
+    refused_moves: Vec<RefusedMove>,
 }
 
 impl<'a> Batch<'a> {
     pub fn new() -> Self {
-        Self { ticks: Vec::new(), rows: Vec::new() }
+        Self { ticks: Vec::new(), rows: Vec::new(), refused_moves: Vec::new() }
     }
 
     /// Adds the decoded ticks of the batch `handed_over`; `origin` tells where each row of them came from. Gives the rows
@@ -91,11 +109,7 @@ impl<'a> Batch<'a> {
         for index in 0..ticks.len() {
             let Origin { partition, offset, broker_time_ms, .. } = origin(index);
             let broker_time = Timestamptz(broker_time_ms.saturating_mul(1000));
-            if let Some(reason) = unfit(&ticks, index, broker_time, oldest_days) {
-                refused.push((index, reason));
-                continue;
-            }
-            self.rows.push(Row {
+            let row = Row {
                 place: Place { event_time: Timestamptz(ticks.event_time(index)), event_id: ticks.event_id(index) },
                 revision: ticks.revision(index),
                 broker_time,
@@ -105,15 +119,22 @@ impl<'a> Batch<'a> {
                 retracted: ticks.retracted(index),
                 batch: self.ticks.len(),
                 index,
-            });
+            };
+            match unfit(&ticks, index, broker_time, oldest_days) {
+                None => self.rows.push(row),
+                Some(reason) => {
+                    self.refused_moves.extend(row.refused_move());
+                    refused.push((index, reason));
+                }
+            }
         }
         self.ticks.push((handed_over, ticks));
         refused
     }
 
-    /// Call once, after the last `add`.
+    /// Call once, after the last `add`. Stable, because that takes up the runs which the partitions are.
     pub fn sort(&mut self) {
-        self.rows.sort_unstable_by_key(Row::rank);
+        self.rows.sort_by_key(Row::rank);
     }
 
     pub fn rows(&self) -> &[Row] {
@@ -139,8 +160,17 @@ impl<'a> Batch<'a> {
         }
     }
 
+    pub fn refused_moves(&self) -> &[RefusedMove] {
+        &self.refused_moves
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.refused_moves.is_empty()
+    }
+
     pub fn corrects(&self) -> bool {
-        self.rows.iter().any(Row::corrects)
+        self.rows.iter().any(Row::corrects) || !self.refused_moves.is_empty()
     }
 
     /// The winner of each place, in key order.
@@ -153,7 +183,9 @@ impl<'a> Batch<'a> {
     /// Takes rows out: whoever came second at their place comes first then.
     pub fn remove(&mut self, refused: &HashSet<Origin>) {
         let rows = std::mem::take(&mut self.rows);
-        self.rows = rows.into_iter().filter(|row| !refused.contains(&self.origin(row))).collect();
+        let (gone, kept): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| refused.contains(&self.origin(row)));
+        self.refused_moves.extend(gone.iter().filter_map(Row::refused_move));
+        self.rows = kept;
     }
 
     /// The days that the rows fall on, as days since 1970-01-01.
@@ -168,8 +200,8 @@ impl<'a> Batch<'a> {
         days
     }
 
-    /// Of rows in key order that are all in the table now: the places of those that may be a latest price.
-    pub fn newest<'b>(&self, rows: impl Iterator<Item = &'b Row>) -> Vec<Place> {
+    /// Of rows in key order that are all in the table now: those that may be a latest price, by symbol and source.
+    pub fn newest<'b>(&self, rows: impl Iterator<Item = &'b Row>) -> Vec<((&str, &str), Place)> {
         let mut newest: HashMap<(&str, &str), (Timestamptz, Option<i64>, Uuid)> = HashMap::new();
         for row in rows.filter(|row| !row.retracted) {
             let ticks = self.ticks(row);
@@ -177,7 +209,8 @@ impl<'a> Batch<'a> {
             let entry = newest.entry((ticks.symbol(row.index), ticks.source(row.index))).or_insert(order);
             *entry = order.max(*entry);
         }
-        newest.into_values().map(|(event_time, _, event_id)| Place { event_time, event_id }).collect()
+        let place = |(event_time, _, event_id)| Place { event_time, event_id };
+        newest.into_iter().map(|(pair, order)| (pair, place(order))).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The Postgres end of the consume loop: where to start, and a transaction for each round of batches. The offset goes to
-//! Kafka only after the commit; a crash between the two writes the same rows again, which changes nothing.
+//! Kafka only after the commit; a crash between the two writes the same rows again, which changes nothing. A database that
+//! turns out to lack what was written before (a failover) is given it again: reading goes back to where it is.
 //!
 //! The commit's metadata names the topic id, because a recreated topic has the same name and offsets from 0 again: a commit
 //! made for another topic counts as none. Must never happen here: records passed over in silence.
@@ -15,10 +16,21 @@ use pipeline::consume::{Assigned, DeadLetter, Fault, PartitionBatch, Sink, Writt
 use pipeline::decode::{Decoded, Decoder};
 use pipeline::registry::Registry;
 use pipeline::topic_id::TopicIds;
-use pipeline::topics;
+use pipeline::{Misconfigured, topics};
+use uuid::Uuid;
 
+use crate::positions::{Known, Position};
 use crate::round::Round;
+use crate::start::start_of;
 use crate::writer::Writer;
+
+/// A partition that this member has.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    topic_id: Uuid,
+    /// Where its next batch begins.
+    next: i64,
+}
 
 pub struct DbSink {
     writer: Writer,
@@ -26,8 +38,8 @@ pub struct DbSink {
     /// By topic, as needed.
     decoders: HashMap<Arc<str>, (RecordType, Decoder)>,
     topic_ids: TopicIds,
-    /// By topic and partition, as asked when it was assigned.
-    ids: HashMap<(Arc<str>, i32), String>,
+    /// By topic and partition; the ids as asked when they were assigned.
+    held: HashMap<(Arc<str>, i32), Held>,
     accept_hole: bool,
     oldest_event_days: u32,
 }
@@ -40,8 +52,8 @@ impl DbSink {
         accept_hole: bool,
         oldest_event_days: u32,
     ) -> Self {
-        let (decoders, ids) = (HashMap::new(), HashMap::new());
-        Self { writer, registry, decoders, topic_ids, ids, accept_hole, oldest_event_days }
+        let (decoders, held) = (HashMap::new(), HashMap::new());
+        Self { writer, registry, decoders, topic_ids, held, accept_hole, oldest_event_days }
     }
 
     /// Decoded as the record type that the topic is declared for.
@@ -58,22 +70,107 @@ impl DbSink {
         decoded.map(|decoded| (*record, decoded)).map_err(|error| Fault::Outage(error.into()))
     }
 
-    async fn topic_id(&self, topic: &str, partition: i32) -> Result<String, Fault> {
-        Ok(self.topic_ids.topic_id(topic, partition).await?.to_string())
+    async fn topic_id(&self, topic: &str, partition: i32) -> Result<Uuid, Fault> {
+        Ok(self.topic_ids.topic_id(topic, partition).await?)
+    }
+
+    /// Of each partition held, where its next batch begins, or one of `batches`.
+    fn due(&self, batches: &[PartitionBatch]) -> Vec<Position> {
+        let begun: HashMap<(&str, i32), i64> =
+            batches.iter().map(|batch| ((&*batch.topic, batch.partition), batch.start)).collect();
+        let due = self.held.iter().map(|((topic, partition), held)| Position {
+            topic: topic.clone(),
+            topic_id: held.topic_id,
+            partition: *partition,
+            offset: begun.get(&(&**topic, *partition)).copied().unwrap_or(held.next),
+        });
+        due.collect()
+    }
+
+    /// Of those of `batches` whose partition is held, where they end.
+    fn read(&self, batches: &[PartitionBatch]) -> Vec<Position> {
+        let read = batches.iter().filter_map(|batch| {
+            let held = self.held.get(&(batch.topic.clone(), batch.partition))?;
+            let (topic, partition) = (batch.topic.clone(), batch.partition);
+            Some(Position { topic, topic_id: held.topic_id, partition, offset: batch.next_offset })
+        });
+        read.collect()
+    }
+
+    /// What the database has of `due`, in the same order.
+    async fn known(&mut self, due: &[Position]) -> Result<Vec<Known>, Fault> {
+        let partitions: Vec<(Uuid, i32)> = due.iter().map(|due| (due.topic_id, due.partition)).collect();
+        self.writer.known(&partitions).await.map_err(Fault::Outage)
+    }
+
+    /// Those of `due` that the database is not so far in, as far as it is.
+    async fn behind(&mut self, due: &[Position]) -> Result<Vec<Position>, Fault> {
+        let known = self.known(due).await?;
+        let behind = due.iter().zip(known).filter_map(|(due, known)| match known {
+            Known::Here(offset) if offset < due.offset => Some(Position { offset, ..due.clone() }),
+            Known::Here(_) | Known::Nothing | Known::Unsaid => None,
+        });
+        Ok(behind.collect())
+    }
+
+    /// Nothing was written, since the database lacks what comes before: it is read again, and `batches` after it.
+    async fn go_back(&mut self, due: Vec<Position>, batches: &[PartitionBatch]) -> Result<Vec<Written>, Fault> {
+        let behind = self.behind(&due).await?;
+        for Position { topic, partition, offset, .. } in &behind {
+            tracing::warn!(
+                topic = &**topic,
+                partition,
+                offset,
+                "the database has lost what was written of {topic}[{partition}] from {offset} on (a failover?): reading it again"
+            );
+        }
+        let due = due.into_iter().map(|due| {
+            let there = |behind: &&Position| behind.topic_id == due.topic_id && behind.partition == due.partition;
+            behind.iter().find(there).cloned().unwrap_or(due)
+        });
+        let of_round = |position: &Position| {
+            let is_it = |batch: &PartitionBatch| batch.partition == position.partition && batch.topic == position.topic;
+            batches.iter().any(is_it) || behind.contains(position)
+        };
+        let back: Vec<Position> = due.filter(of_round).collect();
+        let mut written = Vec::with_capacity(back.len());
+        for Position { topic, topic_id, partition, offset } in back {
+            self.held.insert((topic.clone(), partition), Held { topic_id, next: offset });
+            written.push(Written {
+                topic,
+                partition,
+                commit: offset,
+                metadata: topic_id.to_string(),
+                resume_at: offset,
+            });
+        }
+        Ok(written)
     }
 }
 
 #[async_trait]
 impl Sink for DbSink {
     async fn start(&mut self, assigned: &[Assigned]) -> Result<Vec<i64>, Fault> {
-        self.ids.clear();
-        let mut starts = Vec::with_capacity(assigned.len());
+        self.held.clear();
+        let mut due = Vec::with_capacity(assigned.len());
         for partition in assigned {
-            let id = self.topic_id(&partition.topic, partition.partition).await?;
-            starts.push(start_of(partition, &id, self.accept_hole)?);
-            self.ids.insert((partition.topic.clone(), partition.partition), id);
+            let topic_id = self.topic_id(&partition.topic, partition.partition).await?;
+            due.push(Position { topic: partition.topic.clone(), topic_id, partition: partition.partition, offset: 0 });
         }
-        Ok(starts)
+        let known = self.known(&due).await?;
+        let mut set = Vec::new();
+        for ((assigned, due), known) in assigned.iter().zip(&mut due).zip(known) {
+            let start = start_of(assigned, &due.topic_id.to_string(), known, self.accept_hole)?;
+            due.offset = start.offset;
+            if start.is_set {
+                set.push(due.clone());
+            }
+        }
+        self.writer.set_positions(&set).await.map_err(Fault::Outage)?;
+        for Position { topic, topic_id, partition, offset } in &due {
+            self.held.insert((topic.clone(), *partition), Held { topic_id: *topic_id, next: *offset });
+        }
+        Ok(due.into_iter().map(|due| due.offset).collect())
     }
 
     async fn write(&mut self, batches: &[PartitionBatch]) -> Result<(Vec<Written>, Vec<DeadLetter>), Fault> {
@@ -82,8 +179,12 @@ impl Sink for DbSink {
             decoded.push(self.decode(batch).await?);
         }
         let (mut round, mut letters) = Round::new(batches, &decoded, self.oldest_event_days);
+        (round.due, round.read) = (self.due(batches), self.read(batches));
         if !round.is_empty() {
-            let refused = self.writer.write(&mut round).await.map_err(Fault::Outage)?;
+            let Some(refused) = self.writer.write(&mut round).await.map_err(fault)? else {
+                let due = std::mem::take(&mut round.due);
+                return Ok((self.go_back(due, batches).await?, Vec::new()));
+            };
             letters.extend(refused.into_iter().map(|(origin, reason)| DeadLetter {
                 topic: batches[origin.batch].topic.to_string(),
                 partition: origin.partition,
@@ -91,21 +192,30 @@ impl Sink for DbSink {
                 reason: format!("Postgres: {reason}"),
             }));
         }
-        let written = batches.iter().map(|batch| Written {
-            topic: batch.topic.clone(),
-            partition: batch.partition,
-            commit: batch.next_offset,
-            metadata: self.ids.get(&(batch.topic.clone(), batch.partition)).cloned().unwrap_or_default(),
-            resume_at: batch.next_offset,
-        });
-        Ok((written.collect(), letters))
+        let mut written = Vec::with_capacity(batches.len());
+        for PartitionBatch { topic, partition, next_offset, .. } in batches {
+            let held = self.held.get_mut(&(topic.clone(), *partition));
+            let metadata = held.map_or_else(String::new, |held| {
+                held.next = *next_offset;
+                held.topic_id.to_string()
+            });
+            let (topic, partition) = (topic.clone(), *partition);
+            written.push(Written { topic, partition, commit: *next_offset, metadata, resume_at: *next_offset });
+        }
+        Ok((written, letters))
     }
 
     async fn idle(&mut self) -> Result<(), Fault> {
-        self.writer.ping().await.map_err(Fault::Outage)?;
-        for ((topic, partition), known) in &self.ids {
-            let id = self.topic_id(topic, *partition).await?;
-            if id != *known {
+        let due = self.due(&[]);
+        if let Some(Position { topic, partition, offset, .. }) = self.behind(&due).await?.first() {
+            return Err(Fault::Stop(anyhow!(
+                "the database has lost what was written of {topic}[{partition}] from {offset} on (a failover?); start again to read it \
+                 again"
+            )));
+        }
+        for ((topic, partition), held) in &self.held {
+            let (known, id) = (held.topic_id, self.topic_id(topic, *partition).await?);
+            if id != known {
                 return Err(Fault::Stop(anyhow!(
                     "topic {topic} was deleted and made again (id {known} before, {id} now); start again to read the new one from its beginning"
                 )));
@@ -115,90 +225,7 @@ impl Sink for DbSink {
     }
 }
 
-/// The first offset to read of a partition.
-fn start_of(assigned: &Assigned, topic_id: &str, accept_hole: bool) -> Result<i64, Fault> {
-    let Assigned { topic, partition, committed, metadata, log_start, log_end } = assigned;
-    let Some(committed) = *committed else {
-        return Ok(*log_start);
-    };
-    if !metadata.is_empty() && metadata != topic_id {
-        tracing::warn!(
-            topic = &**topic,
-            partition,
-            committed,
-            log_start,
-            "{topic}[{partition}] was made again since offset {committed} was committed: reading it from its start, {log_start}"
-        );
-        return Ok(*log_start);
-    }
-    if committed > *log_end {
-        // The broker lost the log's tail, and new records may stand at offsets that were read before: all are read again.
-        tracing::warn!(
-            topic = &**topic,
-            partition,
-            committed,
-            log_end,
-            "{topic}[{partition}] ends at {log_end}, before the committed {committed}: the broker lost records; reading from {log_start}"
-        );
-        return Ok(*log_start);
-    }
-    if committed < *log_start {
-        let missing = log_start - committed;
-        if !accept_hole {
-            return Err(Fault::Stop(anyhow!(
-                "{topic}[{partition}]: {missing} offsets from {committed} to {} were deleted by retention before they were read; \
-                 --accept-hole goes on at {log_start} without them",
-                log_start - 1
-            )));
-        }
-        tracing::warn!(
-            topic = &**topic,
-            partition,
-            committed,
-            log_start,
-            "{topic}[{partition}]: going on at {log_start} without {missing} offsets that retention deleted"
-        );
-        return Ok(*log_start);
-    }
-    Ok(committed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn start(committed: Option<i64>, metadata: &str, accept_hole: bool) -> Result<i64, String> {
-        let assigned = Assigned {
-            topic: Arc::from("market.ticks.v1"),
-            partition: 3,
-            committed,
-            metadata: metadata.to_owned(),
-            log_start: 100,
-            log_end: 200,
-        };
-        start_of(&assigned, "id", accept_hole).map_err(|fault| match fault {
-            Fault::Stop(error) => error.to_string(),
-            Fault::Outage(error) => panic!("an outage: {error}"),
-        })
-    }
-
-    #[test]
-    fn starts_at_the_commit_or_says_why_not() {
-        assert_eq!(start(None, "", false), Ok(100));
-        assert_eq!(start(Some(150), "id", false), Ok(150));
-        assert_eq!(start(Some(200), "id", false), Ok(200));
-        assert_eq!(start(Some(150), "", false), Ok(150), "a commit by Kafka's own tools is believed");
-        assert_eq!(start(Some(150), "another id", false), Ok(100));
-        assert_eq!(start(Some(201), "id", false), Ok(100));
-        assert_eq!(start(Some(40), "another id", false), Ok(100), "another topic's offset is no hole");
-    }
-
-    #[test]
-    fn a_hole_stops_until_it_is_accepted() {
-        let message = start(Some(40), "id", false).expect_err("a hole");
-        for part in ["market.ticks.v1[3]", "60 offsets", "from 40 to 99", "--accept-hole"] {
-            assert!(message.contains(part), "{part} in {message}");
-        }
-        assert_eq!(start(Some(40), "id", true), Ok(100));
-    }
+/// What only a person can mend is no outage.
+fn fault(error: anyhow::Error) -> Fault {
+    if error.is::<Misconfigured>() { Fault::Stop(error) } else { Fault::Outage(error) }
 }

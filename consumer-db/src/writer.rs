@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::database::{Database, create_staging};
+use crate::positions::{self, Known, Position};
 use crate::refusal::Refusal;
 use crate::refused::{self, Refused};
 use crate::round::Round;
 use crate::rows::Row;
-use crate::transaction::{self, Counts, Method};
+use crate::transaction::{self, Method, Outcome};
 
 const ENSURE_DAY: &str = include_str!("sql/ensure_day.sql");
 
@@ -21,6 +23,8 @@ const ENSURE_DAY: &str = include_str!("sql/ensure_day.sql");
 const MOST_ONE_BY_ONE: usize = 4;
 /// The server's own limits end a statement before; this one is for a server or network that answers nothing at all.
 const LONGEST_WRITE: Duration = Duration::from_secs(300);
+/// For what is answered from a few rows.
+const LONGEST_QUESTION: Duration = Duration::from_secs(30);
 /// Deadlocks and vanished partitions are rare; one that keeps coming back is an outage.
 const TRIES: usize = 5;
 
@@ -51,17 +55,20 @@ impl Writer {
         Self { database, connection: None, expected: Expected::default() }
     }
 
-    /// Writes and commits. Gives the rows that Postgres refused, with its reason; all others are in the database.
+    /// Writes and commits. Gives the rows that Postgres refused, with its reason; all others are in the database. `None` when
+    /// the database lacks what comes before the round: then nothing is written.
     ///
     /// # Errors
-    /// An outage: nothing of the batch was written, or its commit's answer was lost. Writing it again is right in both cases.
-    pub async fn write(&mut self, round: &mut Round<'_>) -> anyhow::Result<Refused> {
+    /// [`pipeline::Misconfigured`] when somebody has migrated the schema beyond this version. Else an outage: nothing of the
+    /// batch was written, or its commit's answer was lost. Writing it again is right in both cases.
+    pub async fn write(&mut self, round: &mut Round<'_>) -> anyhow::Result<Option<Refused>> {
         let begun = Instant::now();
         let mut open = self.open().await?;
         // The connection moves into the call: when that fails or is dropped, so are the connection and its transaction.
         let written = tokio::time::timeout(LONGEST_WRITE, write_all(&mut open, round, self.expected)).await;
-        let (counts, refused) = written.map_err(|_| anyhow!("Postgres did not answer for {LONGEST_WRITE:?}"))??;
+        let (outcome, refused) = written.map_err(|_| anyhow!("Postgres did not answer for {LONGEST_WRITE:?}"))??;
         self.connection = Some(open);
+        let Outcome::Written(counts) = outcome else { return Ok(None) };
         self.expected = Expected { known: counts.replaced + counts.unchanged > 0, refused: !refused.is_empty() };
         for (result, count) in [
             ("inserted", counts.inserted),
@@ -72,20 +79,27 @@ impl Writer {
             metrics::counter!("tickstream_db_rows_total", "result" => result).increment(count);
         }
         metrics::histogram!("tickstream_db_batch_seconds").record(begun.elapsed());
-        Ok(refused)
+        Ok(Some(refused))
     }
 
-    /// Asks the server whether it is there.
+    /// What the database knows of each of `partitions`.
     ///
     /// # Errors
     /// An outage.
-    pub async fn ping(&mut self) -> anyhow::Result<()> {
-        use sqlx::Connection;
+    pub async fn known(&mut self, partitions: &[(Uuid, i32)]) -> anyhow::Result<Vec<Known>> {
         let mut open = self.open().await?;
-        let answer = tokio::time::timeout(Duration::from_secs(10), open.connection.ping()).await;
-        answer
-            .map_err(|_| anyhow!("Postgres did not answer a ping"))?
-            .map_err(|error| outage(Refusal::of_statement(error)))?;
+        let known = answered(positions::known(&mut open.connection, partitions)).await?;
+        self.connection = Some(open);
+        Ok(known)
+    }
+
+    /// Says where reading goes on, whatever is lacking before it.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn set_positions(&mut self, positions: &[Position]) -> anyhow::Result<()> {
+        let mut open = self.open().await?;
+        answered(positions::set(&mut open.connection, positions)).await?;
         self.connection = Some(open);
         Ok(())
     }
@@ -94,7 +108,7 @@ impl Writer {
         if let Some(open) = self.connection.take() {
             return Ok(open);
         }
-        let connected = self.database.connect().await;
+        let connected = self.database.connect_to_write().await;
         let connection = connected.map_err(|error| {
             outage(Refusal::of_statement(error)).context(format!("database {}", self.database.place()))
         })?;
@@ -102,7 +116,13 @@ impl Writer {
     }
 }
 
-async fn write_all(open: &mut Open, round: &mut Round<'_>, expected: Expected) -> anyhow::Result<(Counts, Refused)> {
+async fn answered<T>(question: impl Future<Output = Result<T, sqlx::Error>>) -> anyhow::Result<T> {
+    let answer = tokio::time::timeout(LONGEST_QUESTION, question).await;
+    let answer = answer.map_err(|_| anyhow!("Postgres did not answer for {LONGEST_QUESTION:?}"))?;
+    answer.map_err(|error| outage(Refusal::of_statement(error)))
+}
+
+async fn write_all(open: &mut Open, round: &mut Round<'_>, expected: Expected) -> anyhow::Result<(Outcome, Refused)> {
     let mut blamed = Blamed::default();
     let mut method = if expected.known || round.ticks.corrects() { Method::Staged } else { Method::Direct };
     let mut tries = 0;
@@ -114,7 +134,7 @@ async fn write_all(open: &mut Open, round: &mut Round<'_>, expected: Expected) -
             attempt(open, round, method).await.map(Some)
         };
         let refusal = match attempt {
-            Ok(Some(counts)) => return Ok((counts, blamed.records)),
+            Ok(Some(outcome)) => return Ok((outcome, blamed.records)),
             Ok(None) => continue,
             // The upsert tells which place was taken.
             Err(Refusal::Taken(_)) if method == Method::Direct => {
@@ -197,7 +217,7 @@ impl Blamed {
     }
 }
 
-async fn attempt(open: &mut Open, round: &Round<'_>, method: Method) -> Result<Counts, Refusal> {
+async fn attempt(open: &mut Open, round: &Round<'_>, method: Method) -> Result<Outcome, Refusal> {
     for day in round.ticks.days() {
         if !open.days.contains(&day) {
             let made: bool = sqlx::query_scalar(ENSURE_DAY)

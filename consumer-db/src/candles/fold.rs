@@ -120,7 +120,7 @@ impl Candle {
 }
 
 /// The candles of all timeframes that `rows` come to.
-pub fn fold<'a>(batch: &'a Batch<'_>, rows: impl Iterator<Item = &'a Row>) -> BTreeMap<Bucket<'a>, Candle> {
+pub fn fold<'a, 'b>(batch: &'a Batch<'_>, rows: impl Iterator<Item = &'b Row>) -> BTreeMap<Bucket<'a>, Candle> {
     let mut minutes: HashMap<Bucket<'a>, Candle> = HashMap::new();
     for row in rows.filter(|row| !row.retracted) {
         let ticks = batch.ticks(row);

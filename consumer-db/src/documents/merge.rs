@@ -3,17 +3,20 @@
 use sqlx::{Connection, PgTransaction, Row as _};
 
 use super::{Document, Documents, Table, array};
-use crate::candles::Span;
+use crate::candles::ChangedGap;
 use crate::refusal::Refusal;
 use crate::rows::Origin;
 
-/// Gives the times in which gaps have changed.
-pub async fn merge_documents(transaction: &mut PgTransaction<'_>, documents: &Documents) -> Result<Vec<Span>, Refusal> {
-    let mut spans = Vec::new();
+/// Gives the gaps that have changed, as they were and as they are.
+pub async fn merge_documents(
+    transaction: &mut PgTransaction<'_>,
+    documents: &Documents,
+) -> Result<Vec<ChangedGap>, Refusal> {
+    let mut changed = Vec::new();
     for table in Table::ALL {
-        spans.extend(merge(transaction, table, &documents.of(table)).await?);
+        changed.extend(merge(transaction, table, &documents.of(table)).await?);
     }
-    Ok(spans)
+    Ok(changed)
 }
 
 /// Finds the documents that Postgres refuses, by halving. What it did is to be rolled back.
@@ -51,15 +54,13 @@ async fn merge(
     transaction: &mut PgTransaction<'_>,
     table: Table,
     documents: &[&Document],
-) -> Result<Vec<Span>, Refusal> {
+) -> Result<Vec<ChangedGap>, Refusal> {
     if documents.is_empty() {
         return Ok(Vec::new());
     }
     let query = sqlx::query(table.merge_statement()).bind(array(documents));
     // Only the gaps' statement gives rows.
     let changed = query.fetch_all(&mut **transaction).await.map_err(Refusal::of_rows)?;
-    let span = |row: sqlx::postgres::PgRow| {
-        Ok(Span { source: row.try_get(0)?, started_at: row.try_get(1)?, ended_at: row.try_get(2)? })
-    };
-    changed.into_iter().map(span).collect::<Result<_, _>>().map_err(Refusal::of_statement)
+    let gap = |row: sqlx::postgres::PgRow| row.try_get(0).map(ChangedGap);
+    changed.into_iter().map(gap).collect::<Result<_, _>>().map_err(Refusal::of_statement)
 }

@@ -1,1 +1,1 @@
-copy ticks_staging from stdin (format binary)
+copy ticks_staging ($columns) from stdin (format binary)

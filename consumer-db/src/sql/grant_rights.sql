@@ -11,6 +11,8 @@ begin
         from (values
             ('ticks', 'select, insert, update, delete'),
             ('moved_ticks', 'select, insert, update'),
+            ('refused_moves', 'select, insert, update'),
+            ('topic_positions', 'select, insert, update'),
             ('latest_prices', 'select, insert, update, delete'),
             ('candles', 'select, insert, update, delete'),
             ('gaps', 'select, insert, update'),

@@ -1,5 +1,5 @@
--- Says of each candle that a gap in the given times of the given sources may concern whether it is complete.
--- The writer is alone. $4: candles before it are frozen.
+-- Says of each candle that one of the given gaps, as they were and as they are, may concern whether it is complete.
+-- The writer is alone. $2: candles before it are frozen.
 with recursive series as (
     -- Each (symbol, source, price basis, timeframe) once, by one step in the index each.
     (
@@ -23,8 +23,11 @@ with recursive series as (
 spans as (
     select distinct series.*, told.started_at - candle_width(series.timeframe) as after, told.ended_at as before
     from series
-    join unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) as told (source, started_at, ended_at)
-      on told.source in (series.source, '*') or series.price_basis = 'FX_IMPLIED'
+    join unnest($1::text[]) as gap (fields) on true
+    cross join lateral jsonb_to_record(gap.fields::jsonb) as told (
+        source text, symbols text[], started_at timestamptz, ended_at timestamptz
+    )
+    where gap_concerns(told.source, told.symbols, series.symbol, series.source, series.price_basis)
 ),
 touched as materialized (
     select candle.*,
@@ -44,7 +47,7 @@ touched as materialized (
         where candles.symbol = spans.symbol and candles.source = spans.source
           and candles.price_basis = spans.price_basis and candles.timeframe = spans.timeframe
           and candles.bucket > spans.after and candles.bucket < coalesce(spans.before, 'infinity')
-          and candles.bucket >= $4
+          and candles.bucket >= $2
         offset 0
     ) as candle
 )

@@ -1,4 +1,5 @@
--- Makes the given candles of 1m again, from ticks. One whose ticks are all gone stays empty.
+-- Makes the given candles of 1m again, from ticks; $5 and $6 are the first and the last of them. One whose ticks are all gone
+-- stays empty.
 update candles set
     open = made.open,
     high = made.high,
@@ -33,6 +34,7 @@ cross join lateral (
     where ticks.symbol = touched.symbol and ticks.source = touched.source and ticks.kind = touched.price_basis
       and not ticks.retracted
       and ticks.event_time >= touched.bucket and ticks.event_time < touched.bucket + interval '1 minute'
+      and ticks.event_time >= $5 and ticks.event_time < $6::timestamptz + interval '1 minute'
 ) as made
 where made.ticks > 0
   and candles.symbol = touched.symbol and candles.source = touched.source

@@ -12,11 +12,17 @@ with made as (
         first_event_time, last_event_time, first_event_id, last_event_id, price_sum, quantity, negative_quantity
     )
 ),
--- Few, as a rule none: they are looked up once a day of the batch, not once a candle.
-near as materialized (
+-- Few, as a rule none: they are looked up once a day of the batch, and held against each series once, not each candle.
+told as materialized (
     select days.day, gaps.source, gaps.symbols, gaps.started_at, coalesce(gaps.ended_at, 'infinity') as ended_at
     from (select distinct day from made) as days
     join gaps on gaps.span && tstzrange(days.day, days.day + interval '24 hours')
+),
+near as materialized (
+    select series.symbol, series.source, series.price_basis, series.day, told.started_at, told.ended_at
+    from (select distinct symbol, source, price_basis, day from made) as series
+    join told on told.day = series.day
+        and gap_concerns(told.source, told.symbols, series.symbol, series.source, series.price_basis)
 )
 insert into candles (
     symbol, source, price_basis, timeframe, bucket, open, high, low, close, quote_volume, ticks, first_event_time,
@@ -26,8 +32,8 @@ select symbol, source, price_basis, timeframe, bucket, open, high, low, close, q
        last_event_time,
        not exists (
            select from near
-           where near.day = made.day
-             and gap_concerns(near.source, near.symbols, made.symbol, made.source, made.price_basis)
+           where near.symbol = made.symbol and near.source = made.source and near.price_basis = made.price_basis
+             and near.day = made.day
              and near.started_at < made.bucket_end
              and near.ended_at > made.bucket
        ),

@@ -1,5 +1,5 @@
 -- Writes the told gaps where they win over what is known: a closing over an opening, then the last that the broker took.
--- Gives the times of what was and of what is, since the candles in both are to be judged again. The writer is alone.
+-- Gives what was and what is, since the candles in the times of both are to be judged again. The writer is alone.
 with told as (
     select distinct on (id) gap.*
     from jsonb_to_recordset($1::text::jsonb) as gap (
@@ -37,6 +37,9 @@ changed as (
     where (written.source, written.symbols, written.started_at, written.ended_at)
         is distinct from (gaps.source, gaps.symbols, gaps.started_at, gaps.ended_at)
 )
-select source, started_at, ended_at from written join changed using (id)
-union
-select gaps.source, gaps.started_at, gaps.ended_at from gaps join changed using (id)
+select jsonb_build_object('source', source, 'symbols', symbols, 'started_at', started_at, 'ended_at', ended_at)::text
+from (
+    select source, symbols, started_at, ended_at from written join changed using (id)
+    union
+    select gaps.source, gaps.symbols, gaps.started_at, gaps.ended_at from gaps join changed using (id)
+) as concerned

@@ -1,5 +1,5 @@
--- Shows the ticks at the given places where they are newer than what is shown. In key order, as ticks are.
--- Each is told to whoever listens.
+-- Shows the ticks at the given places, all of them between $3 and $4, where they are newer than what is shown. In key order,
+-- as ticks are. Each is told to whoever listens.
 with raised as (
     insert into latest_prices (
         symbol, source, base, quote, kind, price, quantity, bid, ask, volume_24h, quote_volume_24h, market_cap, change_24h_pct,
@@ -7,11 +7,18 @@ with raised as (
     )
     select distinct on (symbol, source)
            symbol, source, base, quote, kind, price, quantity, bid, ask, volume_24h, quote_volume_24h, market_cap, change_24h_pct,
-           event_time, received_at, sequence, event_id, revision
+           tick.event_time, received_at, sequence, tick.event_id, revision
     from unnest($1::timestamptz[], $2::uuid[]) as place (event_time, event_id)
-    join ticks using (event_time, event_id)
-    where not retracted
-    order by symbol, source, event_time desc, sequence desc nulls last, event_id desc
+    -- The limit keeps this a look-up per place: as a join it would be planned as a scan of whole partitions.
+    cross join lateral (
+        select ticks.*
+        from ticks
+        where ticks.event_time = place.event_time and ticks.event_id = place.event_id
+          and ticks.event_time between $3 and $4
+          and not ticks.retracted
+        limit 1
+    ) as tick
+    order by symbol, source, tick.event_time desc, sequence desc nulls last, tick.event_id desc
     on conflict (symbol, source) do update set
         base = excluded.base,
         quote = excluded.quote,

@@ -1,6 +1,6 @@
 //! The real topics on a stack's broker, and a way to write to them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pipeline::kafka::KafkaArgs;
 use pipeline::topics;
@@ -40,8 +40,7 @@ pub fn dead_letters(kafka: &KafkaArgs) -> Vec<(Vec<u8>, String)> {
     let mut expected = 0;
     for partition in 0..2 {
         list.add_partition_offset(&topic, partition, Offset::Beginning).expect("an offset");
-        let (_, end) = consumer.fetch_watermarks(&topic, partition, Duration::from_secs(10)).expect("watermarks");
-        expected += end;
+        expected += end_of_log(&consumer, &topic, partition);
     }
     consumer.assign(&list).expect("assigned");
     let mut letters = Vec::new();
@@ -53,4 +52,16 @@ pub fn dead_letters(kafka: &KafkaArgs) -> Vec<(Vec<u8>, String)> {
         letters.push((message.payload().expect("a value").to_vec(), reason));
     }
     letters
+}
+
+/// A partition that was just made has no leader for a moment.
+fn end_of_log(consumer: &BaseConsumer, topic: &str, partition: i32) -> i64 {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)) {
+            Ok((_, end)) => return end,
+            Err(error) => assert!(Instant::now() < deadline, "{topic}[{partition}]: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }

@@ -275,6 +275,50 @@ async fn two_writers_on_the_same_candles() {
     assert_eq!(database.value("select (count(*) - count(distinct event_id))::text from ticks").await, "0");
 }
 
+/// Events that stand in two partitions: of equal revisions the one that the broker took first stays, so that a writer
+/// replaces what another has written, while both write new ticks. They wait for each other in one order.
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_that_replace_do_not_block_each_other_for_good() {
+    let database = TestDatabase::new().await;
+    let symbols = ["A-USD", "B-USD", "C-USD", "D-USD"];
+    let writers: Vec<_> = (0..3_u64)
+        .map(|writer| {
+            let mut sink = database.sink();
+            tokio::spawn(async move {
+                let mut rng = Rng::with_seed(writer);
+                let encoder = encoder().await;
+                for round in 0..60_i64 {
+                    let mut entries = Vec::new();
+                    for i in 0..40_i64 {
+                        let symbol = symbols[rng.usize(..4)].to_owned();
+                        let new = tick(&format!("{writer} {round} {i}"), rng.i64(0..240), "10");
+                        entries.push((NOON / 1000 + 100, encoder.tick(&PriceTick { symbol, ..new })));
+                        let shared = rng.usize(..200);
+                        let told = PriceTick {
+                            symbol: symbols[shared % 4].to_owned(),
+                            price: decimal(&format!("{}", 100 + writer)),
+                            ..tick(&format!("shared {shared}"), shared as i64, "10")
+                        };
+                        entries.push((NOON / 1000 + 99 - round, encoder.tick(&told)));
+                    }
+                    let count = entries.len();
+                    assert!(write(&mut sink, &[Log(vec![entries]).batch(0, 0, count)]).await.is_empty());
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.expect("no panic");
+    }
+    assert_candles(&database).await;
+    let replaced = "select count(*)::text from ticks where broker_time < '2026-03-01T12:00:00.100Z'";
+    assert_eq!(database.value(replaced).await, "200");
+    assert_eq!(
+        database.value("select deadlocks::text from pg_stat_database where datname = current_database()").await,
+        "0"
+    );
+}
+
 /// A schema that had ticks before it had candles has both after the migration.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_migration_makes_candles_of_the_ticks_that_are_there() {

@@ -77,6 +77,12 @@ impl TestDatabase {
         execute(&self.server, statement).await;
     }
 
+    /// As [`Self::execute_on_server`], where it may be too soon.
+    pub async fn try_on_server(&self, statement: &str) -> Result<(), sqlx::Error> {
+        let mut connection = PgConnection::connect(&self.server).await?;
+        sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut connection).await.map(drop)
+    }
+
     /// The first column of each row, as text.
     pub async fn column(&self, query: &str) -> Vec<String> {
         let mut connection = self.connect().await;
@@ -95,6 +101,7 @@ impl TestDatabase {
             "select (to_jsonb(ticks) - 'inserted_at')::text from ticks order by event_time, event_id",
             "select (to_jsonb(latest_prices) - 'updated_at')::text from latest_prices order by symbol, source",
             "select to_jsonb(moved_ticks)::text from moved_ticks order by event_time, event_id",
+            "select to_jsonb(refused_moves)::text from refused_moves order by event_time, event_id, previous_event_time",
             "select (to_jsonb(candles) - 'updated_at')::text from candles \
              order by symbol, source, price_basis, timeframe, bucket",
             "select (to_jsonb(gaps) - 'inserted_at')::text from gaps order by id",

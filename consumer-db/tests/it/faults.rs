@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use consumer_db::DbSink;
-use pipeline::consume::PartitionBatch;
+use pipeline::consume::{Fault, PartitionBatch, Sink};
 use pipeline::events::PriceTick;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -87,6 +87,22 @@ async fn a_missing_table_is_an_outage_that_says_what_to_run() {
     assert_eq!(database.value("select count(*)::text from ticks").await, "0", "nothing of the batch is there");
     database.execute("alter table elsewhere rename to latest_prices").await;
     assert!(write(&mut sink, &[batch]).await.is_empty());
+    assert_eq!(database.value("select count(*)::text from ticks").await, "10");
+}
+
+/// A newer version has migrated: what this one would write may be wrong there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_is_migrated_under_the_writer_stops_it() {
+    let database = TestDatabase::new().await;
+    let mut sink = database.sink();
+    write(&mut sink, &[ticks(0, 10).await]).await;
+    database
+        .execute("insert into _sqlx_migrations (version, description, success, checksum, execution_time) values (9999, 'later', true, '', 0)")
+        .await;
+    match sink.write(&[ticks(10, 10).await]).await {
+        Err(Fault::Stop(error)) => assert!(error.to_string().contains("run the newer consumer-db"), "{error:#}"),
+        other => panic!("{other:?}"),
+    }
     assert_eq!(database.value("select count(*)::text from ticks").await, "10");
 }
 

@@ -9,6 +9,7 @@ mod faults;
 mod kills;
 mod log;
 mod poison;
+mod positions;
 mod replay;
 mod retention;
 mod roles;

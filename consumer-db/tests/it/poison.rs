@@ -102,5 +102,5 @@ async fn rows_and_distinct_dead_letters_are_the_input() {
         poisoned = poisoned.max(run(count, true).await);
     }
     eprintln!("{count} records: {clean:.0} a second, with 3 % poison {poisoned:.0}: {:.2}", poisoned / clean);
-    assert!(poisoned > 0.7 * clean, "bad records hold up the good ones");
+    assert!(poisoned > 0.8 * clean, "bad records hold up the good ones");
 }

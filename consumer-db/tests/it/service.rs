@@ -15,7 +15,7 @@ use crate::log::{encoder, tick};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Service {
+pub struct Service {
     child: Child,
     port: u16,
 }
@@ -27,10 +27,16 @@ pub fn command(database_url: &str, servers: &str) -> Command {
 }
 
 impl Service {
-    fn start(database: &TestDatabase, group: &str) -> Self {
+    pub fn start(database: &TestDatabase, group: &str) -> Self {
+        Self::start_telling(database, group, Stdio::inherit())
+    }
+
+    /// Its log goes to `log`.
+    pub fn start_telling(database: &TestDatabase, group: &str, log: Stdio) -> Self {
         let [port] = stack::free_ports().expect("a free port");
         let child = command(&database.url, &database.kafka.kafka_bootstrap_servers)
             .args(["--admin-addr", &format!("127.0.0.1:{port}"), "--group", group, "--max-age-ms", "50"])
+            .stderr(log)
             .spawn()
             .expect("started");
         Self { child, port }
@@ -46,7 +52,7 @@ impl Service {
         answer
     }
 
-    fn wait_ready(&self) {
+    pub fn wait_ready(&self) {
         wait_for("readiness", || self.ask("/readyz").contains("200 OK"));
     }
 
@@ -56,7 +62,19 @@ impl Service {
         line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") / 1024
     }
 
-    fn terminate(mut self) {
+    /// Waits for it to end by itself. Gives its exit code.
+    pub fn wait_ended(mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub fn terminate(mut self) {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).expect("signalled");
         assert!(self.child.wait().expect("ended").success());
     }
@@ -77,7 +95,7 @@ fn wait_for(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-async fn wait_rows(database: &TestDatabase, rows: usize) {
+pub async fn wait_rows(database: &TestDatabase, rows: usize) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let found = database.value("select count(*)::text from ticks").await;
