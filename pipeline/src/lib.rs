@@ -5,6 +5,7 @@
 pub mod admin;
 #[cfg(test)]
 mod arbitrary;
+pub mod asking;
 pub mod codec;
 pub mod consume;
 pub mod dead_letter;

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use jiff::Timestamp;
-use jiff::fmt::rfc2822;
+use pipeline::asking::{in_words, retry_after};
 use reqwest::header::{HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use secrecy::{ExposeSecret, SecretString};
@@ -104,7 +103,7 @@ impl Http {
 #[async_trait]
 impl Fetch for Http {
     async fn get(&self, path: &str) -> Result<Answer, String> {
-        let told = |error: reqwest::Error| describe(&error.without_url());
+        let told = |error: reqwest::Error| in_words(&error.without_url());
         let mut response = self.client.get(format!("{}{path}", self.base_url)).send().await.map_err(told)?;
         let status = response.status().as_u16();
         if response.status().is_redirection() {
@@ -123,40 +122,5 @@ impl Fetch for Http {
         }
         self.hide_key(&mut body);
         Ok(Answer { status, retry_after, body, recorded: None })
-    }
-}
-
-/// Retry-After in seconds or as an HTTP date.
-fn retry_after(text: &str) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    // An HTTP date is an RFC 2822 date in GMT.
-    let at = rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
-    Duration::try_from(at.duration_since(Timestamp::now())).ok()
-}
-
-/// An error with what caused it, which is where reqwest says what went wrong.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        assert_eq!(retry_after("119"), Some(Duration::from_secs(119)));
-        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), None, "the past asks for no wait");
-        assert!(retry_after("Wed, 21 Oct 2099 07:28:00 GMT").is_some_and(|wait| wait > Duration::from_secs(3600)));
-        assert_eq!(retry_after("soon"), None);
     }
 }
