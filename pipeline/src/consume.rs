@@ -34,6 +34,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::dead_letter::DeadLetter;
+pub use context::Wanted;
 pub use lanes::{Lane, Lanes, OpenLane};
 pub use until::Until;
 
@@ -118,6 +119,10 @@ pub trait Sink: Send + 'static {
     /// that the broker refuses the commit of a member that has lost them. Called before each start.
     fn joined(&mut self, _member: ConsumerGroupMetadata) {}
 
+    /// Given before each call of the others: a sink whose one call does many things that cannot be taken back looks at it
+    /// between them, and ends with an outage when it is not wanted any more.
+    fn asked(&mut self, _wanted: Wanted) {}
+
     /// The first offset to read of each assigned partition, in the same order. Called after each rebalance, and again when
     /// the broker says that an offset is out of range.
     async fn start(&mut self, assigned: &[Assigned]) -> Result<Vec<i64>, Fault>;
@@ -132,7 +137,7 @@ pub trait Sink: Send + 'static {
     async fn write(&mut self, batches: &[PartitionBatch]) -> Result<(Vec<Written>, Vec<DeadLetter>), Fault>;
 
     /// Called after each write, once its dead letters are with the broker: where a sink that commits does so. After an
-    /// outage, [`Sink::write`] is called again with the same batches, and then this.
+    /// outage, [`Sink::write`] is called again with the same batches, whose letters are not sent again, and then this.
     async fn commit(&mut self, _written: &[Written]) -> Result<(), Fault> {
         Ok(())
     }

@@ -10,7 +10,7 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 use uuid::Uuid;
 
 use super::context::Shared;
-use super::{Assigned, DeadLetter, Fault, PartitionBatch, Written};
+use super::{Assigned, DeadLetter, Fault, PartitionBatch, Wanted, Written};
 use crate::admin::Health;
 use crate::dead_letter::DeadLetters;
 use crate::topic_id::TopicIds;
@@ -20,9 +20,22 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What the loop asks. A generation is outdated by each rebalance.
 pub(super) enum Command {
-    Start { generation: u64, assigned: Vec<Assigned>, member: Option<ConsumerGroupMetadata> },
-    Write { generation: u64, batches: Vec<Handed> },
-    Idle { generation: u64 },
+    Start {
+        generation: u64,
+        assigned: Vec<Assigned>,
+        member: Option<ConsumerGroupMetadata>,
+    },
+    Write {
+        generation: u64,
+        batches: Vec<Handed>,
+    },
+    Idle {
+        generation: u64,
+    },
+    /// Says when all that was asked before is over. For a [`super::Sink`].
+    Fence {
+        generation: u64,
+    },
 }
 
 /// A batch that was handed over.
@@ -44,6 +57,9 @@ pub(super) enum Answer {
     Written {
         generation: u64,
         written: Vec<Written>,
+    },
+    Fenced {
+        generation: u64,
     },
     Stopped(anyhow::Error),
 }
@@ -68,6 +84,11 @@ impl Around {
     ) -> Self {
         let bad_share = stop_when_bad.then(Mutex::default);
         Self { letters, topic_ids, health, shared, bad_share, outages: Mutex::default() }
+    }
+
+    /// What a sink looks at while it is at work for this generation.
+    pub fn wanted(&self, generation: u64) -> Wanted {
+        Wanted::new(&self.shared, generation)
     }
 
     pub fn is_outdated(&self, generation: u64) -> bool {

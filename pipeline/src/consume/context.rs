@@ -76,6 +76,24 @@ impl Shared {
     }
 }
 
+/// Whether what a sink was asked is wanted still. It is not once a rebalance has begun: the partitions may be another member's.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    shared: Arc<Shared>,
+    generation: u64,
+}
+
+impl Wanted {
+    pub(super) fn new(shared: &Arc<Shared>, generation: u64) -> Self {
+        Self { shared: shared.clone(), generation }
+    }
+
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.shared.generation() == self.generation
+    }
+}
+
 #[derive(Default)]
 pub(super) struct LoopContext {
     pub shared: Arc<Shared>,

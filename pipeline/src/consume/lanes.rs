@@ -117,8 +117,8 @@ impl<S: Lanes> LaneTask<S> {
                 Some(Command::Write { generation, batches }) => {
                     batches.into_iter().try_for_each(|handed| give(&at_work, generation, handed.run, handed.batch))
                 }
-                // Each lane knows by itself that it is idle.
-                Some(Command::Idle { .. }) => Ok(()),
+                // Each lane knows by itself that it is idle, and none commits.
+                Some(Command::Idle { .. } | Command::Fence { .. }) => Ok(()),
             };
             if let Err(error) = done {
                 drop(answers.send(Answer::Stopped(error)));

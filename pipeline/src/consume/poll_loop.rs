@@ -57,6 +57,8 @@ pub(super) struct PollLoop<'c> {
     last: usize,
     /// The sink has been asked where to start, or must be, at this time.
     start_at: Option<Instant>,
+    /// The generation for which a sink that commits was asked to end what it does, and whether it has.
+    fence: Option<(u64, bool)>,
     paused: bool,
     broker_trouble: bool,
     last_record: Instant,
@@ -99,6 +101,7 @@ impl<'c> PollLoop<'c> {
             generation: 0,
             last: 0,
             start_at: None,
+            fence: None,
             paused: false,
             broker_trouble: false,
             last_record: now,
@@ -180,7 +183,7 @@ impl<'c> PollLoop<'c> {
 
     /// Asks the sink where to start, once the broker has said what is committed and what the log holds.
     fn ask_for_start(&mut self) {
-        if self.start_at.is_none_or(|at| at > Instant::now()) {
+        if self.start_at.is_none_or(|at| at > Instant::now()) || !self.is_fenced() {
             return;
         }
         match self.look_up_assigned() {
@@ -196,6 +199,24 @@ impl<'c> PollLoop<'c> {
                 self.start_at = Some(Instant::now() + Duration::from_secs(1));
             }
         }
+    }
+
+    /// Whether nothing is under way that could commit after it is looked up what is committed. Asks a sink that commits.
+    fn is_fenced(&mut self) -> bool {
+        let current = self.shared.generation();
+        match self.fence {
+            _ if !self.sink_commits() => true,
+            Some((generation, is_over)) if generation == current => is_over,
+            Some(_) | None => {
+                self.fence = Some((current, false));
+                self.send(Command::Fence { generation: current });
+                false
+            }
+        }
+    }
+
+    fn sink_commits(&self) -> bool {
+        self.handing == (Handing::Rounds { sink_commits: true })
     }
 
     fn look_up_assigned(&self) -> anyhow::Result<Vec<Assigned>> {
@@ -255,7 +276,8 @@ impl<'c> PollLoop<'c> {
                 }
             }
             Answer::Written { generation, written } if generation == current => self.take_written(&written),
-            Answer::Started { .. } | Answer::Written { .. } => {}
+            Answer::Fenced { generation } if generation == current => self.fence = Some((generation, true)),
+            Answer::Started { .. } | Answer::Written { .. } | Answer::Fenced { .. } => {}
             Answer::Stopped(error) => return Err(error),
         }
         Ok(())
@@ -321,7 +343,7 @@ impl<'c> PollLoop<'c> {
     }
 
     fn commit(&self, commits: &TopicPartitionList, mode: CommitMode) {
-        if commits.count() == 0 || self.handing == (Handing::Rounds { sink_commits: true }) {
+        if commits.count() == 0 || self.sink_commits() {
             return;
         }
         if let Err(error) = self.consumer.commit(commits, mode) {

@@ -138,6 +138,7 @@ impl Trial {
                         }
                     }
                     Ok(Answer::Written { written, .. }) => told.push(format!("written to {}", written[0].resume_at)),
+                    Ok(Answer::Fenced { generation }) => told.push(format!("fenced {generation}")),
                     Ok(Answer::Stopped(error)) => told.push(format!("stopped: {error}")),
                     Err(_) => {
                         assert!(!self.task.is_finished(), "{told:?}");

@@ -36,12 +36,19 @@ fn config() -> ConsumeConfig {
 
 /// A loop, and what it asks of the task that writes.
 fn poll_loop(consumer: &BaseConsumer<LoopContext>) -> (PollLoop<'_>, UnboundedReceiver<Command>, Sender<Answer>) {
+    poll_loop_of(consumer, Handing::Lanes)
+}
+
+fn poll_loop_of(
+    consumer: &BaseConsumer<LoopContext>,
+    handing: Handing,
+) -> (PollLoop<'_>, UnboundedReceiver<Command>, Sender<Answer>) {
     let (to_sink, commands) = unbounded_channel();
     let (answer, answers) = std::sync::mpsc::channel();
     let (shared, health) = (Arc::new(Shared::default()), Health::new());
     let sink = (to_sink, answers);
     let shutdown = CancellationToken::new();
-    let made = PollLoop::new((config(), Ends::default()), Handing::Lanes, consumer, shared, health, sink, shutdown);
+    let made = PollLoop::new((config(), Ends::default()), handing, consumer, shared, health, sink, shutdown);
     (made, commands, answer)
 }
 
@@ -121,4 +128,29 @@ fn a_member_without_partitions_sees_that_the_broker_is_back() {
         poll_loop.look_around();
     }
     assert_eq!(poll_loop.health.ready(), Ok(()));
+}
+
+#[test]
+fn what_is_committed_is_looked_up_when_nothing_of_a_sink_that_commits_is_under_way() {
+    let cluster = MockCluster::new(1).expect("a cluster");
+    cluster.create_topic("t", 1, 1).expect("created");
+    let consumer = consumer(&cluster.bootstrap_servers());
+    let (mut poll_loop, mut commands, answers) = poll_loop_of(&consumer, Handing::Rounds { sink_commits: true });
+    poll_loop.assignment = Some(vec![("t".to_owned(), 0)]);
+    poll_loop.restart();
+    for _again in 0..2 {
+        poll_loop.start_at = Some(Instant::now());
+        poll_loop.ask_for_start();
+    }
+    let Ok(Command::Fence { generation }) = commands.try_recv() else { panic!("the sink was not asked") };
+    assert!(commands.try_recv().is_err(), "asked once, and nothing more before it has answered");
+    answers.send(Answer::Fenced { generation }).expect("it listens");
+    poll_loop.take_answers().expect("taken");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while poll_loop.start_at.is_some() {
+        assert!(Instant::now() < deadline, "{:?}", poll_loop.health.ready());
+        poll_loop.start_at = Some(Instant::now());
+        poll_loop.ask_for_start();
+    }
+    assert!(matches!(commands.try_recv(), Ok(Command::Start { generation: of, .. }) if of == generation));
 }
