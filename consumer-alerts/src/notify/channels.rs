@@ -6,6 +6,8 @@ mod file;
 mod place;
 mod secrets;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use glob::Pattern;
@@ -16,6 +18,9 @@ use pipeline::misconfigured;
 use secrecy::SecretString;
 
 use super::quiet::QuietHours;
+
+/// A larger file is refused.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// Where secrets come from: the value of an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -96,9 +101,17 @@ impl Channel {
 /// [`pipeline::Misconfigured`] with the place of what is wrong.
 pub fn read(path: &Path, environment: Environment<'_>) -> anyhow::Result<Vec<Channel>> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        misconfigured(format!("cannot read the channels file {shown}, set by --channels (ALERT_CHANNELS): {error}"))
-    })?;
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_string(&mut text));
+    let why = match read {
+        Ok(bytes) if bytes as u64 > MOST_BYTES => Some(format!("it has more than {MOST_BYTES} bytes")),
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(why) = why {
+        let what = format!("cannot read the channels file {shown}, set by --channels (ALERT_CHANNELS): {why}");
+        return Err(misconfigured(what));
+    }
     parse(&text, environment).map_err(|mistake| misconfigured(format!("{shown}:{mistake}")))
 }
 

@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use jiff::fmt::rfc2822::DateTimeParser;
+use pipeline::asking::{in_words, retry_after};
 use pipeline::misconfigured;
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
@@ -46,9 +45,16 @@ pub struct Http {
 }
 
 impl Http {
+    /// For requests that have these secrets in them, addresses among them.
+    ///
     /// # Errors
     /// When the client cannot be made.
-    pub fn new(timeout: Duration, secrets: Vec<SecretString>) -> anyhow::Result<Self> {
+    pub fn new(timeout: Duration, secrets: &[&SecretString]) -> anyhow::Result<Self> {
+        let mut secrets: Vec<String> = secrets.iter().flat_map(|secret| parts(secret.expose_secret())).collect();
+        // The longest first: what is left of one is no hint at it.
+        secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.dedup();
+        let secrets = secrets.into_iter().map(SecretString::from).collect();
         // One TLS provider is linked; where main has not chosen it yet (tests), this does.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder()
@@ -65,7 +71,7 @@ impl Http {
 
     /// Posts JSON. Gives the answer, or in plain words why there is none.
     pub async fn post(&self, url: &SecretString, headers: HeaderMap, body: Vec<u8>) -> Result<Answer, String> {
-        let told = |error: reqwest::Error| self.hide(&describe(&error.without_url()));
+        let told = |error: reqwest::Error| self.hide(&in_words(&error.without_url()));
         let url = Url::parse(url.expose_secret()).map_err(|_| "the address is none".to_owned())?;
         let request = self.client.post(url).headers(headers).header("content-type", "application/json").body(body);
         let mut response = request.send().await.map_err(told)?;
@@ -95,7 +101,6 @@ impl Http {
         self.secrets
             .iter()
             .map(ExposeSecret::expose_secret)
-            .filter(|secret| secret.len() >= SHORTEST_SECRET)
             .fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
     }
 }
@@ -113,41 +118,38 @@ impl Answer {
         }
     }
 
-    /// What a status means where nothing else is agreed on: 2xx took it; 408, 425, 429, 5xx and redirects may take it later;
-    /// any other refuses it for good.
+    /// What a status means where nothing else is agreed on. 2xx took it. What refuses this message, and would refuse it
+    /// tomorrow, refuses it for good. Everything else may take it later: what refuses whoever asks (401, 403, 407), or knows
+    /// no such place (404, 405), is mended by a person, and has not looked at the message.
     pub fn verdict(&self) -> Verdict {
         match self.status {
             200..=299 => Verdict::Delivered,
-            408 | 425 | 429 => Verdict::Later(self.told(), self.retry_after),
-            400..=499 => Verdict::GivenUp(self.told()),
+            400 | 406 | 410..=417 | 422 | 431 => Verdict::GivenUp(self.told()),
             _ => Verdict::Later(self.told(), self.retry_after),
         }
     }
 }
 
+/// A secret, and where it is an address what of it is secret by itself: a server tells of its path, or of a part of that.
+fn parts(secret: &str) -> Vec<String> {
+    let mut parts = vec![secret.to_owned()];
+    if let Ok(url) = Url::parse(secret)
+        && url.has_host()
+    {
+        parts.push(url.as_str().to_owned());
+        parts.extend(url.query().map(|query| format!("{}?{query}", url.path())));
+        parts.push(url.path().to_owned());
+        parts.extend(url.path_segments().into_iter().flatten().map(str::to_owned));
+        parts.extend(url.query().map(str::to_owned));
+        parts.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+        parts.extend([url.username(), url.password().unwrap_or_default()].map(str::to_owned));
+    }
+    parts.retain(|part| part.len() >= SHORTEST_SECRET);
+    parts
+}
+
 pub fn bounded(wait: Duration) -> Duration {
     wait.min(LONGEST_WAIT)
-}
-
-/// Retry-After in seconds or as an HTTP date, which is an RFC 2822 date in GMT.
-fn retry_after(text: &str) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
-    Duration::try_from(at.duration_since(Timestamp::now())).ok()
-}
-
-/// An error with what caused it, which is where the client says what went wrong.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -161,27 +163,45 @@ mod tests {
                 .verdict()
         };
         assert_eq!(verdict(204), Verdict::Delivered);
-        for later in [408, 425, 429, 500, 503, 599] {
+        for later in [401, 403, 404, 405, 407, 408, 409, 425, 429, 500, 503, 599] {
             assert_eq!(verdict(later), Verdict::Later(format!("HTTP {later}: no way"), None));
         }
         assert_eq!(verdict(307), Verdict::Later("HTTP 307: a redirect to elsewhere is not followed".to_owned(), None));
-        for never in [400, 401, 403, 404, 410, 413, 422] {
+        for never in [400, 410, 413, 415, 422] {
             assert_eq!(verdict(never), Verdict::GivenUp(format!("HTTP {never}: no way")));
         }
     }
 
     #[test]
-    fn a_wait_is_seconds_or_a_date_and_has_an_end() {
-        assert_eq!(retry_after("119"), Some(Duration::from_secs(119)));
-        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), None);
+    fn a_wait_has_an_end() {
         assert!(retry_after("Wed, 21 Oct 2099 07:28:00 GMT").is_some_and(|wait| bounded(wait) == LONGEST_WAIT));
-        assert_eq!(retry_after("soon"), None);
+        assert_eq!(bounded(Duration::from_secs(u64::MAX)), LONGEST_WAIT);
+    }
+
+    #[test]
+    fn what_a_server_repeats_of_an_address_is_hidden_too() {
+        let hides = |url: &str| Http::new(Duration::from_secs(1), &[&SecretString::from(url)]).expect("a client");
+        let slack = hides("https://hooks.slack.example/services/T0123456/B0123456/xyzzy-token");
+        for said in [
+            "Cannot POST /services/T0123456/B0123456/xyzzy-token",
+            "no team T0123456",
+            "https:\\/\\/hooks.slack.example\\/services\\/T0123456\\/B0123456\\/xyzzy-token",
+            "token xyzzy-token is not active",
+        ] {
+            let hidden = slack.hide(said);
+            let shows = ["T0123456", "B0123456", "xyzzy"].into_iter().any(|secret| hidden.contains(secret));
+            assert!(!shows && hidden.contains('…'), "{hidden}");
+        }
+        let query = hides("http://user-name:pass-word@h/in?key=a%20b-secret&n=1");
+        let hidden = query.hide("/in?key=a%20b-secret&n=1: a b-secret of user-name (pass-word) is wrong, n=1");
+        assert_eq!(hidden, "…: … of … (…) is wrong, n=1");
+        assert_eq!(hides("http://h/in").hide("GET /in at h"), "GET /in at h", "nothing of that is secret");
     }
 
     #[tokio::test]
     async fn no_error_tells_the_address_or_the_secret() {
         let secret = SecretString::from("123456:very-secret");
-        let http = Http::new(Duration::from_secs(1), vec![secret]).expect("a client");
+        let http = Http::new(Duration::from_secs(1), &[&secret]).expect("a client");
         assert_eq!(http.hide("said 123456:very-secret twice 123456:very-secret"), "said … twice …");
         let url = SecretString::from("http://127.0.0.1:1/bot123456:very-secret/sendMessage");
         let error = http.post(&url, HeaderMap::new(), Vec::new()).await.expect_err("nobody listens there");

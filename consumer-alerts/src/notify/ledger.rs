@@ -69,8 +69,10 @@ pub struct Ledger {
     producer: FutureProducer,
     /// How far each partition of the topic was read.
     positions: Vec<i64>,
-    /// When each known alert was settled.
+    /// When each known alert was settled, …
     settled: HashMap<Uuid, Timestamp>,
+    /// … and those that an earlier run has given up.
+    given_up: HashMap<Uuid, Timestamp>,
     /// What the topic does not have yet; `None` takes a key out of it.
     unsaved: Vec<(Uuid, Option<Entry>)>,
 }
@@ -95,6 +97,7 @@ impl Ledger {
             channel: channel.to_owned(),
             positions: Vec::new(),
             settled: HashMap::new(),
+            given_up: HashMap::new(),
             unsaved: Vec::new(),
         })
     }
@@ -108,6 +111,7 @@ impl Ledger {
     }
 
     pub fn settle(&mut self, alert: Uuid, entry: Entry) {
+        self.given_up.remove(&alert);
         self.settled.insert(alert, entry.at);
         self.unsaved.push((alert, Some(entry)));
     }
@@ -149,27 +153,26 @@ impl Ledger {
         let read = tokio::task::spawn_blocking(move || reading.read()).await;
         let read = read.map_err(|error| ReadError::Outage(error.into()))??;
         self.positions = read.positions;
-        for (alert, entry) in read.entries {
-            match entry {
-                Some(Entry { status: Status::Delivered | Status::Counted, at, .. }) => {
-                    self.settled.insert(alert, at);
-                }
-                // An alert that was given up may be tried again by somebody who has mended the channel.
-                Some(Entry { status: Status::GivenUp, .. }) | None => {
-                    self.settled.remove(&alert);
-                }
-            }
-        }
+        read.entries.into_iter().for_each(|(alert, entry)| self.take(alert, entry));
         Ok(())
+    }
+
+    fn take(&mut self, alert: Uuid, entry: Option<Entry>) {
+        self.settled.remove(&alert);
+        self.given_up.remove(&alert);
+        match entry {
+            Some(Entry { status: Status::Delivered | Status::Counted, at, .. }) => drop(self.settled.insert(alert, at)),
+            // An alert that was given up may be tried again by somebody who has mended the channel.
+            Some(Entry { status: Status::GivenUp, at, .. }) => drop(self.given_up.insert(alert, at)),
+            None => {}
+        }
     }
 
     /// Forgets what is older than any alert that can still be read.
     pub fn forget_before(&mut self, at: Timestamp) {
-        let old: Vec<Uuid> =
-            self.settled.iter().filter(|(_, settled)| **settled < at).map(|(alert, _)| *alert).collect();
-        for alert in old {
-            self.settled.remove(&alert);
-            self.unsaved.push((alert, None));
+        for known in [&mut self.settled, &mut self.given_up] {
+            let old = known.extract_if(|_, settled| *settled < at);
+            self.unsaved.extend(old.map(|(alert, _)| (alert, None)));
         }
     }
 }
@@ -186,6 +189,24 @@ mod tests {
     #[test]
     fn ids_outlive_the_alerts() {
         assert_eq!(kept_for(), SignedDuration::from_hours(40 * 24));
+    }
+
+    #[test]
+    fn what_is_old_is_taken_out_whatever_became_of_it() {
+        let kafka = KafkaArgs { kafka_bootstrap_servers: "127.0.0.1:1".to_owned(), kafka_properties: Vec::new() };
+        let mut ledger = Ledger::new(&kafka, "t", "c").expect("a producer");
+        let second = |second| Timestamp::from_second(second).expect("a time");
+        let entry = |at, status| Some(Entry { at: second(at), status, attempts: 1, reason: None });
+        let id = Uuid::from_u128;
+        ledger.take(id(1), entry(10, Status::Delivered));
+        ledger.take(id(2), entry(10, Status::GivenUp));
+        ledger.take(id(3), entry(30, Status::Counted));
+        ledger.take(id(4), entry(30, Status::GivenUp));
+        let settled: Vec<bool> = (1..5).map(|n| ledger.is_settled(&id(n))).collect();
+        assert_eq!(settled, [true, false, true, false], "what was given up may be tried again");
+        ledger.forget_before(second(20));
+        assert_eq!(ledger.unsaved, [(id(1), None), (id(2), None)]);
+        assert!(!ledger.is_settled(&id(1)) && ledger.is_settled(&id(3)));
     }
 
     #[test]

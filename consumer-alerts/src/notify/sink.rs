@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use pipeline::consume::{Assigned, DeadLetter, Fault, PartitionBatch, Sink, Written};
+use pipeline::consume::{Assigned, DeadLetter, Fault, PartitionBatch, Sink, Wanted, Written};
 use pipeline::decode::{Alerts, Decoder};
 use pipeline::events::Alert;
 use pipeline::topic_id::TopicIds;
@@ -51,7 +51,10 @@ pub struct ChannelSink {
     /// Tries since the last message that the channel took or refused.
     attempts: u32,
     forgotten_at: Timestamp,
+    /// Broker time of the newest record that was read, milliseconds: what is old is older than that, whatever clock is here.
+    newest_ms: i64,
     tally: Tally,
+    wanted: Option<Wanted>,
 }
 
 /// An alert that the channel is to be sent.
@@ -74,7 +77,9 @@ impl ChannelSink {
         Self {
             tally: Tally::new(&channel.name),
             forgotten_at: Timestamp::UNIX_EPOCH,
+            newest_ms: 0,
             ids: HashMap::new(),
+            wanted: None,
             held: Held::default(),
             not_before: None,
             attempts: 0,
@@ -102,7 +107,9 @@ impl ChannelSink {
 
     async fn decode(&mut self, batches: &[PartitionBatch]) -> Result<(Vec<Waiting>, Vec<DeadLetter>), Fault> {
         let (mut waiting, mut letters, mut met) = (Vec::new(), Vec::new(), HashSet::new());
-        let too_old = (self.clock)().checked_sub(kept_for()).map_or(i64::MIN, |at| at.as_millisecond());
+        let times = batches.iter().flat_map(|batch| batch.records.timestamps_ms().values());
+        self.newest_ms = times.copied().fold(self.newest_ms, i64::max);
+        let too_old = self.too_old().as_millisecond();
         for batch in batches {
             let decoded = self.decoder.decode(batch.records.values()).await;
             let decoded = decoded.map_err(|error| Fault::Outage(error.into()))?;
@@ -126,7 +133,16 @@ impl ChannelSink {
                 }
             }
         }
+        if batches.len() > 1 {
+            waiting.sort_by_key(|waiting| waiting.alert.fired_at);
+        }
         Ok((waiting, letters))
+    }
+
+    /// Before this broker time nothing is sent, and nothing that was sent need be known.
+    fn too_old(&self) -> Timestamp {
+        let newest = Timestamp::from_millisecond(self.newest_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+        newest.checked_sub(kept_for()).unwrap_or(Timestamp::MIN)
     }
 
     fn is_quiet(&self) -> bool {
@@ -229,6 +245,10 @@ impl ChannelSink {
 
     /// Waits as long as the channel has asked for, or says that the loop has to come again.
     async fn wait_turn(&mut self) -> Result<(), Fault> {
+        // What is left is another member's to send.
+        if self.wanted.as_ref().is_some_and(|wanted| !wanted.is_wanted()) {
+            return Err(Fault::Outage(anyhow!("channel {}: the partitions are given away", self.channel.name)));
+        }
         let Some((until, said)) = &self.not_before else { return Ok(()) };
         let until = *until;
         tokio::time::sleep_until(until.min(Instant::now() + LONGEST_SLEEP).into()).await;
@@ -254,6 +274,10 @@ impl ChannelSink {
 
 #[async_trait]
 impl Sink for ChannelSink {
+    fn asked(&mut self, wanted: Wanted) {
+        self.wanted = Some(wanted);
+    }
+
     async fn start(&mut self, assigned: &[Assigned]) -> Result<Vec<i64>, Fault> {
         self.save().await?;
         self.held.clear();
@@ -282,14 +306,15 @@ impl Sink for ChannelSink {
     async fn write(&mut self, batches: &[PartitionBatch]) -> Result<(Vec<Written>, Vec<DeadLetter>), Fault> {
         self.save().await?;
         self.tally.begin();
-        let (waiting, letters) = self.decode(batches).await?;
+        let (mut waiting, letters) = self.decode(batches).await?;
         // Asked once: quiet that ends in between must not let newer alerts go before those that are held.
-        let waiting = if self.is_quiet() {
-            self.hold_back(waiting)
+        if self.is_quiet() {
+            waiting = self.hold_back(waiting);
         } else {
             self.release().await?;
-            waiting
-        };
+            // An earlier try of these batches may have held some, which are sent now.
+            waiting.retain(|waiting| !self.ledger.is_settled(&waiting.alert.alert_id));
+        }
         self.deliver(&waiting).await?;
         self.tally.end(self.held.len());
         Ok((batches.iter().map(|batch| self.written(batch)).collect(), letters))
@@ -299,7 +324,7 @@ impl Sink for ChannelSink {
         let now = (self.clock)();
         if now.duration_since(self.forgotten_at) > FORGET_EVERY {
             self.forgotten_at = now;
-            self.ledger.forget_before(now.checked_sub(kept_for()).unwrap_or(Timestamp::UNIX_EPOCH));
+            self.ledger.forget_before(self.too_old());
         }
         self.save().await?;
         if !self.is_quiet() {

@@ -53,13 +53,13 @@ impl Transport {
         let timeout = Duration::try_from(channel.timeout).unwrap_or(Duration::from_secs(10));
         Ok(match &channel.to {
             To::Telegram { token, chat_id, api_url } => {
-                Self::Telegram(Telegram::new(Http::new(timeout, vec![token.clone()])?, token, chat_id, api_url))
+                Self::Telegram(Telegram::new(Http::new(timeout, &[token])?, token, chat_id, api_url))
             }
             To::Webhook { url, secret } => {
-                let secrets = [Some(url), secret.as_ref()].into_iter().flatten().cloned().collect();
-                Self::Webhook(Webhook::new(Http::new(timeout, secrets)?, url.clone(), secret.clone()))
+                let secrets: Vec<&SecretString> = [Some(url), secret.as_ref()].into_iter().flatten().collect();
+                Self::Webhook(Webhook::new(Http::new(timeout, &secrets)?, url.clone(), secret.clone()))
             }
-            To::Slack { url } => Self::Slack { http: Http::new(timeout, vec![url.clone()])?, url: url.clone() },
+            To::Slack { url } => Self::Slack { http: Http::new(timeout, &[url])?, url: url.clone() },
         })
     }
 

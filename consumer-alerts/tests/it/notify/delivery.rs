@@ -1,11 +1,13 @@
 //! What is sent to each kind of channel, once, and what a rewind, garbage and a burst make of it.
 
+use std::time::Duration;
+
 use hmac::{Hmac, KeyInit, Mac};
 use pipeline::events::{Alert, Severity};
 use sha2::Sha256;
 
 use super::broker::Room;
-use super::server::{Request, SECRET, Server, TOKEN};
+use super::server::{Answer, Request, SECRET, Server, TOKEN};
 
 fn signed(request: &Request) -> bool {
     let timestamp = request.header("x-tickstream-timestamp").expect("a timestamp");
@@ -169,4 +171,30 @@ async fn of_two_notifiers_one_sends_and_the_other_knows_what_was_sent() {
     let expected: Vec<Vec<String>> = names.iter().map(|name| vec![(*name).to_owned()]).collect();
     assert_eq!(server.said(&names), expected);
     assert_eq!(room.committed("desk"), Some(6));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_loses_the_partition_ends_with_the_message_that_is_on_its_way() {
+    let room = Room::new().await;
+    let names: Vec<String> = (0..12).map(|n| format!("number {n:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let server = Server::start(vec![Answer::Slow(Duration::from_secs(1)); 8]).await;
+    let slack = format!("type = \"slack\"\nurl = \"{}\"\ngroup_by = \"nothing\"", server.url());
+    let channels = [room.channel("desk", &slack)];
+    let first = room.start(&channels);
+    server.wait_for("readiness", |_| first.health.ready().is_ok()).await;
+    room.fire(&room.alerts(&names[..10], 0));
+    server.wait_for("the first message", |server| !server.requests().is_empty()).await;
+    // Partitions move twice while the ten are on their way: to whoever, and to whoever is left.
+    let second = room.start(&channels);
+    server.wait_taken(10).await;
+    first.stop().await;
+    room.fire(&room.alerts(&names[10..], 0));
+    server.wait_for("the last message", |server| server.taken().iter().any(|it| it.body.contains("number 11"))).await;
+    second.stop().await;
+    let said: Vec<String> = server.said(&names).concat();
+    let doubled = said.len() - names.len();
+    println!("{} alerts, {doubled} of them twice", names.len());
+    assert!(names.iter().all(|name| said.iter().any(|said| said == name)), "{said:?}");
+    assert!(doubled <= 2, "one for each time that the partition moved: {said:?}");
 }

@@ -46,8 +46,9 @@ async fn each_failure_is_waited_out_and_each_alert_comes_once() {
         (telegram, [Answer::Dropped, not_ok]),
         (telegram, [telegram_error(401, 401, "Unauthorized", &json!({})), Answer::Hung]),
         (webhook, [refused(429, "retry-after: 1\r\n"), Answer::Hung]),
-        (webhook, [refused(503, ""), redirect(307)]),
-        (slack, [refused(408, ""), Answer::Dropped]),
+        (webhook, [refused(401, ""), redirect(307)]),
+        (slack, [refused(403, ""), Answer::Dropped]),
+        (webhook, [refused(404, ""), refused(503, "")]),
     ];
     let (mut channels, mut servers) = (Vec::new(), Vec::new());
     for (number, (kind, answers)) in cases.into_iter().enumerate() {

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use pipeline::events::{Alert, Severity};
 
 use super::broker::Room;
-use super::server::Server;
+use super::server::{Answer, Server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quiet_hours_hold_over_a_restart_and_end_in_one_summary() {
@@ -70,4 +70,35 @@ async fn quiet_hours_hold_over_a_restart_and_end_in_one_summary() {
     server.wait_taken(5).await;
     running.stop().await;
     assert_eq!(server.requests().len(), 5, "only the new one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quiet_hours_that_end_while_a_batch_is_tried_again_double_nothing() {
+    let room = Room::new().await;
+    let server = Server::start([Answer::Hung]).await;
+    let slack = format!(
+        "type = \"slack\"\nurl = \"{}\"\ngroup_wait = \"500ms\"\ntimeout = \"4s\"\n\
+         quiet_hours = {{ from = \"22:00\", to = \"07:00\", except = \"critical\" }}",
+        server.url()
+    );
+    let now = Timestamp::now();
+    let night = now.to_zoned(TimeZone::UTC).date().to_datetime(time(23, 0, 0, 0));
+    let night = night.to_zoned(TimeZone::UTC).expect("a time").timestamp();
+    let seconds = Arc::new(AtomicI64::new(night.as_second()));
+    let for_clock = seconds.clone();
+    let clock: Clock =
+        Arc::new(move || Timestamp::from_second(for_clock.load(Ordering::Relaxed)).expect("a time of this year"));
+    let running = room.start_at(&[room.channel("desk", &slack)], clock);
+    let names = ["held", "loud", "morning"];
+    let mut alerts = room.alerts(&names, 0);
+    alerts[1] = Alert { severity: Severity::Critical, ..alerts[1].clone() };
+    room.fire(&alerts[..2]);
+    // The loud one is on its way, and its answer does not come before the morning does.
+    server.wait_for("a request", |server| server.requests().len() == 1).await;
+    seconds.store((night + SignedDuration::from_hours(9)).as_second(), Ordering::Relaxed);
+    server.wait_taken(2).await;
+    room.fire(&alerts[2..]);
+    server.wait_taken(3).await;
+    running.stop().await;
+    assert_eq!(server.said(&names), [["held"], ["loud"], ["morning"]]);
 }
