@@ -66,18 +66,32 @@ impl RulesArgs {
 /// # Errors
 /// [`pipeline::Misconfigured`]: the file, and where in it what is wrong.
 pub fn read(path: &Path) -> anyhow::Result<Rules> {
-    let told = |why: String| misconfigured(format!("cannot use the rules in {}: {why}", path.display()));
+    let rules = content(path).and_then(|bytes| parse(&bytes));
+    rules.map_err(|why| misconfigured(format!("cannot use the rules in {}: {why}", path.display())))
+}
+
+/// What a file of rules has in it: of a larger one than is allowed a byte more than that.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn content(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(|error| told(error.to_string()))?;
-    // One byte more than is allowed: whatever the file is, it is not read to an end that may not come.
-    file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| told(error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        told(format!(
-            "it is not text in UTF-8: the byte at position {} is no part of any",
-            error.utf8_error().valid_up_to()
-        ))
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    // Whatever the file is, it is not read to an end that may not come.
+    file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+/// # Errors
+/// Where in it what is wrong.
+pub fn parse(bytes: &[u8]) -> Result<Rules, String> {
+    if bytes.len() > MAX_FILE_BYTES {
+        return Err(format!("it has more than {MAX_FILE_BYTES} bytes; at most so many are read"));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        format!("it is not text in UTF-8: the byte at position {} is no part of any", error.valid_up_to())
     })?;
-    Rules::parse(&text).map_err(|error| told(error.to_string()))
+    Rules::parse(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

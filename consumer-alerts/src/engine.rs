@@ -10,7 +10,9 @@
 //! Must never happen here: two sources or two kinds of price in one window, an alert for a record that corrects, or a
 //! decision that the wall clock had a part in.
 
+mod absent;
 mod arm;
+mod change;
 mod corrections;
 mod feed;
 mod groups;
@@ -25,7 +27,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use pipeline::decimal::Decimal38;
 use pipeline::decode::Ticks;
@@ -33,6 +35,7 @@ use pipeline::events::{Alert, Gap, Kind, SourceHealth};
 use uuid::Uuid;
 
 use crate::rules::{Condition, Micros, Rule, RuleHash, Rules};
+use absent::Absent;
 use feed::{Board, NEVER, States};
 use groups::Groups;
 use known_gaps::KnownGaps;
@@ -48,10 +51,14 @@ pub const AHEAD: Micros = Micros(60 * 1_000_000);
 /// A source that has said nothing for so long has missed three health records, which come every ten seconds.
 pub const PRODUCER_DOWN_AFTER: Micros = Micros(35 * 1_000_000);
 
+/// Rules by their hashes.
+type InForce = HashMap<RuleHash, usize>;
+
 /// Judges the enabled rules on the records of one ticks partition, or of the gaps and health topics, or of all.
 #[derive(Debug)]
 pub struct Engine {
     rules: Rules,
+    in_force: InForce,
     duty: Duty,
     partition: Option<i32>,
     boards: Vec<Board>,
@@ -63,6 +70,8 @@ pub struct Engine {
     sources: Sources,
     /// States that were given back and not claimed yet by a series.
     states: States,
+    /// Of rules that are not in force.
+    absent: Absent,
     /// Polled feeds that were given back and are not there yet.
     polled: Vec<StateKey>,
     /// Topic, partition and offset of the last record.
@@ -163,6 +172,7 @@ impl Engine {
     #[must_use]
     pub fn new(rules: Rules, duty: Duty) -> Self {
         let mut engine = Self {
+            in_force: change::in_force(&rules),
             rules: rules.clone(),
             duty,
             partition: None,
@@ -173,6 +183,7 @@ impl Engine {
             groups: Groups::default(),
             sources: Sources::default(),
             states: States::new(),
+            absent: Absent::default(),
             polled: Vec::new(),
             last: None,
             others: Vec::new(),
@@ -188,42 +199,8 @@ impl Engine {
         Self { partition: Some(partition), ..self }
     }
 
-    /// Puts other rules in the place of these. Rules that say the same keep their states, and series their ticks; a window
-    /// that reaches further back than any before it fills as ticks come, unless the caller begins anew and warms.
-    pub fn change_rules(&mut self, rules: Rules) {
-        let part = self.polled_part();
-        for board in &self.boards {
-            for feed in &board.feeds {
-                let series = feed.prices.iter().flat_map(|prices| {
-                    prices.slots.iter().map(|slot| (slot.rule, Some(prices.kind), slot.arm.state()))
-                });
-                let polled = feed.stale.iter().filter(|stale| stale.is_kept);
-                self.polled.extend(polled.map(|stale| {
-                    let key = feed::key(self.rules.at(stale.rule), &board.symbol, &feed.source, None);
-                    StateKey { part: part.clone(), ..key }
-                }));
-                let stale = feed.stale.iter().map(|stale| (stale.rule, None, stale.arm.state()));
-                for (rule, kind, state) in series.chain(stale) {
-                    let key = feed::key(self.rules.at(rule), &board.symbol, &feed.source, kind);
-                    self.states.insert(key, state);
-                }
-            }
-        }
-        self.rules = rules;
-        self.groups.change_rules(&self.rules);
-        for board in &mut self.boards {
-            for feed in &mut board.feeds {
-                feed.resolve(&board.symbol, &self.rules, &mut self.states);
-                for prices in &mut feed.prices {
-                    prices.resolve(&board.symbol, &feed.source, &self.rules, &mut self.states);
-                }
-            }
-        }
-        let hashes: HashSet<RuleHash> = self.rules.enabled().map(|(_, rule)| rule.hash).collect();
-        self.states.retain(|key, _| hashes.contains(&key.rule));
-    }
-
-    /// How far before the broker time of the next record [`Engine::warm`] has to begin, for everything to be as it was.
+    /// How far before the broker time of the last record that was judged, or of the next one where that is earlier,
+    /// [`Engine::warm`] has to begin, for everything to be as it was.
     #[must_use]
     pub fn looks_back(&self) -> Micros {
         let longest = self.rules.enabled().map(|(_, rule)| self.reaches_back(rule).0).max().unwrap_or_default();
@@ -248,12 +225,12 @@ impl Engine {
         }
     }
 
-    /// Gives back a state that an earlier engine handed out; before any record. One of a rule that is not here is ignored.
+    /// Gives back a state that an earlier engine handed out; before any record.
     pub fn restore(&mut self, key: StateKey, state: State) {
         if self.groups.restore(&key, state) {
             return;
         }
-        match self.rules.enabled().find(|(_, rule)| rule.hash == key.rule).map(|(_, rule)| &rule.condition) {
+        match self.in_force.get(&key.rule).map(|rule| &self.rules.at(*rule).condition) {
             Some(Condition::OpenGap { .. }) => self.sources.restore(key, state),
             // The states of all partitions are in one topic.
             Some(_) if key.part.as_deref().is_some_and(|part| part.starts_with(feed::POLLED)) => {
@@ -261,7 +238,7 @@ impl Engine {
                 self.polled.extend(ours.then_some(key));
             }
             Some(_) => drop(self.states.insert(key, state)),
-            None => {}
+            None => self.absent.keep(key, state),
         }
     }
 
@@ -311,6 +288,10 @@ impl Engine {
     fn take_polled_back(&mut self) {
         for key in std::mem::take(&mut self.polled) {
             let (Some(symbol), Some(source)) = (&key.symbol, &key.source) else { continue };
+            if !self.in_force.contains_key(&key.rule) {
+                self.absent.keep(key, silence::POLLED);
+                continue;
+            }
             let index = self.board(symbol);
             let board = &mut self.boards[index];
             let feed = board.feed(source, NEVER, &self.rules, &mut self.states);
@@ -382,6 +363,8 @@ impl Engine {
             board.feeds.sort_by(|a, b| a.source.cmp(&b.source));
             for feed in &mut board.feeds {
                 let mut listener = Listener { rules: &self.rules, groups: &mut self.groups, place, outcome };
+                // What was said while windows were made again was only noted then.
+                listener.heard(&board.symbol, feed, None);
                 let overdue: Vec<usize> = listener.overdue(feed).collect();
                 for stale in overdue {
                     listener.fire(&board.symbol, feed, stale);

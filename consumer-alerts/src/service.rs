@@ -13,7 +13,9 @@
 
 mod clock;
 mod config;
+mod judged;
 mod news;
+mod pending;
 mod reload;
 mod sink;
 mod start;
@@ -52,6 +54,6 @@ pub async fn run(args: RunArgs, shutdown: CancellationToken) -> anyhow::Result<(
         drain: Duration::from_secs(10),
         until: Until::Shutdown,
     };
-    let sink = AlertSink::new(&args, rules).await?;
+    let sink = AlertSink::new(&args, rules, health.clone()).await?;
     consume(consuming, &args.kafka, sink, health, shutdown).await
 }

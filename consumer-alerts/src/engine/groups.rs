@@ -1,5 +1,6 @@
 //! Rules that are silent together: after an alert of one, its group says nothing about the same symbol (or source, where
-//! there is no symbol) for that rule's cooldown, but for what is more severe.
+//! there is no symbol) for that rule's cooldown, but for what is more severe. Rules about gaps are grouped among themselves:
+//! they are judged by another engine than prices, and neither knows at once what the other has told.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,7 +8,7 @@ use pipeline::events::Severity;
 
 use super::Outcome;
 use super::state::{Phase, State, StateKey};
-use crate::rules::{Rule, RuleHash, Rules};
+use crate::rules::{Condition, Rule, RuleHash, Rules};
 
 #[derive(Debug, Default)]
 pub(super) struct Groups {
@@ -17,7 +18,7 @@ pub(super) struct Groups {
 
 impl Groups {
     pub fn change_rules(&mut self, rules: &Rules) {
-        self.names = rules.enabled().filter_map(|(_, rule)| rule.group.as_deref()).map(RuleHash::of_group).collect();
+        self.names = rules.enabled().filter_map(|(_, rule)| group(rule)).collect();
     }
 
     /// Whether the state is a group's, which it then has again.
@@ -31,14 +32,14 @@ impl Groups {
 
     /// Until when the rule's group holds it back.
     pub fn held_until(&self, rule: &Rule, symbol: Option<&str>, source: Option<&str>, at: i64) -> Option<i64> {
-        let state = self.states.get(&key(rule.group.as_deref()?, symbol, source))?;
+        let state = self.states.get(&key(group(rule)?, symbol, source))?;
         let less_severe = state.severity.is_none_or(|severity| rule.severity <= severity);
         (less_severe && at < state.quiet_until).then_some(state.quiet_until)
     }
 
     /// The rule has fired.
     pub fn fired(&mut self, rule: &Rule, symbol: Option<&str>, source: Option<&str>, at: i64, outcome: &mut Outcome) {
-        let Some(group) = rule.group.as_deref() else { return };
+        let Some(group) = group(rule) else { return };
         let key = key(group, symbol, source);
         let before = self.states.get(&key).filter(|state| at < state.quiet_until);
         let quiet_until = at.saturating_add(rule.cooldown.0).max(before.map_or(i64::MIN, |state| state.quiet_until));
@@ -49,12 +50,21 @@ impl Groups {
     }
 }
 
-fn key(group: &str, symbol: Option<&str>, source: Option<&str>) -> StateKey {
+/// The group that a rule is in.
+fn group(rule: &Rule) -> Option<RuleHash> {
+    let name = rule.group.as_deref()?;
+    Some(match rule.condition {
+        Condition::OpenGap { .. } => RuleHash::of_gap_group(name),
+        Condition::MovingAverage { .. }
+        | Condition::Threshold { .. }
+        | Condition::PercentChange { .. }
+        | Condition::Volatility { .. }
+        | Condition::StaleFeed { .. }
+        | Condition::OffMedian { .. } => RuleHash::of_group(name),
+    })
+}
+
+fn key(group: RuleHash, symbol: Option<&str>, source: Option<&str>) -> StateKey {
     let source = if symbol.is_some() { None } else { source };
-    StateKey {
-        rule: RuleHash::of_group(group),
-        symbol: symbol.map(str::to_owned),
-        source: source.map(str::to_owned),
-        part: None,
-    }
+    StateKey { rule: group, symbol: symbol.map(str::to_owned), source: source.map(str::to_owned), part: None }
 }

@@ -10,6 +10,9 @@ use super::state::{Phase, State, StateKey};
 use super::{Outcome, Place, Tick};
 use crate::rules::{Rule, Rules};
 
+/// That a feed is polled, as it is kept.
+pub(super) const POLLED: State = State { phase: Phase::Armed, quiet_until: NEVER, alert_id: None, severity: None };
+
 /// What judging silence needs beside the feed.
 pub(super) struct Listener<'a> {
     pub rules: &'a Rules,
@@ -68,7 +71,9 @@ impl Listener<'_> {
         let (at, rules) = (self.place.at, self.rules);
         for index in 0..feed.stale.len() {
             let stale = &feed.stale[index];
-            let Some(fired) = stale.arm.alert_id.filter(|_| stale.arm.phase == Phase::Up) else { continue };
+            if stale.arm.phase != Phase::Up {
+                continue;
+            }
             let rule = rules.at(stale.rule);
             let alive_at = feed.alive_at(rule, stale);
             if alive_at == NEVER || at.saturating_sub(alive_at) >= stale.silent_for.0 {
@@ -76,13 +81,15 @@ impl Listener<'_> {
             }
             let source = feed.source.clone();
             let arm = &mut feed.stale[index].arm;
-            (arm.phase, arm.alert_id) = (Phase::Armed, None);
+            let fired = arm.alert_id.take();
+            arm.phase = Phase::Armed;
             let forget = at >= arm.quiet_until;
             if forget {
                 arm.quiet_until = NEVER;
             }
             let state = (!forget).then(|| arm.state());
             self.outcome.states.push((key(rule, symbol, &source, None), state));
+            let Some(fired) = fired else { continue };
             let sign = if tick.is_some() { "prices again" } else { "the source answers again, with no new price" };
             let id = alert_id(&rule.hash.to_string(), Some(symbol), Some(&source), &format!("resolved {fired}"));
             let alert = Alert {
@@ -102,8 +109,7 @@ impl Listener<'_> {
         for stale in feed.stale.iter_mut().filter(|stale| stale.is_polled && !stale.is_kept) {
             let rule = self.rules.at(stale.rule);
             let key = StateKey { part: Some(part.to_owned()), ..key(rule, symbol, &feed.source, None) };
-            let (phase, quiet_until) = (Phase::Armed, NEVER);
-            self.outcome.states.push((key, Some(State { phase, quiet_until, alert_id: None, severity: None })));
+            self.outcome.states.push((key, Some(POLLED)));
             stale.is_kept = true;
         }
     }

@@ -81,8 +81,11 @@ impl Sources {
     }
 
     pub fn note_health(&mut self, health: &SourceHealth, at: i64) {
-        let last_at = self.health.get(&health.source).map_or(at, |known| known.last_at.max(at));
-        self.health.insert(health.source.clone(), Health { last_at, is_stopped: health.state == "STOPPED" });
+        // What comes a second time says nothing of what came after it.
+        if self.health.get(&health.source).is_none_or(|known| known.last_at <= at) {
+            let is_stopped = health.state == "STOPPED";
+            self.health.insert(health.source.clone(), Health { last_at: at, is_stopped });
+        }
     }
 
     pub fn gap(&mut self, gap: &Gap, watch: &mut Watch<'_>) {
@@ -111,17 +114,54 @@ impl Sources {
 
     pub fn health(&mut self, health: &SourceHealth, watch: &mut Watch<'_>) {
         self.note_health(health, watch.place.at);
+        self.has_producer(&health.source, watch.place.at, watch);
+    }
+
+    /// A producer has told of the source at this broker time.
+    fn has_producer(&mut self, source: &str, at: i64, watch: &mut Watch<'_>) {
         for (rule, _) in about_gaps(watch.rules) {
+            let fired = self.states.get(&key(rule, source, Some(PRODUCER)));
+            // Of a record from before it the alert knew, though it may be said again.
+            if fired.is_none_or(|fired| at < fired.quiet_until.saturating_sub(rule.cooldown.0)) {
+                continue;
+            }
             let told = Told {
                 symbol: None,
-                source: &health.source,
+                source,
                 part: PRODUCER.to_owned(),
                 trigger: String::new(),
-                event_time: health.at,
+                event_time: at,
                 event_id: None,
-                message: format!("{}: a producer reads the source again", plain(&health.source)),
+                message: format!("{}: a producer reads the source again", plain(source)),
             };
             self.resolve(rule, told, watch);
+        }
+    }
+
+    /// Tells the end of what these rules had told, for no reason that lies in the sources.
+    pub fn end(&mut self, ends: impl Fn(&Rule) -> bool, why: &str, watch: &mut Watch<'_>) {
+        for (rule, _) in about_gaps(watch.rules).filter(|(rule, _)| ends(rule)) {
+            let of_rule = self.states.iter().filter(|(key, state)| key.rule == rule.hash && state.phase == Phase::Up);
+            let told: Vec<(StateKey, State)> = of_rule.map(|(key, state)| (key.clone(), *state)).collect();
+            for (key, state) in told {
+                let (Some(source), Some(part), Some(fired)) = (key.source.clone(), key.part.clone(), state.alert_id)
+                else {
+                    continue;
+                };
+                self.keep(key, Some(State { alert_id: None, ..state }), watch);
+                let gap = part.parse().ok().and_then(|id: Uuid| self.open.get(&id)).map(|open| open.gap.clone());
+                let subject = gap.as_ref().map_or_else(|| plain(&source), gap_subject);
+                let told = Told {
+                    symbol: gap.as_ref().and_then(only_symbol),
+                    source: &source,
+                    part,
+                    trigger: String::new(),
+                    event_time: watch.place.at,
+                    event_id: gap.as_ref().map(|gap| gap.id),
+                    message: format!("{subject}: {why}"),
+                };
+                watch.tell_end(rule, told, fired);
+            }
         }
     }
 
@@ -132,8 +172,12 @@ impl Sources {
         }
         let sources: Vec<(String, Health)> =
             self.health.iter().map(|(source, health)| (source.clone(), *health)).collect();
-        for (source, health) in sources.iter().filter(|(_, health)| !health.is_stopped) {
-            self.judge_producer(source, *health, watch);
+        for (source, health) in &sources {
+            // What was said while nobody judged was only noted.
+            self.has_producer(source, health.last_at, watch);
+            if !health.is_stopped {
+                self.judge_producer(source, *health, watch);
+            }
         }
     }
 
@@ -222,11 +266,10 @@ impl Sources {
 
     fn resolve(&mut self, rule: &Rule, told: Told<'_>, watch: &mut Watch<'_>) {
         let part = key(rule, told.source, Some(&told.part));
-        let Some(fired) = self.states.get(&part).and_then(|state| state.alert_id) else { return };
+        let Some(fired) = self.states.get(&part).map(|state| state.alert_id) else { return };
         self.keep(part, None, watch);
-        let trigger = format!("resolved {fired}");
-        let id = alert_id(&rule.hash.to_string(), told.symbol, Some(told.source), &trigger);
-        watch.tell(rule, told, id, AlertState::Resolved);
+        let Some(fired) = fired else { return };
+        watch.tell_end(rule, told, fired);
     }
 
     fn keep(&mut self, key: StateKey, state: Option<State>, watch: &mut Watch<'_>) {
@@ -239,6 +282,12 @@ impl Sources {
 }
 
 impl Watch<'_> {
+    fn tell_end(&mut self, rule: &Rule, told: Told<'_>, fired: Uuid) {
+        let trigger = format!("resolved {fired}");
+        let id = alert_id(&rule.hash.to_string(), told.symbol, Some(told.source), &trigger);
+        self.tell(rule, told, id, AlertState::Resolved);
+    }
+
     fn tell(&mut self, rule: &Rule, told: Told<'_>, alert_id: Uuid, state: AlertState) {
         let Place { topic, partition, offset, at } = self.place;
         let Told { symbol, source, event_time, event_id, message, .. } = told;

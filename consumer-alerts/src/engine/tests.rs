@@ -2,7 +2,10 @@
 //! and logs made at random, cut and restarted anywhere.
 
 mod anywhere;
+mod changes;
 mod log;
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
@@ -78,8 +81,8 @@ fn run(rules: &Rules, records: &[Record], restart: impl Fn(usize) -> bool) -> Ou
 }
 
 /// What a compacted topic keeps of the states, through its JSON.
-fn kept(states: &[(StateKey, Option<State>)]) -> std::collections::BTreeMap<StateKey, State> {
-    let mut kept = std::collections::BTreeMap::new();
+fn kept(states: &[(StateKey, Option<State>)]) -> BTreeMap<StateKey, State> {
+    let mut kept = BTreeMap::new();
     for (key, state) in states {
         let json = (serde_json::to_string(key).unwrap(), serde_json::to_string(state).unwrap());
         let (key, state): (StateKey, Option<State>) =

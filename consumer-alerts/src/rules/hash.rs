@@ -24,6 +24,11 @@ impl RuleHash {
         Self::of_text(&format!("group\n{name}"))
     }
 
+    /// Of the group of that name that rules about gaps are in.
+    pub(crate) fn of_gap_group(name: &str) -> Self {
+        Self::of_text(&format!("gap group\n{name}"))
+    }
+
     fn of_text(text: &str) -> Self {
         let digest = Sha1::digest(text.as_bytes());
         Self(u64::from_be_bytes(digest[..8].try_into().expect("a digest has twenty bytes")))

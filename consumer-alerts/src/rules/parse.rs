@@ -97,18 +97,20 @@ pub(super) fn rules(text: &str) -> Result<Vec<Rule>, RulesError> {
         return Err(root.error(value.span(), what));
     }
     let mut rules = Vec::with_capacity(tables.len());
-    let mut lines = HashMap::new();
+    // Where each stands: a line is counted out only for a mistake.
+    let mut names = HashMap::new();
     for table in tables.iter() {
         let DeValue::Table(fields) = table.get_ref() else {
             return Err(root.error(table.span(), "a rule begins with the line [[rule]], in double brackets"));
         };
         let fields = Fields { text, at: table.span().start, table: fields };
         let rule = rule(&fields)?;
-        let error = fields.error(fields.span("name"), "");
-        if let Some(first) = lines.insert(rule.name.clone(), error.line) {
+        let at = fields.span("name");
+        if let Some(first) = names.insert(rule.name.clone(), at.start) {
+            let RulesError { line: first, .. } = RulesError::at(text, first, "");
             let what =
                 format!("the name {:?} is that of the rule in line {first} already; names are unique", rule.name);
-            return Err(RulesError { what, ..error });
+            return Err(fields.error(at, what));
         }
         rules.push(rule);
     }

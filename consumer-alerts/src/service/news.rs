@@ -17,9 +17,10 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::judged::LONGEST_NAME;
 use crate::engine::{Event, Place};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,6 +28,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Gaps that are kept for engines that begin later. Windows reach back a day at most.
 const KEPT_GAPS: usize = 50_000;
+/// So many records are found ahead of who takes them; then reading waits, as long as this member has no partition.
+const AHEAD: usize = 2_000;
 
 /// A record of one of the two topics, and where it stood.
 #[derive(Clone, Debug)]
@@ -75,9 +78,9 @@ enum Found {
 }
 
 pub struct News {
-    found: UnboundedReceiver<Found>,
-    /// Found, but not decoded: the registry did not answer.
-    stuck: Option<Found>,
+    found: Receiver<Found>,
+    /// Found, and not decoded yet: the registry may not answer, and whoever waits for it may be gone before it does.
+    next: Option<Found>,
     /// Decoded, but not asked for.
     ready: Vec<Item>,
     /// What is read, once everything that was there at the beginning is known, …
@@ -98,13 +101,13 @@ impl News {
     /// When the client's settings are refused.
     pub fn new(kafka: &KafkaArgs, gaps: &str, health: &str, registry: Option<&Registry>) -> anyhow::Result<Self> {
         let consumer: Reader = create(&kafka.consumer(None), ReaderContext)?;
-        let (finds, found) = unbounded_channel();
+        let (finds, found) = channel(AHEAD);
         let stop = CancellationToken::new();
         let (token, topics) = (stop.clone(), [gaps.to_owned(), health.to_owned()]);
         std::thread::Builder::new().name("news".to_owned()).spawn(move || read(&consumer, &topics, &finds, &token))?;
         Ok(Self {
             found,
-            stuck: None,
+            next: None,
             ready: Vec::new(),
             partitions: None,
             reached: HashMap::new(),
@@ -117,21 +120,20 @@ impl News {
         })
     }
 
-    /// Waits until everything that was there at the beginning is known.
+    /// Waits until everything that was there at the beginning was found.
     ///
     /// # Errors
     /// When the broker does not give it in time.
     pub async fn catch_up(&mut self) -> anyhow::Result<()> {
         let waiting = async {
             while self.partitions.is_none() {
-                let found = match self.stuck.take() {
-                    Some(found) => Some(found),
-                    None => self.found.recv().await,
-                };
-                let Some(found) = found else {
+                if self.next.is_none() {
+                    self.next = self.found.recv().await;
+                }
+                if self.next.is_none() {
                     bail!("nobody reads {} and {} any more", self.topics[0], self.topics[1])
-                };
-                self.keep(found).await?;
+                }
+                self.keep().await?;
             }
             Ok(())
         };
@@ -145,8 +147,14 @@ impl News {
     /// # Errors
     /// When the schema registry does not answer; nothing is lost by that.
     pub async fn take(&mut self) -> anyhow::Result<Vec<Item>> {
-        while let Some(found) = self.stuck.take().or_else(|| self.found.try_recv().ok()) {
-            self.keep(found).await?;
+        loop {
+            if self.next.is_none() {
+                self.next = self.found.try_recv().ok();
+            }
+            if self.next.is_none() {
+                break;
+            }
+            self.keep().await?;
         }
         Ok(std::mem::take(&mut self.ready))
     }
@@ -165,11 +173,13 @@ impl News {
         self.kept_gaps.iter().chain(self.kept_healths.values())
     }
 
-    async fn keep(&mut self, found: Found) -> anyhow::Result<()> {
-        let (is_gap, partition, offset, at, value) = match &found {
-            Found::Record { is_gap, partition, offset, at, value } => (*is_gap, *partition, *offset, *at, value),
-            Found::End(partitions) => {
+    async fn keep(&mut self) -> anyhow::Result<()> {
+        let (is_gap, partition, offset, at, value) = match &self.next {
+            None => return Ok(()),
+            Some(Found::Record { is_gap, partition, offset, at, value }) => (*is_gap, *partition, *offset, *at, value),
+            Some(Found::End(partitions)) => {
                 self.partitions = Some(partitions.clone());
+                self.next = None;
                 return Ok(());
             }
         };
@@ -177,13 +187,8 @@ impl News {
         buffer.push_owned(Record { offset, timestamp_ms: at / 1000, key: None, value: Some(value) }, &[]);
         let records = buffer.finish();
         let decoder = if is_gap { &mut self.gaps } else { &mut self.healths };
-        let decoded = match decoder.decode(records.values()).await {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                self.stuck = Some(found);
-                return Err(error).context("reading about the sources");
-            }
-        };
+        let decoded = decoder.decode(records.values()).await.context("reading about the sources")?;
+        self.next = None;
         let what = if is_gap {
             Gaps::new(&decoded.batch).iter().next().map(What::Gap)
         } else {
@@ -191,7 +196,8 @@ impl News {
         };
         let topic = self.topics[usize::from(!is_gap)].clone();
         self.reached.insert((topic.clone(), partition), offset + 1);
-        let Some(what) = what else { return Ok(()) };
+        let of_nobody = |what: &What| matches!(what, What::Health(health) if health.source.len() > LONGEST_NAME);
+        let Some(what) = what.filter(|what| !of_nobody(what)) else { return Ok(()) };
         let item = Item { topic, partition, offset, at, what };
         match &item.what {
             What::Gap(_) => {
@@ -208,12 +214,13 @@ impl News {
 }
 
 /// Reads both topics from their beginnings, for as long as somebody listens: gaps are few, and health is kept for two days.
-fn read(consumer: &Reader, topics: &[String; 2], finds: &UnboundedSender<Found>, stop: &CancellationToken) {
+fn read(consumer: &Reader, topics: &[String; 2], finds: &Sender<Found>, stop: &CancellationToken) {
     let mut waits_for: Option<HashSet<(String, i32)>> = None;
     let mut partitions = Vec::new();
+    let mut reached: HashMap<(bool, i32), i64> = HashMap::new();
     while !stop.is_cancelled() && !finds.is_closed() {
         if waits_for.is_none() {
-            match assign(consumer, topics) {
+            match assign(consumer, topics, &reached) {
                 Ok(assigned) => {
                     partitions = assigned.iter().cloned().collect();
                     waits_for = Some(assigned);
@@ -231,14 +238,15 @@ fn read(consumer: &Reader, topics: &[String; 2], finds: &UnboundedSender<Found>,
                 let at = message.timestamp().to_millis().unwrap_or(0).saturating_mul(1000);
                 let value = message.payload().unwrap_or_default().to_vec();
                 let is_gap = message.topic() == topics[0];
-                drop(finds.send(Found::Record { is_gap, partition, offset, at, value }));
+                reached.insert((is_gap, partition), offset + 1);
+                drop(finds.blocking_send(Found::Record { is_gap, partition, offset, at, value }));
             }
             // The event names a partition without its topic: what is waited for is told by the positions.
             Some(Err(KafkaError::PartitionEOF(_))) => {
                 if let Some(left) = waits_for.as_mut().filter(|left| !left.is_empty()) {
                     forget_read(consumer, left);
                     if left.is_empty() {
-                        drop(finds.send(Found::End(partitions.clone())));
+                        drop(finds.blocking_send(Found::End(partitions.clone())));
                     }
                 }
             }
@@ -251,7 +259,12 @@ fn read(consumer: &Reader, topics: &[String; 2], finds: &UnboundedSender<Found>,
     }
 }
 
-fn assign(consumer: &Reader, topics: &[String; 2]) -> anyhow::Result<HashSet<(String, i32)>> {
+/// `reached`: the next offset of each partition, by whether it is one of gaps.
+fn assign(
+    consumer: &Reader,
+    topics: &[String; 2],
+    reached: &HashMap<(bool, i32), i64>,
+) -> anyhow::Result<HashSet<(String, i32)>> {
     let (mut list, mut partitions) = (TopicPartitionList::new(), HashSet::new());
     for topic in topics {
         let metadata =
@@ -260,12 +273,23 @@ fn assign(consumer: &Reader, topics: &[String; 2]) -> anyhow::Result<HashSet<(St
             metadata.topics().iter().flat_map(|found| found.partitions()).map(|found| found.id()).collect();
         anyhow::ensure!(!ids.is_empty(), "topic {topic} does not exist");
         for id in ids {
-            list.add_partition_offset(topic, id, Offset::Beginning)?;
+            let range = consumer.fetch_watermarks(topic, id, TIMEOUT);
+            let range = range.with_context(|| format!("asking where {topic}[{id}] begins and ends"))?;
+            let begins = begins(reached.get(&(*topic == topics[0], id)).copied(), range);
+            list.add_partition_offset(topic, id, Offset::Offset(begins))?;
             partitions.insert((topic.clone(), id));
         }
     }
     consumer.assign(&list).context("assign")?;
     Ok(partitions)
+}
+
+/// Where reading goes on in a log of this range: what was read is not read again, but for a topic that was made anew.
+fn begins(reached: Option<i64>, (low, high): (i64, i64)) -> i64 {
+    match reached {
+        Some(reached) if reached <= high => reached.max(low),
+        Some(_) | None => low,
+    }
 }
 
 /// Takes out the partitions that were read to where their logs end.
@@ -280,4 +304,18 @@ fn forget_read(consumer: &Reader, left: &mut HashSet<(String, i32)>) {
             (_, Err(_)) => true,
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_is_not_read_again() {
+        assert_eq!(begins(None, (3, 9)), 3);
+        assert_eq!(begins(Some(7), (3, 9)), 7);
+        assert_eq!(begins(Some(9), (3, 9)), 9);
+        assert_eq!(begins(Some(2), (3, 9)), 3, "retention deleted the rest");
+        assert_eq!(begins(Some(10), (3, 9)), 3, "another topic of that name");
+    }
 }

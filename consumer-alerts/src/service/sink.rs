@@ -1,10 +1,10 @@
 //! Between the consume loop and the engines: one engine a ticks partition, one for open gaps and lost producers at the
-//! partition of gaps. Records below the first to judge warm an engine, the others are judged; what comes of them is kept
-//! until the transaction that holds it is committed. A batch that comes again after an outage is not judged twice.
+//! partition of gaps. What comes of what is judged is kept until the transaction that holds it is committed. A batch that
+//! comes again after an outage is not judged twice.
 //!
-//! Time: a partition's time is that of the last record judged there; where everything is read, it is the broker's, asked
-//! every ten seconds. The broker's is asked first and the partition's end after it: what is at its end then has judged
-//! everything from before that time.
+//! Time: where everything is read, it is the broker's, asked every ten seconds. The broker's is asked first and the
+//! partition's end after it: what is at its end then has judged everything from before that time. An outage of what timers
+//! need holds back no alert that a price brings about: time stands still until it is over, and readiness says so.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,33 +12,44 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use async_trait::async_trait;
+use futures::future::join_all;
+use pipeline::admin::Health;
 use pipeline::codec::{Encoder, RecordType};
 use pipeline::consume::{Assigned, DeadLetter, Fault, PartitionBatch, Sink, Written};
-use pipeline::decode::{Decoded, Decoder, Gaps, Ticks};
+use pipeline::decode::{Decoded, Decoder};
 use pipeline::events::Alert;
 use pipeline::kafka::KafkaArgs;
 use pipeline::topic_id::TopicIds;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::{Offset, TopicPartitionList};
-use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::clock::BrokerClock;
 use super::config::{RunArgs, Topics};
+use super::judged::Judged;
 use super::news::News;
+use super::pending::{Pending, Sent};
+use super::reload::Holding;
 use super::transactions::{Ended, Outgoing, Transactions};
 use super::{start, state_log};
-use crate::engine::{Duty, Engine, Event, Outcome, Place, State, StateKey, Tick};
+use crate::engine::{Duty, Engine, State, StateKey};
 use crate::rules::Rules;
 
 /// Offsets alone are not worth a transaction more often: what is judged again and says nothing costs nothing.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
 const ASK_TIME_EVERY: Duration = Duration::from_secs(10);
+/// Where it cannot pass because something is unread, it is asked for again so soon; for so long that is nothing to tell.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+const UNREAD: Duration = Duration::from_secs(60);
+/// How long a start may take to read what the sources have said.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The part of readiness that says whether timers run.
+const TIME: &str = "time";
 
 pub struct AlertSink {
     kafka: KafkaArgs,
     topics: Topics,
-    rules: watch::Receiver<Rules>,
+    rules: Holding,
     ticks: Decoder,
     gaps: Decoder,
     encoder: Encoder,
@@ -50,14 +61,17 @@ pub struct AlertSink {
     group: String,
     member: Option<Arc<ConsumerGroupMetadata>>,
     partitions: Vec<Judged>,
-    /// What is not committed yet.
-    outcome: Outcome,
-    /// The mark of the transaction whose end is not known.
-    mark: Option<Uuid>,
+    pending: Pending,
+    /// What gaps and health records from before this broker time say is known.
+    known_until: i64,
     /// The last round of batches.
     last: Round,
     committed_at: Instant,
-    asked_at: Option<Instant>,
+    /// When time is asked for again.
+    ask_at: Instant,
+    /// When it was last let pass.
+    passed_at: Instant,
+    health: Health,
 }
 
 /// A round of batches that was judged.
@@ -68,36 +82,10 @@ struct Round {
     letters: Vec<DeadLetter>,
 }
 
-/// One assigned partition.
-struct Judged {
-    topic: Arc<str>,
-    partition: i32,
-    topic_id: String,
-    engine: Engine,
-    /// The first record that is judged.
-    from: i64,
-    /// Where reading goes on.
-    next: i64,
-    /// What the group's commit says, as far as it is known.
-    committed: Option<i64>,
-    /// Broker time of the last record, microseconds.
-    at: i64,
-}
-
-impl Judged {
-    fn reached(&self) -> i64 {
-        self.next.max(self.from)
-    }
-
-    fn has_moved(&self) -> bool {
-        self.committed != Some(self.reached())
-    }
-}
-
 impl AlertSink {
     /// # Errors
     /// When a client's settings are refused.
-    pub async fn new(args: &RunArgs, rules: watch::Receiver<Rules>) -> anyhow::Result<Self> {
+    pub async fn new(args: &RunArgs, rules: Holding, health: Health) -> anyhow::Result<Self> {
         let registry = args.registry.registry()?;
         Ok(Self {
             kafka: args.kafka.clone(),
@@ -113,32 +101,60 @@ impl AlertSink {
             group: args.group.clone(),
             member: None,
             partitions: Vec::new(),
-            outcome: Outcome::default(),
-            mark: None,
+            pending: Pending::default(),
+            known_until: i64::MIN,
             last: Round::default(),
             committed_at: Instant::now(),
-            asked_at: None,
+            ask_at: Instant::now(),
+            passed_at: Instant::now(),
+            health,
         })
-    }
-
-    fn is_gaps(&self, topic: &str) -> bool {
-        topic == self.topics.gaps
     }
 
     async fn topic_id(&self, topic: &str, partition: i32) -> Result<String, Fault> {
         Ok(self.topic_ids.topic_id(topic, partition).await?.to_string())
     }
 
+    /// Waits until all is known that the sources had said when this began. Gives the broker's time then.
+    async fn catch_up(&mut self) -> Result<i64, Fault> {
+        let begun = Instant::now();
+        let now = self.clock.now().await.map_err(Fault::Outage)?;
+        self.news.catch_up().await.map_err(Fault::Outage)?;
+        while !self.news_is_read().await? {
+            if begun.elapsed() > PATIENCE {
+                let [gaps, health] = [&self.topics.gaps, &self.topics.health];
+                return Err(Fault::Outage(anyhow!("{gaps} and {health} could not be read to their ends")));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            // What an engine that begins has to know is kept beside.
+            self.news.take().await.map_err(Fault::Outage)?;
+        }
+        self.news.take().await.map_err(Fault::Outage)?;
+        self.known_until = now;
+        Ok(now)
+    }
+
+    /// Whether the topics of gaps and health have nothing that was not found.
+    async fn news_is_read(&self) -> Result<bool, Fault> {
+        for (topic, partition, reached) in self.news.reached() {
+            let (start, end) = self.topic_ids.log_range(topic, partition).await.map_err(Fault::Outage)?;
+            if start < end && reached < end {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     async fn open(
         &mut self,
         assigned: &Assigned,
+        rules: Rules,
         states: &HashMap<StateKey, State>,
         now: i64,
     ) -> Result<Judged, Fault> {
         let topic_id = self.topic_id(&assigned.topic, assigned.partition).await?;
         let from = start::judges_from(assigned, &topic_id);
-        let rules = self.rules.borrow_and_update().clone();
-        let is_gaps = self.is_gaps(&assigned.topic);
+        let is_gaps = *assigned.topic == *self.topics.gaps;
         let duty = if is_gaps { Duty::Sources } else { Duty::Ticks };
         let mut engine = Engine::new(rules, duty).for_partition(assigned.partition);
         for (key, state) in states {
@@ -159,6 +175,7 @@ impl AlertSink {
         Ok(Judged {
             topic: assigned.topic.clone(),
             partition: assigned.partition,
+            is_gaps,
             topic_id,
             engine,
             from,
@@ -169,25 +186,15 @@ impl AlertSink {
     }
 
     async fn take_news(&mut self) -> Result<(), Fault> {
-        if self.rules.has_changed().unwrap_or(false) {
-            let rules = self.rules.borrow_and_update().clone();
+        if let Some(rules) = self.rules.changed() {
             for judged in &mut self.partitions {
-                judged.engine.change_rules(rules.clone());
+                judged.change_rules(rules.clone(), self.known_until, self.pending.more());
             }
         }
         let items = self.news.take().await.map_err(Fault::Outage)?;
-        let gaps_topic = &self.topics.gaps;
         for item in &items {
             for judged in &mut self.partitions {
-                // Gaps come to the partition of gaps as what it is there for.
-                if item.is_gap() && *judged.topic == **gaps_topic {
-                    continue;
-                }
-                if judged.next < judged.from {
-                    judged.engine.warm(item.place(), item.event());
-                } else {
-                    judged.engine.take(item.place(), item.event(), &mut self.outcome);
-                }
+                judged.take_news(item, self.pending.more());
             }
         }
         Ok(())
@@ -203,86 +210,60 @@ impl AlertSink {
         Ok(decoded)
     }
 
-    /// Judges one batch. Gives the bad records among those that are judged.
-    fn judge(&mut self, batch: &PartitionBatch, decoded: &Decoded) -> Vec<DeadLetter> {
-        let is_gaps = self.is_gaps(&batch.topic);
-        let Some(judged) =
-            self.partitions.iter_mut().find(|it| it.partition == batch.partition && it.topic == batch.topic)
-        else {
-            return Vec::new();
-        };
-        let (offsets, times) = (batch.records.offsets(), batch.records.timestamps_ms());
-        let (ticks, gaps) = match is_gaps {
-            true => (None, Some(Gaps::new(&decoded.batch))),
-            false => (Some(Ticks::new(&decoded.batch)), None),
-        };
-        for (row, record) in decoded.rows.iter().enumerate() {
-            let offset = offsets.value(*record as usize);
-            let at = times.value(*record as usize).saturating_mul(1000);
-            let place = Place { topic: &batch.topic, partition: batch.partition, offset, at };
-            let gap = gaps.as_ref().map(|gaps| gaps.get(row));
-            let event = match (&ticks, &gap) {
-                (Some(ticks), _) => Event::Tick(Tick::of(ticks, row)),
-                (None, Some(gap)) => Event::Gap(gap),
-                (None, None) => continue,
-            };
-            if offset < judged.from {
-                judged.engine.warm(place, event);
-            } else {
-                judged.engine.take(place, event, &mut self.outcome);
-            }
-            judged.at = judged.at.max(at);
-        }
-        judged.next = batch.next_offset;
-        if judged.next > judged.from && judged.at > i64::MIN {
-            let place =
-                Place { topic: &batch.topic, partition: batch.partition, offset: judged.next - 1, at: judged.at };
-            judged.engine.take(place, Event::Clock, &mut self.outcome);
-        }
-        let bad = decoded.bad.iter().map(|(record, reason)| (offsets.value(*record as usize), reason));
-        bad.filter(|(offset, _)| *offset >= judged.from)
-            .map(|(offset, reason)| DeadLetter {
-                topic: batch.topic.to_string(),
-                partition: batch.partition,
-                offset,
-                reason: reason.clone(),
-            })
-            .collect()
-    }
-
-    /// Lets the time pass for every partition that is read to its end.
-    async fn pass_time(&mut self) -> Result<(), Fault> {
-        if self.asked_at.is_some_and(|at| at.elapsed() < ASK_TIME_EVERY) {
+    /// Lets the time pass, where that can be known; where not, prices go on being judged meanwhile.
+    async fn let_time_pass(&mut self) -> Result<(), Fault> {
+        if Instant::now() < self.ask_at {
             return Ok(());
         }
+        let passed = self.pass_time().await;
+        let is_unread = matches!(passed, Ok(false));
+        self.ask_at = Instant::now() + if is_unread { ASK_AGAIN } else { ASK_TIME_EVERY };
+        match passed {
+            Ok(true) => {
+                self.passed_at = Instant::now();
+                self.health.set(TIME, Ok(()));
+            }
+            Ok(false) if self.passed_at.elapsed() < UNREAD => {}
+            Ok(false) => {
+                let [gaps, health] = [&self.topics.gaps, &self.topics.health];
+                self.health.set(TIME, Err(format!("no timer runs: {gaps} and {health} are not read to their ends")));
+            }
+            Err(Fault::Outage(error)) => {
+                self.health.set(TIME, Err(format!("no timer runs: {error:#}").replace('\n', " ")));
+            }
+            Err(stop @ Fault::Stop(_)) => return Err(stop),
+        }
+        Ok(())
+    }
+
+    /// Lets the time pass for every partition that is read to its end; false where it is not known what time allows.
+    async fn pass_time(&mut self) -> Result<bool, Fault> {
         let now = self.clock.now().await.map_err(Fault::Outage)?;
         self.take_news().await?;
-        for (topic, partition, reached) in self.news.reached() {
-            let (start, end) = self.topic_ids.log_range(topic, partition).await.map_err(Fault::Outage)?;
-            if start < end && reached < end {
-                // A source that seems silent may have spoken there.
-                return Ok(());
+        if !self.news_is_read().await? {
+            // A source that seems silent may have spoken there.
+            return Ok(false);
+        }
+        self.known_until = self.known_until.max(now);
+        let ranges = self.partitions.iter().map(|judged| self.topic_ids.log_range(&judged.topic, judged.partition));
+        let ranges = join_all(ranges).await;
+        let mut away = None;
+        for (judged, range) in self.partitions.iter_mut().zip(ranges) {
+            match range {
+                Ok((_, end)) => judged.pass_at_end(end, now, self.pending.more()),
+                Err(error) => away = Some(error),
             }
         }
-        for judged in &mut self.partitions {
-            let range = self.topic_ids.log_range(&judged.topic, judged.partition).await;
-            let (_, end) = range.map_err(Fault::Outage)?;
-            if judged.next >= end && judged.next >= judged.from {
-                let offset = judged.next - 1;
-                let place = Place { topic: &judged.topic, partition: judged.partition, offset, at: now };
-                judged.engine.take(place, Event::Clock, &mut self.outcome);
-            }
-        }
-        self.asked_at = Some(Instant::now());
-        Ok(())
+        away.map_or(Ok(true), |error| Err(Fault::Outage(error)))
     }
 
     /// Commits what came of all that was judged, and how far that is.
     async fn settle(&mut self) -> Result<(), Fault> {
+        self.find_out().await?;
         let has_moved = self.partitions.iter().any(Judged::has_moved);
         // Where judging began the first time is on record at once: a restart does not begin later.
         let is_new = self.partitions.iter().any(|judged| judged.committed.is_none());
-        let is_due = !self.outcome.is_empty() || is_new || (has_moved && self.committed_at.elapsed() >= COMMIT_EVERY);
+        let is_due = !self.pending.is_empty() || is_new || (has_moved && self.committed_at.elapsed() >= COMMIT_EVERY);
         if !is_due {
             return Ok(());
         }
@@ -290,37 +271,49 @@ impl AlertSink {
             return Err(Fault::Outage(anyhow!("the group has not said who this member is")));
         };
         let records = self.outgoing();
-        // A mark of its own, by which it is known again when its answer is lost.
-        let unsure_of = self.mark;
         let mark = Uuid::new_v4();
-        let offsets = self.offsets(mark).map_err(Fault::Stop)?;
-        let mut transactions = self.transactions.take().unwrap_or_else(|| Transactions::new(&self.kafka, &self.group));
-        let sent = offsets.clone();
-        let run = tokio::task::spawn_blocking(move || {
-            let (ended, mark) = match unsure_of.map(|mark| (mark, transactions.has_committed(&sent, mark))) {
-                None | Some((_, Ok(false))) => (transactions.run(&records, &sent, &member), mark),
-                Some((unsure_of, Ok(true))) => (Ended::Committed, unsure_of),
-                Some((unsure_of, Err(error))) => (Ended::Unknown(error), unsure_of),
-            };
-            (transactions, ended, mark)
-        });
-        let (transactions, ended, mark) = run.await.map_err(|error| Fault::Stop(error.into()))?;
-        self.transactions = Some(transactions);
+        let sent = self.pending.send(mark, self.offsets(mark).map_err(Fault::Stop)?);
+        let offsets = sent.offsets.clone();
+        let ended = self.transact(move |transactions| transactions.run(&records, &offsets, &member)).await?;
         match ended {
             Ended::Committed => {
-                self.mark = None;
-                self.settled(&offsets);
+                self.settled(&sent);
                 Ok(())
             }
-            Ended::Aborted(error) => {
-                self.mark = None;
-                Err(Fault::Outage(error))
-            }
+            Ended::Aborted(error) => Err(Fault::Outage(error)),
             Ended::Unknown(error) => {
-                self.mark = Some(mark);
+                self.pending.lost_sight_of(sent);
                 Err(Fault::Outage(error))
             }
         }
+    }
+
+    /// Finds out what became of the transaction that ended without an answer.
+    async fn find_out(&mut self) -> Result<(), Fault> {
+        let Some(sent) = self.pending.unsure().cloned() else { return Ok(()) };
+        let (mark, offsets) = (sent.mark, sent.offsets.clone());
+        let has_committed = self.transact(move |transactions| transactions.has_committed(&offsets, mark)).await?;
+        if has_committed.map_err(Fault::Outage)? {
+            self.settled(&sent);
+        } else {
+            self.pending.aborted();
+        }
+        Ok(())
+    }
+
+    /// On a thread for what blocks.
+    async fn transact<T: Send + 'static>(
+        &mut self,
+        ask: impl FnOnce(&mut Transactions) -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let mut transactions = self.transactions.take().unwrap_or_else(|| Transactions::new(&self.kafka, &self.group));
+        let asked = tokio::task::spawn_blocking(move || {
+            let answer = ask(&mut transactions);
+            (transactions, answer)
+        });
+        let (transactions, answer) = asked.await.map_err(|error| Fault::Stop(error.into()))?;
+        self.transactions = Some(transactions);
+        Ok(answer)
     }
 
     /// All partitions', so that each transaction has some; the metadata names the topic's id and the transaction.
@@ -335,12 +328,13 @@ impl AlertSink {
     }
 
     fn outgoing(&self) -> Vec<Outgoing> {
-        let alerts = self.outcome.alerts.iter().map(|alert| Outgoing {
+        let outcome = self.pending.outcome();
+        let alerts = outcome.alerts.iter().map(|alert| Outgoing {
             topic: self.topics.alerts.clone(),
             key: alert.symbol.as_deref().or(alert.source.as_deref()).unwrap_or_default().as_bytes().to_vec(),
             value: Some(self.encoder.alert(alert)),
         });
-        let states = self.outcome.states.iter().map(|(key, state)| Outgoing {
+        let states = outcome.states.iter().map(|(key, state)| Outgoing {
             topic: self.topics.state.clone(),
             key: serde_json::to_vec(key).expect("a key is JSON"),
             value: state.map(|state| serde_json::to_vec(&state).expect("a state is JSON")),
@@ -348,18 +342,15 @@ impl AlertSink {
         alerts.chain(states).collect()
     }
 
-    fn settled(&mut self, offsets: &TopicPartitionList) {
-        for element in offsets.elements() {
-            let judged = self.partitions.iter_mut();
-            let mut of = judged.filter(|it| it.partition == element.partition() && *it.topic == *element.topic());
-            if let (Some(judged), Offset::Offset(offset)) = (of.next(), element.offset()) {
+    fn settled(&mut self, sent: &Sent) {
+        for element in sent.offsets.elements() {
+            let mut judged = self.partitions.iter_mut();
+            let judged = judged.find(|judged| judged.is_it(element.topic(), element.partition()));
+            if let (Some(judged), Offset::Offset(offset)) = (judged, element.offset()) {
                 judged.committed = Some(offset);
             }
         }
-        for alert in &self.outcome.alerts {
-            tell(alert);
-        }
-        self.outcome.clear();
+        self.pending.committed(sent).iter().for_each(tell);
         self.committed_at = Instant::now();
     }
 }
@@ -383,20 +374,22 @@ impl Sink for AlertSink {
 
     async fn start(&mut self, assigned: &[Assigned]) -> Result<Vec<i64>, Fault> {
         self.partitions.clear();
-        self.outcome.clear();
-        self.last = Round::default();
         // Whatever became of what was under way: the states and offsets that are read now tell.
-        self.mark = None;
-        self.asked_at = None;
-        self.news.catch_up().await.map_err(Fault::Outage)?;
-        self.news.take().await.map_err(Fault::Outage)?;
-        let now = self.clock.now().await.map_err(Fault::Outage)?;
+        self.pending.clear();
+        self.last = Round::default();
+        (self.ask_at, self.passed_at) = (Instant::now(), Instant::now());
+        self.known_until = i64::MIN;
+        for topic in [&self.topics.health, &self.topics.state, &self.topics.alerts] {
+            self.topic_id(topic, 0).await?;
+        }
+        let now = self.catch_up().await?;
         let (kafka, topic) = (self.kafka.clone(), self.topics.state.clone());
         let states = tokio::task::spawn_blocking(move || state_log::read(&kafka, &topic)).await;
         let states = states.map_err(|error| Fault::Stop(error.into()))?.map_err(Fault::Outage)?;
+        let rules = self.rules.now();
         let mut partitions = Vec::with_capacity(assigned.len());
         for one in assigned {
-            partitions.push(self.open(one, &states, now).await?);
+            partitions.push(self.open(one, rules.clone(), &states, now).await?);
         }
         self.partitions = partitions;
         Ok(self.partitions.iter().map(|judged| judged.next).collect())
@@ -408,8 +401,13 @@ impl Sink for AlertSink {
             let begun = Instant::now();
             let decoded = self.decode(batches).await?;
             self.take_news().await?;
-            let letters =
-                batches.iter().zip(&decoded).flat_map(|(batch, decoded)| self.judge(batch, decoded)).collect();
+            let mut letters = Vec::new();
+            for (batch, decoded) in batches.iter().zip(&decoded) {
+                let mut judged = self.partitions.iter_mut();
+                if let Some(judged) = judged.find(|judged| judged.is_it(&batch.topic, batch.partition)) {
+                    letters.extend(judged.judge(batch, decoded, self.known_until, self.pending.more()));
+                }
+            }
             self.last = Round { batches: these, letters };
             metrics::histogram!("tickstream_alerts_judge_seconds").record(begun.elapsed());
         }
@@ -424,14 +422,17 @@ impl Sink for AlertSink {
     }
 
     async fn commit(&mut self, _written: &[Written]) -> Result<(), Fault> {
+        // What prices brought about does not wait for what time may bring about.
+        self.settle().await?;
         // While ticks come all the time nobody is idle, and time passes elsewhere too.
-        self.pass_time().await?;
+        self.let_time_pass().await?;
         self.settle().await
     }
 
     async fn idle(&mut self) -> Result<(), Fault> {
+        self.settle().await?;
         self.take_news().await?;
-        self.pass_time().await?;
+        self.let_time_pass().await?;
         self.settle().await
     }
 }

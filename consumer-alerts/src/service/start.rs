@@ -50,7 +50,8 @@ pub fn judges_from(assigned: &Assigned, topic_id: &str) -> i64 {
     committed
 }
 
-/// The first record that windows need for the one at `from` to be judged as if nothing had been interrupted. Blocking.
+/// The first record that windows need for the one at `from` to be judged as if nothing had been interrupted: they reach back
+/// from the last one that was judged, however long nobody has judged since. Who was there then fell silent then. Blocking.
 ///
 /// # Errors
 /// When the broker does not answer.
@@ -65,7 +66,11 @@ pub fn warms_from(
         return Ok(assigned.log_start);
     }
     let consumer: Reader = create(&kafka.consumer(None), ReaderContext)?;
-    let at = if from < assigned.log_end { time_at(&consumer, assigned, from)?.unwrap_or(now) } else { now };
+    let mut at = if from < assigned.log_end { time_at(&consumer, assigned, from)?.unwrap_or(now) } else { now };
+    // Where nothing was judged before, all before is history.
+    if assigned.committed.is_some() {
+        at = at.min(time_at(&consumer, assigned, from - 1)?.unwrap_or(at));
+    }
     let (topic, partition) = (&*assigned.topic, assigned.partition);
     let begins_ms = at.saturating_sub(looks_back.0).max(0) / 1000;
     let mut list = TopicPartitionList::new();

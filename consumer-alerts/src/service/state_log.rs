@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use pipeline::kafka::{KafkaArgs, Reader, ReaderContext, create};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
@@ -53,8 +53,11 @@ fn ends(admin: &ClientConfig, topic: &str) -> anyhow::Result<HashMap<i32, (i64, 
     settings.set("isolation.level", "read_uncommitted").set("group.id", "tickstream-unused");
     let client: Reader = create(&settings, ReaderContext)?;
     let metadata = client.fetch_metadata(Some(topic), TIMEOUT).with_context(|| format!("asking about {topic}"))?;
-    let partitions = metadata.topics().iter().flat_map(|found| found.partitions());
+    let partitions: Vec<_> = metadata.topics().iter().flat_map(|found| found.partitions()).collect();
+    // A broker that does not know of the topic, or not yet, has not said that there are no states.
+    ensure!(!partitions.is_empty(), "the broker says of no partition of {topic}");
     partitions
+        .into_iter()
         .map(|partition| {
             let ends = client.fetch_watermarks(topic, partition.id(), TIMEOUT);
             Ok((partition.id(), ends.with_context(|| format!("asking where {topic} ends"))?))
@@ -85,8 +88,21 @@ fn take(states: &mut HashMap<StateKey, State>, key: Option<&[u8]>, value: Option
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::mocking::MockCluster;
+
     use super::*;
     use crate::engine::Phase;
+
+    #[test]
+    fn a_broker_that_knows_no_such_topic_has_not_said_that_there_are_no_states() {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        let kafka_bootstrap_servers = cluster.bootstrap_servers();
+        let kafka = KafkaArgs { kafka_bootstrap_servers, kafka_properties: Vec::new() };
+        let said = read(&kafka, "states").expect_err("nothing was read").to_string();
+        assert!(said.contains("no partition of states"), "{said}");
+        cluster.create_topic("states", 1, 1).expect("created");
+        assert_eq!(read(&kafka, "states").expect("read"), HashMap::new());
+    }
 
     #[test]
     fn the_last_state_of_a_key_holds_and_garbage_is_none() {

@@ -78,7 +78,7 @@ async fn a_restart_forgets_no_cooldown_and_a_rewind_says_the_same_again() {
     service.stop();
     assert_eq!(room.read(&topics::dlq(&room.ticks)), [b"garbage"]);
 
-    room.rewind();
+    room.reset(0);
     let service = room.start();
     room.wait_judged();
     let ids: BTreeSet<_> = room.alerts().await.iter().map(|alert| alert.alert_id).collect();

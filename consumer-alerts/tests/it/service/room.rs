@@ -44,6 +44,15 @@ pub struct Room {
 
 impl Room {
     pub async fn new(partitions: i32, rules: &str) -> Self {
+        Self::with_times(partitions, rules, "LogAppendTime").await
+    }
+
+    /// With ticks that have the times that they are sent with: what lies hours back, in a test of seconds.
+    pub async fn of_times_sent(rules: &str) -> Self {
+        Self::with_times(1, rules, "CreateTime").await
+    }
+
+    async fn with_times(partitions: i32, rules: &str, times: &str) -> Self {
         let stack = stack::shared().await;
         let kafka = Args::parse_from(["test", "--kafka-bootstrap-servers", &stack.kafka_bootstrap_servers]).kafka;
         let suffix = Uuid::new_v4().simple().to_string();
@@ -62,18 +71,20 @@ impl Room {
         };
         room.write_rules(rules);
         let letters = topics::dlq(&room.ticks);
-        room.create(&[(&room.ticks, partitions, "delete"), (&letters, 1, "delete"), (&room.gaps, 1, "delete")]).await;
-        room.create(&[(&room.health, 1, "delete"), (&room.alerts, 1, "delete"), (&room.state, 1, "compact")]).await;
+        room.create(&[(&room.ticks, partitions, "delete")], times).await;
+        let others = [(&letters, 1, "delete"), (&room.gaps, 1, "delete"), (&room.health, 1, "delete")];
+        room.create(&others, "LogAppendTime").await;
+        room.create(&[(&room.alerts, 1, "delete"), (&room.state, 1, "compact")], "LogAppendTime").await;
         room
     }
 
-    async fn create(&self, topics: &[(&String, i32, &str)]) {
+    async fn create(&self, topics: &[(&String, i32, &str)], times: &str) {
         let admin: AdminClient<DefaultClientContext> = self.kafka.admin().create().expect("an admin client");
         let new: Vec<NewTopic<'_>> = topics
             .iter()
             .map(|(name, partitions, cleanup)| {
                 NewTopic::new(name, *partitions, TopicReplication::Fixed(1))
-                    .set("message.timestamp.type", "LogAppendTime")
+                    .set("message.timestamp.type", times)
                     .set("cleanup.policy", cleanup)
             })
             .collect();
@@ -127,11 +138,11 @@ impl Room {
         });
     }
 
-    /// As `kafka-consumer-groups --reset-offsets --to-earliest` does, while nobody is in the group.
-    pub fn rewind(&self) {
+    /// As `kafka-consumer-groups --reset-offsets` does, while nobody is in the group.
+    pub fn reset(&self, to: i64) {
         let consumer: BaseConsumer = self.kafka.consumer(Some(&self.group)).create().expect("a consumer");
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.ticks, 0, Offset::Offset(0)).expect("an offset");
+        list.add_partition_offset(&self.ticks, 0, Offset::Offset(to)).expect("an offset");
         consumer.commit(&list, CommitMode::Sync).expect("committed");
     }
 
@@ -145,16 +156,22 @@ impl Room {
 
     /// One trade now.
     pub fn tick(&self, symbol: &str, price: &str) {
-        let now = Timestamp::now().as_microsecond();
+        self.tick_at(symbol, price, Timestamp::now());
+    }
+
+    pub fn tick_at(&self, symbol: &str, price: &str, at: Timestamp) {
+        let micros = at.as_microsecond();
         let tick = PriceTick {
             event_id: Uuid::new_v4(),
             symbol: symbol.to_owned(),
             price: price.parse().expect("a price"),
-            event_time: now,
-            received_at: now,
+            event_time: micros,
+            received_at: micros,
             ..example::tick()
         };
-        self.send(&self.ticks, symbol, &self.encoder.tick(&tick));
+        let value = self.encoder.tick(&tick);
+        let record = BaseRecord::to(&self.ticks).key(symbol).payload(&value).timestamp(at.as_millisecond());
+        self.producer.send(record).expect("queued");
     }
 
     pub fn health(&self) {

@@ -20,8 +20,8 @@ async fn a_good_change_is_taken_up_and_a_bad_one_changes_nothing() {
     ] {
         if let Some(file) = file {
             room.write_rules(&file);
-            // Longer than the file is left unread.
-            tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+            // Longer than two looks at the file.
+            tokio::time::sleep(std::time::Duration::from_secs(4)).await;
         }
         room.tick("A-USD", low);
         room.tick("A-USD", high);

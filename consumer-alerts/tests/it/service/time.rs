@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use pipeline::events::{AlertKind, AlertState};
 
 use super::room::Room;
@@ -74,5 +75,22 @@ async fn a_source_whose_health_is_missed_three_times_has_lost_its_producer() {
         () = ended => unreachable!("a producer speaks on"),
     };
     assert_eq!(alerts.iter().map(|alert| alert.state).collect::<Vec<_>>(), [AlertState::Firing, AlertState::Resolved]);
+    service.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_fell_silent_while_nobody_judged_is_missed() {
+    let room = Room::of_times_sent(SILENT).await;
+    let hours_ago = |hours| Timestamp::now() - SignedDuration::from_hours(hours);
+    room.tick_at("A-USD", "99", hours_ago(3));
+    room.tick_at("B-USD", "99", hours_ago(3));
+    room.flush();
+    // Two were judged by a member that has ended since. Only one of them is heard from again.
+    room.reset(2);
+    room.tick_at("B-USD", "99", Timestamp::now());
+    room.flush();
+    let service = room.start();
+    let alerts = room.wait_alerts(1).await;
+    assert_eq!((alerts[0].kind, alerts[0].symbol.as_deref()), (AlertKind::StaleFeed, Some("A-USD")));
     service.stop();
 }
