@@ -4,12 +4,15 @@
 //! while the group has not said which partitions are its own.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::context::LoopContext;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// When consuming ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,18 +32,15 @@ pub(super) struct Ends(Option<HashMap<(String, i32), i64>>);
 impl Ends {
     /// The last stable offset of each partition of `topics`, if the run is to end there.
     pub fn look_up(until: Until, consumer: &BaseConsumer<LoopContext>, topics: &[String]) -> anyhow::Result<Self> {
-        let patience = Duration::from_secs(10);
         match until {
             Until::Shutdown => Ok(Self::default()),
             Until::CaughtUp => {
                 let mut ends = HashMap::new();
                 for topic in topics {
-                    let metadata = consumer.fetch_metadata(Some(topic), patience).context("asking for partitions")?;
+                    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).context("asking for partitions")?;
                     let partitions = metadata.topics().iter().flat_map(|found| found.partitions());
                     for partition in partitions.map(rdkafka::metadata::MetadataPartition::id) {
-                        let (_, end) = consumer
-                            .fetch_watermarks(topic, partition, patience)
-                            .with_context(|| format!("reading the end of {topic}[{partition}]"))?;
+                        let end = end_of_log(consumer, topic, partition)?;
                         ends.insert((topic.clone(), partition), end);
                     }
                 }
@@ -64,9 +64,41 @@ impl Ends {
     }
 }
 
+/// Asked again for a while: a partition has no leader for a moment when its topic is new or a broker comes back.
+fn end_of_log(consumer: &BaseConsumer<LoopContext>, topic: &str, partition: i32) -> anyhow::Result<i64> {
+    let begun = Instant::now();
+    loop {
+        match consumer.fetch_watermarks(topic, partition, PATIENCE) {
+            Ok((_, end)) => return Ok(end),
+            Err(error) if begun.elapsed() < PATIENCE => {
+                tracing::debug!(topic, partition, %error, "asking again for the end of {topic}[{partition}]");
+                std::thread::sleep(PAUSE);
+            }
+            Err(error) => return Err(error).with_context(|| format!("reading the end of {topic}[{partition}]")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use rdkafka::ClientConfig;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
     use super::*;
+
+    #[test]
+    fn a_partition_without_a_leader_is_asked_again() {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        cluster.create_topic("t", 1, 1).expect("created");
+        let no_leader = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+        cluster.request_errors(RDKafkaApiKey::ListOffsets, &[no_leader; 4]);
+        let mut settings = ClientConfig::new();
+        settings.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "g");
+        let consumer = settings.create_with_context(LoopContext::default()).expect("a consumer");
+        let ends = Ends::look_up(Until::CaughtUp, &consumer, &["t".to_owned()]).expect("in the end");
+        assert_eq!(ends.end_of("t", 0, 7), 0, "the log was empty");
+    }
 
     #[test]
     fn a_run_ends_where_the_log_ended_or_ends_now_if_that_is_less() {
