@@ -31,7 +31,7 @@ const LARGEST: usize = 20_000_000;
 /// What is left of it for the key, the headers and the framing.
 const HEADROOM: usize = 64 * 1024;
 /// Letters under way at once.
-const AT_ONCE: usize = 500;
+const AT_ONCE: usize = 2000;
 
 /// A record that cannot be taken, named by where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ impl DeadLetters {
             .set("message.timeout.ms", "30000")
             // A letter may come twice and is counted once: without idempotence no fatal error can end the client for good.
             .set("enable.idempotence", "false")
+            // A batch waits for its letters, which come all at once.
+            .set("linger.ms", "1")
             // A letter is as large as the record that the broker once took, and its headers come on top.
             .set("message.max.bytes", LARGEST.to_string())
             .set("queue.buffering.max.kbytes", (2 * LARGEST / 1024).to_string());

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::try_join_all;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use uuid::Uuid;
 
@@ -131,37 +132,39 @@ impl Around {
         letters: &[DeadLetter],
         known: Option<Uuid>,
     ) -> anyhow::Result<()> {
-        if letters.is_empty() {
+        let Some(DeadLetter { topic, partition, offset, reason }) = letters.first() else { return Ok(()) };
+        // All at once: the broker's answer is waited for one time, not for each partition.
+        try_join_all(batches.iter().map(|batch| self.send_of(batch, letters, known))).await?;
+        let others = match letters.len() - 1 {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        tracing::warn!(
+            topic,
+            partition,
+            offset,
+            reason,
+            letters = letters.len(),
+            "dead letter: {topic}[{partition}]@{offset}{others}"
+        );
+        Ok(())
+    }
+
+    /// Those of `letters` that are of `batch`.
+    async fn send_of(&self, batch: &PartitionBatch, letters: &[DeadLetter], known: Option<Uuid>) -> anyhow::Result<()> {
+        let of_batch: Vec<&DeadLetter> = letters
+            .iter()
+            .filter(|letter| letter.partition == batch.partition && letter.topic == *batch.topic)
+            .filter(|letter| batch.records.position(letter.offset).is_some())
+            .collect();
+        if of_batch.is_empty() {
             return Ok(());
         }
-        for batch in batches {
-            let of_batch: Vec<&DeadLetter> = letters
-                .iter()
-                .filter(|letter| letter.partition == batch.partition && letter.topic == *batch.topic)
-                .filter(|letter| batch.records.position(letter.offset).is_some())
-                .collect();
-            if of_batch.is_empty() {
-                continue;
-            }
-            let topic_id = match known {
-                Some(known) => known,
-                None => self.topic_ids.topic_id(&batch.topic, batch.partition).await?,
-            };
-            self.letters.send(&batch.records, Some(topic_id), &of_batch).await?;
-            for letter in of_batch {
-                tracing::warn!(
-                    topic = letter.topic,
-                    partition = letter.partition,
-                    offset = letter.offset,
-                    reason = letter.reason,
-                    "dead letter: {}[{}]@{}",
-                    letter.topic,
-                    letter.partition,
-                    letter.offset
-                );
-            }
-        }
-        Ok(())
+        let topic_id = match known {
+            Some(known) => known,
+            None => self.topic_ids.topic_id(&batch.topic, batch.partition).await?,
+        };
+        self.letters.send(&batch.records, Some(topic_id), &of_batch).await
     }
 
     /// Nobody waits any more: all work before was given up.
