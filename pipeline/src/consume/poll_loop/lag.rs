@@ -63,24 +63,26 @@ impl PollLoop<'_> {
 
     /// Of partitions that are given up: a gauge keeps what it was told last.
     pub(super) fn forget_lag(&self) {
-        self.partitions.iter().for_each(|held| lag_gauge(held).set(0.0));
+        self.partitions.iter().for_each(|held| self.lag_gauge(held).set(0.0));
     }
 
     /// Tells how many records of each partition are not durable yet, and how many bytes of them are held.
     pub(super) fn tell_lag(&self) {
         for held in &self.partitions {
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-            lag_gauge(held).set(held.lag() as f64);
+            self.lag_gauge(held).set(held.lag() as f64);
         }
         let held: usize = self.partitions.iter().map(|held| held.held_bytes() + held.handed_over_bytes()).sum();
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("tickstream_consumer_held_bytes").set(held as f64);
     }
-}
 
-fn lag_gauge(held: &Partition) -> metrics::Gauge {
-    let labels = [("topic", held.topic.to_string()), ("partition", held.partition.to_string())];
-    metrics::gauge!("tickstream_consumer_lag", &labels)
+    /// Several groups read one topic, and one Prometheus asks all of them.
+    fn lag_gauge(&self, held: &Partition) -> metrics::Gauge {
+        let group = ("group", self.config.group.clone());
+        let labels = [("topic", held.topic.to_string()), ("partition", held.partition.to_string()), group];
+        metrics::gauge!("tickstream_consumer_lag", &labels)
+    }
 }
 
 /// The end of the log as the last fetch told it.

@@ -90,7 +90,8 @@ fn whoever_lost_its_partitions_while_it_shut_down_commits_nothing_and_lags_behin
         let (mut poll_loop, mut commands, _answers) = poll_loop(&consumer);
         start(&mut poll_loop);
         poll_loop.tell_lag();
-        let lag = |value: &str| format!("tickstream_consumer_lag{{topic=\"t\",partition=\"0\"}} {value}\n");
+        let lag =
+            |value: &str| format!("tickstream_consumer_lag{{topic=\"t\",partition=\"0\",group=\"group\"}} {value}\n");
         let told = recorder.handle().render();
         assert!(told.contains(&lag("5")), "{told}");
         poll_loop.shared.rebalanced(Rebalance::TakenBack);
