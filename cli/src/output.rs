@@ -1,6 +1,7 @@
 //! Standard output: an answer is made whole in memory and written once, or, where it may be long or has no end, a piece at a
 //! time. A reader that went away (`tickstream … | head`) is no error and never a panic.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
@@ -101,7 +102,9 @@ impl<'a> Pages<'a> {
     }
 
     pub fn page(&mut self, rows: &[Vec<String>]) -> String {
-        for row in rows {
+        let rows: Vec<Vec<Cow<'_, str>>> =
+            rows.iter().map(|row| row.iter().map(|cell| visible(cell)).collect()).collect();
+        for row in &rows {
             for (width, cell) in self.widths.iter_mut().zip(row) {
                 *width = cell.chars().count().max(*width);
             }
@@ -110,8 +113,8 @@ impl<'a> Pages<'a> {
         if !std::mem::replace(&mut self.begun, true) {
             self.line(self.columns.iter().map(|(heading, _)| *heading), &mut text);
         }
-        for row in rows {
-            self.line(row.iter().map(String::as_str), &mut text);
+        for row in &rows {
+            self.line(row.iter().map(|cell| &**cell), &mut text);
         }
         text
     }
@@ -126,9 +129,28 @@ impl<'a> Pages<'a> {
     }
 }
 
+/// Control characters as Rust writes them: a name out of a topic must not move the cursor of who looks at it, or end a line.
+fn visible(cell: &str) -> Cow<'_, str> {
+    if !cell.chars().any(char::is_control) {
+        return Cow::Borrowed(cell);
+    }
+    let letter =
+        |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.to_string() };
+    Cow::Owned(cell.chars().map(letter).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cell_stays_in_its_place() {
+        let columns = [("SYMBOL", Align::Left), ("PRICE", Align::Right)];
+        let rows = [vec!["A\u{1b}[2J\n\"<b>é".to_owned(), "1".to_owned()]];
+        let text = table(&columns, &rows);
+        assert_eq!(text.lines().nth(1), Some("A\\u{1b}[2J\\n\"<b>é      1"));
+        assert_eq!(text.lines().count(), 2);
+    }
 
     #[test]
     fn sizes_are_for_people() {
