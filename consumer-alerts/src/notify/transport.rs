@@ -102,6 +102,10 @@ impl Transport {
             (Self::Slack { http, url }, Body::Text(text)) => {
                 let body = json!({ "text": text, "mrkdwn": true, "unfurl_links": false }).to_string().into_bytes();
                 match http.post(url, HeaderMap::new(), body).await {
+                    // Slack says `ok` and others JSON; a page is a proxy's that wants somebody to log in.
+                    Ok(answer) if answer.status == 200 && answer.body.trim_start().starts_with('<') => {
+                        Verdict::Later(format!("not an answer of an incoming webhook: {}", answer.told()), None)
+                    }
                     Ok(answer) => answer.verdict(),
                     Err(reason) => Verdict::Later(reason, None),
                 }

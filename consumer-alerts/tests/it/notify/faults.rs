@@ -42,13 +42,14 @@ async fn each_failure_is_waited_out_and_each_alert_comes_once() {
     let not_ok = Answer::Refused(200, String::new(), "{\"ok\":false}".to_owned());
     let cases: Vec<(Kind, [Answer; 2])> = vec![
         (telegram, [flood, telegram_error(500, 500, "Internal Server Error", &json!({}))]),
-        (telegram, [html, redirect(302)]),
+        (telegram, [html.clone(), redirect(302)]),
         (telegram, [Answer::Dropped, not_ok]),
         (telegram, [telegram_error(401, 401, "Unauthorized", &json!({})), Answer::Hung]),
         (webhook, [refused(429, "retry-after: 1\r\n"), Answer::Hung]),
         (webhook, [refused(401, ""), redirect(307)]),
         (slack, [refused(403, ""), Answer::Dropped]),
         (webhook, [refused(404, ""), refused(503, "")]),
+        (slack, [html, refused(502, "")]),
     ];
     let (mut channels, mut servers) = (Vec::new(), Vec::new());
     for (number, (kind, answers)) in cases.into_iter().enumerate() {
