@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use async_trait::async_trait;
@@ -42,7 +43,12 @@ pub struct DbSink {
     held: HashMap<(Arc<str>, i32), Held>,
     accept_hole: bool,
     oldest_event_days: u32,
+    /// Since when the database is known to be behind and nothing has come that could be written.
+    behind_since: Option<Instant>,
 }
+
+/// How long a batch is waited for that takes a database which is behind back to where it is.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl DbSink {
     pub fn new(
@@ -53,7 +59,7 @@ impl DbSink {
         oldest_event_days: u32,
     ) -> Self {
         let (decoders, held) = (HashMap::new(), HashMap::new());
-        Self { writer, registry, decoders, topic_ids, held, accept_hole, oldest_event_days }
+        Self { writer, registry, decoders, topic_ids, held, accept_hole, oldest_event_days, behind_since: None }
     }
 
     /// Decoded as the record type that the topic is declared for.
@@ -95,6 +101,18 @@ impl DbSink {
             Some(Position { topic, topic_id: held.topic_id, partition, offset: batch.next_offset })
         });
         read.collect()
+    }
+
+    async fn see_that_topics_are_the_same(&self) -> Result<(), Fault> {
+        for ((topic, partition), held) in &self.held {
+            let (known, id) = (held.topic_id, self.topic_id(topic, *partition).await?);
+            if id != known {
+                return Err(Fault::Stop(anyhow!(
+                    "topic {topic} was deleted and made again (id {known} before, {id} now); start again to read the new one from its beginning"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// What the database has of `due`, in the same order.
@@ -207,19 +225,16 @@ impl Sink for DbSink {
 
     async fn idle(&mut self) -> Result<(), Fault> {
         let due = self.due(&[]);
-        if let Some(Position { topic, partition, offset, .. }) = self.behind(&due).await?.first() {
+        let behind = self.behind(&due).await?;
+        let Some(Position { topic, partition, offset, .. }) = behind.first() else {
+            self.behind_since = None;
+            return self.see_that_topics_are_the_same().await;
+        };
+        if self.behind_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
             return Err(Fault::Stop(anyhow!(
                 "the database has lost what was written of {topic}[{partition}] from {offset} on (a failover?); start again to read it \
                  again"
             )));
-        }
-        for ((topic, partition), held) in &self.held {
-            let (known, id) = (held.topic_id, self.topic_id(topic, *partition).await?);
-            if id != known {
-                return Err(Fault::Stop(anyhow!(
-                    "topic {topic} was deleted and made again (id {known} before, {id} now); start again to read the new one from its beginning"
-                )));
-            }
         }
         Ok(())
     }
