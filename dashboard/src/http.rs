@@ -1,60 +1,95 @@
-//! The routes, the one error type at this edge, and the rules for who may connect: a WebSocket is not covered by CORS, so
-//! its Origin is checked here.
+//! The routes and what lies around them all, the one error type at this edge, and the rules for who may connect: a WebSocket
+//! is not covered by CORS, so its Origin is checked here.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Query, State};
+use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::header::{
-    CONTENT_SECURITY_POLICY, HOST, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    AUTHORIZATION, CONTENT_SECURITY_POLICY, ETAG, HOST, HeaderName, HeaderValue, IF_NONE_MATCH, ORIGIN,
+    REFERRER_POLICY, UPGRADE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
-use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use axum::routing::get;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::compression::CompressionLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::ToSchema;
 
-use crate::clock::now_us;
-use crate::hub::Hub;
-use crate::protocol::{FeedState, Json, MAX_CLIENT_MESSAGE_BYTES};
-use crate::{page, socket};
-
-/// A snapshot of as many series as can be kept fits many times over.
-const MAX_WRITE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
+use crate::access::{self, Keys};
+use crate::history::History;
+use crate::replay::{self, Replays};
+use crate::rest::cache::Cache;
+use crate::rest::forecasts::{Lake, forecasts};
+use crate::rest::status::{Settings, Started};
+use crate::rest::{events, flask, live, market, openapi, status};
+use crate::serve::limits::Limits;
+use crate::serve::{Hub, endpoints};
+use crate::{html, page};
 
 /// No inline script, nothing from elsewhere, no frame around the page. The chart library sets style properties from script,
 /// which needs no permission.
 const SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+     connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What a client may send besides a WebSocket's messages: the login form.
+const MAX_BODY_BYTES: usize = 16 * 1024;
 
 #[derive(Clone)]
 pub struct App {
     pub hub: Arc<Hub>,
+    pub keys: Keys,
+    pub cache: Arc<Cache>,
+    pub lake: Lake,
+    pub history: History,
+    pub replays: Replays,
+    pub limits: Arc<Limits>,
     pub allowed_origins: Arc<[String]>,
-    pub permits: Arc<Semaphore>,
     /// The WebSocket tasks: a graceful shutdown of the server does not wait for them, so `run` does.
     pub sockets: TaskTracker,
     pub shutdown: CancellationToken,
+    pub started: Started,
+    pub settings: Settings,
+}
+
+impl FromRef<App> for Keys {
+    fn from_ref(app: &App) -> Self {
+        app.keys.clone()
+    }
+}
+
+/// What an error looks like.
+#[derive(Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// One plain sentence.
+    error: String,
 }
 
 /// What goes wrong at this edge, as a status and a plain sentence.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ApiError {
     #[error("{0}")]
     BadRequest(String),
     #[error("{0}")]
     NotFound(String),
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("this dashboard asks for a token or a password: send Authorization, or log in at /login")]
+    Unauthorized,
+    #[error("{0} is not answered here; GET is")]
+    MethodNotAllowed(Method),
+    #[error("this is a WebSocket: ask with Upgrade: websocket")]
+    UpgradeRequired,
     #[error("this origin may not connect; name it in --allowed-origins (DASHBOARD_ALLOWED_ORIGINS)")]
     ForbiddenOrigin,
     #[error("too many pages are connected; try again later")]
     TooManyConnections,
+    #[error("too many connections from this address; close some, or try again later")]
+    TooManyOfAddress,
 }
 
 impl IntoResponse for ApiError {
@@ -62,11 +97,19 @@ impl IntoResponse for ApiError {
         let status = match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::ForbiddenOrigin => StatusCode::FORBIDDEN,
-            Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
+            Self::TooManyOfAddress => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable(_) | Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
         };
         tracing::debug!(%status, error = %self, "request refused");
-        (status, axum::Json(serde_json::json!({ "error": self.to_string() }))).into_response()
+        let mut response = (status, axum::Json(ErrorBody { error: self.to_string() })).into_response();
+        if matches!(self, Self::UpgradeRequired) {
+            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        response
     }
 }
 
@@ -74,48 +117,70 @@ pub fn routes(app: App) -> Router {
     let always = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value))
     };
+    let policy = HeaderValue::from_static(SECURITY_POLICY);
     Router::new()
-        .route("/api/v1/latest", get(latest))
-        .route("/api/v1/history", get(history))
-        .route("/ws", any(connect))
+        .route("/api/v1/latest", get(live::latest))
+        .route("/api/v1/history", get(endpoints::history))
+        .route("/api/v1/stream", get(endpoints::stream))
+        .route("/api/v1/symbols", get(market::symbols))
+        .route("/api/v1/ticks", get(market::ticks))
+        .route("/api/v1/candles", get(market::candles))
+        .route("/api/v1/sparklines", get(market::sparklines))
+        .route("/api/v1/statistics", get(market::statistics))
+        .route("/api/v1/sources", get(events::sources))
+        .route("/api/v1/gaps", get(events::gaps))
+        .route("/api/v1/alerts", get(events::alerts))
+        .route("/api/v1/forecasts", get(forecasts))
+        .route("/api/v1/openapi.json", get(openapi::openapi))
+        .route("/api/v1/websocket.schema.json", get(endpoints::messages_schema))
+        .route("/api/health", get(flask::health))
+        .route("/api/bitcoin/latest", get(flask::bitcoin_latest))
+        .route("/api/bitcoin/hourly", get(flask::bitcoin_hourly))
+        .route("/api/bitcoin/statistics", get(flask::bitcoin_statistics))
+        .route("/api/cache/stats", get(flask::cache_stats))
+        .route("/status", get(status::status))
+        .route("/config", get(status::config))
+        .route("/ws", get(endpoints::connect))
+        .route("/ws/replay", get(replay::connect))
+        .route("/login", get(access::login_page).post(access::log_in))
+        .route("/logout", get(access::log_out))
+        .route("/plain.css", get(html::style))
         .fallback(get(page::serve))
+        .method_not_allowed_fallback(async |method: Method| ApiError::MethodNotAllowed(method))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(axum::middleware::from_fn_with_state(app.keys.clone(), access::guard))
+        .layer(for_other_origins(&app.allowed_origins))
         .layer(CompressionLayer::new())
-        .layer(always(CONTENT_SECURITY_POLICY, SECURITY_POLICY))
+        // The login form alone has another.
+        .layer(SetResponseHeaderLayer::if_not_present(CONTENT_SECURITY_POLICY, policy))
         .layer(always(X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(always(X_FRAME_OPTIONS, "DENY"))
         .layer(always(REFERRER_POLICY, "no-referrer"))
         .with_state(app)
 }
 
-async fn connect(
-    State(app): State<App>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
-) -> Result<Response, ApiError> {
-    let upgrade = upgrade.map_err(|rejection| ApiError::BadRequest(rejection.body_text()))?;
-    if !origin_allowed(&headers, &app.allowed_origins) {
-        tracing::info!(origin = ?headers.get(ORIGIN), "refused a WebSocket from another origin");
-        return Err(ApiError::ForbiddenOrigin);
+/// The pages of listed origins may read the JSON too.
+fn for_other_origins(allowed: &[String]) -> CorsLayer {
+    let allowed: Vec<HeaderValue> = allowed.iter().filter_map(|origin| origin.parse().ok()).collect();
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(allowed))
+        .allow_methods([Method::GET, Method::HEAD])
+        .allow_headers([AUTHORIZATION, IF_NONE_MATCH, HeaderName::from_static("last-event-id")])
+        .expose_headers([ETAG])
+}
+
+/// # Errors
+/// When it is a browser on a page of somebody else.
+pub fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), ApiError> {
+    if origin_allowed(headers, allowed) {
+        return Ok(());
     }
-    let permit = app.permits.clone().try_acquire_owned().map_err(|_| ApiError::TooManyConnections)?;
-    let App { hub, sockets, shutdown, .. } = app;
-    let response = upgrade
-        .read_buffer_size(4 * 1024)
-        .write_buffer_size(0)
-        .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
-        .max_message_size(MAX_CLIENT_MESSAGE_BYTES)
-        .max_frame_size(MAX_CLIENT_MESSAGE_BYTES)
-        .on_upgrade(move |socket| {
-            sockets.track_future(async move {
-                socket::serve(socket, hub, shutdown).await;
-                drop(permit);
-            })
-        });
-    Ok(response)
+    tracing::info!(origin = ?headers.get(ORIGIN), "refused a connection from another origin");
+    Err(ApiError::ForbiddenOrigin)
 }
 
 /// Whether a browser on that origin may connect: the page's own, or a listed one. Without an Origin it is no browser.
-fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+pub fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
     let Ok(origin) = origin.to_str().map(str::to_ascii_lowercase) else { return false };
     if allowed.contains(&origin) {
@@ -124,66 +189,6 @@ fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_ascii_lowercase);
     let origin_host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
     origin_host.is_some() && origin_host == host.as_deref()
-}
-
-#[derive(Deserialize)]
-struct LatestQuery {
-    symbol: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Latest {
-    now_us: i64,
-    feed: FeedState,
-    ticks: Vec<Json>,
-    gaps: Vec<Json>,
-    sources: Vec<Json>,
-}
-
-async fn latest(
-    State(app): State<App>,
-    query: Result<Query<LatestQuery>, QueryRejection>,
-) -> Result<axum::Json<Latest>, ApiError> {
-    let Query(query) = query.map_err(|rejection| ApiError::BadRequest(rejection.body_text()))?;
-    let wanted = |symbol: &str| query.symbol.as_deref().is_none_or(|wanted| wanted == symbol);
-    let snapshot = app.hub.live().snapshot(wanted);
-    let ticks: Vec<Json> = snapshot.rows.into_iter().map(|changed| changed.row).collect();
-    if let (Some(symbol), true) = (query.symbol, ticks.is_empty()) {
-        return Err(ApiError::NotFound(format!("no price of {symbol:?} within the look-back")));
-    }
-    let feed = app.hub.feed_state();
-    Ok(axum::Json(Latest { now_us: now_us(), feed, ticks, gaps: snapshot.gaps, sources: snapshot.sources }))
-}
-
-#[derive(Deserialize)]
-struct HistoryQuery {
-    symbol: String,
-    source: String,
-}
-
-#[derive(Serialize)]
-struct History {
-    symbol: String,
-    source: String,
-    step_seconds: i64,
-    /// Seconds UTC and the exact price, in time order.
-    points: Vec<(i64, String)>,
-}
-
-async fn history(
-    State(app): State<App>,
-    query: Result<Query<HistoryQuery>, QueryRejection>,
-) -> Result<axum::Json<History>, ApiError> {
-    let Query(HistoryQuery { symbol, source }) =
-        query.map_err(|rejection| ApiError::BadRequest(rejection.body_text()))?;
-    let (points, step_us) = {
-        let mut live = app.hub.live();
-        (live.history(&symbol, &source), live.step_us())
-    };
-    let Some(points) = points else {
-        return Err(ApiError::NotFound(format!("no price of {symbol:?} from {source:?} within the look-back")));
-    };
-    Ok(axum::Json(History { symbol, source, step_seconds: step_us / 1_000_000, points }))
 }
 
 #[cfg(test)]

@@ -1,47 +1,64 @@
 //! The live page. Reads the topics by assignment, without a group and without commits, keeps the latest price of each symbol
-//! and source and a bounded line of points, and sends what changes to every open page by WebSocket.
+//! and source and a day of candles, and sends what changes to every open page: by WebSocket, Server-Sent Events or polling.
 
+mod access;
 mod clock;
 mod config;
 mod feed;
+mod filling;
+mod history;
+mod html;
 mod http;
-mod hub;
 mod intake;
-mod live;
-mod outages;
 mod page;
 mod positions;
 mod protocol;
-mod series;
-mod socket;
+mod replay;
+mod rest;
+mod serve;
+mod state;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::serve::ListenerExt;
 use pipeline::admin::{self, Health};
 use pipeline::codec::RecordType;
 use pipeline::misconfigured;
-use tokio::net::TcpListener;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::Config;
 
+use access::Keys;
 use feed::Feed;
-use hub::Hub;
+use filling::Filling;
+use history::History;
 use intake::Intake;
-use live::Live;
 use positions::{Positions, ReadTopic};
+use protocol::Channel;
+use replay::Replays;
+use rest::cache::Cache;
+use rest::forecasts::Lake;
+use rest::status::Started;
+use serve::Hub;
+use serve::limits::Limits;
+use state::Live;
 
 /// What the WebSocket connections get to say goodbye.
 const DRAIN: Duration = Duration::from_secs(3);
-/// Gaps are read further back than prices: one that is still open may have opened long ago.
-const GAPS_LOOK_BACK_MS: i64 = 24 * 60 * 60 * 1000;
+/// What was sent and not acknowledged for this long ends a connection.
+const PEER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Gaps and alerts are few, and one that is still open may have opened long ago: all of these days are read at start.
+const EVENTS_LOOK_BACK_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// Prices and health are shown once these minutes are read; what is older fills in behind them.
+const NEWEST_MS: i64 = 5 * 60 * 1000;
 
 /// Serves the page until `shutdown`.
 ///
@@ -67,6 +84,7 @@ pub struct Dashboard {
 /// As [`run`].
 pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Dashboard> {
     admin::metrics();
+    let keys = Keys::read(&config.access)?;
     let listener = TcpListener::bind(config.listen_addr).await.map_err(|error| {
         let addr = config.listen_addr;
         misconfigured(format!(
@@ -77,10 +95,19 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
 
     let health = Health::new();
     let look_back_us = i64::try_from(config.look_back.as_micros()).context("the look-back is too long")?;
-    let hub = Arc::new(Hub::new(Live::new(look_back_us, config.max_series as usize)));
+    let hub = Arc::new(Hub::new(Live::new(look_back_us, config.max_series as usize, clock::now_us())));
     let positions = find_positions(&config, look_back_us / 1000).await?;
-    let intake = Intake::new(positions.topics(), config.registry.registry()?.as_ref());
+    let registry = config.registry.registry()?;
+    let history = History::new(&config, registry.clone())?;
+    let replays = Replays::new(&config, registry.clone());
+    let settings = config.dev.then(|| config.shown().into());
+    let intake = Intake::new(positions.topics(), registry.as_ref());
+    let filling = Filling::new(hub.clone(), config.kafka.clone(), Handle::current(), shutdown.clone(), {
+        let topics = positions.topics().to_vec();
+        Arc::new(move || Intake::new(&topics, registry.as_ref()))
+    });
     let feed = Feed {
+        filling,
         positions,
         hub: hub.clone(),
         intake,
@@ -97,12 +124,21 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     });
     let app = http::App {
         hub,
+        keys,
+        cache: Arc::new(Cache::new(&config.cache)),
+        lake: Lake::new(&config.lake),
+        history,
+        replays,
+        started: Started::now(),
+        settings,
         allowed_origins: config.allowed_origins.into(),
-        permits: Arc::new(Semaphore::new(config.max_connections as usize)),
+        limits: Limits::new(config.max_connections, config.max_connections_per_address),
         sockets: sockets.clone(),
         shutdown: shutdown.clone(),
     };
-    let server = axum::serve(listener, http::routes(app)).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let routes = http::routes(app).into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener.tap_io(prepare_socket), routes);
+    let server = server.with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let server = tokio::spawn(server.into_future());
     let admin_addr = admin::serve(config.admin.admin_addr, health, None, shutdown.clone()).await?;
     tracing::info!(%addr, "the page is at http://{addr}");
@@ -134,18 +170,36 @@ impl Dashboard {
     }
 }
 
+/// Small messages leave at once, and a peer that takes nothing, or is not there any more, is found out by the kernel.
+fn prepare_socket(stream: &mut TcpStream) {
+    let set = stream.set_nodelay(true).and_then(|()| SockRef::from(&*stream).set_tcp_user_timeout(Some(PEER_TIMEOUT)));
+    if let Err(error) = set {
+        tracing::debug!("a connection without its options: {error}");
+    }
+}
+
 /// The first look at Kafka: what cannot be found now is most likely a mistake, and is told as one.
 async fn find_positions(config: &Config, look_back_ms: i64) -> anyhow::Result<Positions> {
-    let topic = |name: &str, record, look_back_ms| ReadTopic { name: name.into(), record, look_back_ms };
+    let topic = |name: &str, record, channel, newest_ms: i64, look_back_ms: i64, is_awaited| ReadTopic {
+        name: name.into(),
+        record,
+        channel,
+        newest_ms: newest_ms.min(look_back_ms),
+        look_back_ms,
+        is_awaited,
+    };
+    let events = EVENTS_LOOK_BACK_MS;
     let topics = vec![
-        topic(&config.ticks_topic, RecordType::PriceTick, look_back_ms),
-        topic(&config.gaps_topic, RecordType::Gap, look_back_ms.max(GAPS_LOOK_BACK_MS)),
-        topic(&config.health_topic, RecordType::SourceHealth, look_back_ms),
+        topic(&config.ticks_topic, RecordType::PriceTick, Channel::Ticks, NEWEST_MS, look_back_ms, true),
+        topic(&config.gaps_topic, RecordType::Gap, Channel::Gaps, events, events, true),
+        topic(&config.health_topic, RecordType::SourceHealth, Channel::Health, NEWEST_MS, look_back_ms, true),
+        // Written in transactions, whose marks are the last offsets: whether all is read shows only in time.
+        topic(&config.alerts_topic, RecordType::Alert, Channel::Alerts, events, events, false),
     ];
     let servers = config.kafka.kafka_bootstrap_servers.clone();
     let mut positions = Positions::new(&config.kafka, topics)?;
     let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || positions.refresh(&runtime).map(|()| positions))
+    tokio::task::spawn_blocking(move || positions.refresh(&runtime).map(|_| positions))
         .await
         .context("looking at Kafka has panicked")?
         .map_err(|error| {

@@ -1,13 +1,19 @@
 //! The page, inside the binary: what `web/page` holds and the one library that it draws the chart with. Nothing is fetched
 //! from anywhere else, so it works without the internet.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use flate2::Compression;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use crate::http::ApiError;
+use crate::rest::answer::{accepts_gzip, compressed};
 
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/web/page"]
@@ -23,7 +29,7 @@ const LIBRARY_PATH: &str = "vendor/lightweight-charts.mjs";
 
 pub async fn serve(uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
     let path = match uri.path().trim_start_matches('/') {
-        "" => "index.html",
+        "" | "replay" => "index.html",
         path => path,
     };
     let file = if path == LIBRARY_PATH {
@@ -36,13 +42,25 @@ pub async fn serve(uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
 
 fn respond(file: EmbeddedFile, headers: &HeaderMap) -> Response {
     let hash: String = file.metadata.sha256_hash()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    let etag = format!("\"{hash}\"");
+    // Weak: the compressed bytes are told by the same.
+    let etag = format!("W/\"{hash}\"");
     // A new binary may bring a new page under the same name, so a browser asks each time and mostly hears "not modified".
     let cached = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes());
     if cached {
         return (StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response();
     }
-    let headers =
-        [(CONTENT_TYPE, file.metadata.mimetype().to_owned()), (CACHE_CONTROL, "no-cache".to_owned()), (ETAG, etag)];
-    (headers, Body::from(file.data.into_owned())).into_response()
+    let kind = file.metadata.mimetype().to_owned();
+    let about = [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-cache".to_owned()), (ETAG, etag)];
+    if accepts_gzip(headers) {
+        let encoding = [(CONTENT_ENCODING, "gzip"), (VARY, "accept-encoding")];
+        return (about, encoding, Body::from(smallest(hash, &file.data))).into_response();
+    }
+    (about, Body::from(file.data.into_owned())).into_response()
+}
+
+/// The file as small as gzip makes it, which is done once.
+fn smallest(hash: String, data: &[u8]) -> Bytes {
+    static KNOWN: Mutex<BTreeMap<String, Bytes>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(hash).or_insert_with(|| compressed(data, Compression::best())).clone()
 }

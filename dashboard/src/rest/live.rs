@@ -1,0 +1,32 @@
+//! What is known now, by a plain request. docs/websocket.md has the contract.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+use super::asked::Asked;
+use crate::http::{ApiError, App, ErrorBody};
+use crate::serve::latest::{self, Latest, LatestQuery};
+
+/// The newest price of each symbol and source, open gaps, the newest alerts and the sources; with `cursor` only what is newer.
+#[utoipa::path(
+    get,
+    path = "/api/v1/latest",
+    tag = "market",
+    params(
+        ("symbols" = Option<String>, Query, description = "Separated by commas; all where nothing is said", example = "BTC-USD"),
+        ("cursor" = Option<String>, Query, description = "Of an answer before"),
+    ),
+    responses(
+        (status = 200, description = "What is known now", body = Latest),
+        (status = 304, description = "As you know it"),
+        (status = 400, description = "Not understood", body = ErrorBody),
+    )
+)]
+pub async fn latest(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Asked(asked): Asked<LatestQuery>,
+) -> Result<Response, ApiError> {
+    latest::respond(&app.hub, &asked, &headers)
+}
