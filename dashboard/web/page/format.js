@@ -1,13 +1,66 @@
-// Texts for people. A price is never a number here: its digits are shown as they came, only grouped.
+// Texts for people, in the reader's own manner of writing numbers. A price is never a number here: its digits are rounded and
+// grouped as text.
 
-/**
- * `1234567.8901` as `1,234,567.8901`.
- * @param {string} price
- */
-export function groupDigits(price) {
-  const [whole = '', fraction] = price.split('.');
-  const grouped = whole.replace(/\B(?=(\d{3})+$)/g, ',');
-  return fraction === undefined ? grouped : `${grouped}.${fraction}`;
+import { fractionDigits, round } from './decimal.js';
+
+/** @param {string} locale */
+export function numbersOf(locale) {
+  const parts = new Intl.NumberFormat(locale, { useGrouping: true }).formatToParts(1234567.5);
+  const find = (/** @type {string} */ type) => parts.find((part) => part.type === type)?.value ?? '';
+  return new Numbers(locale, find('group'), find('decimal'));
+}
+
+export class Numbers {
+  #compact;
+
+  /**
+   * @param {string} locale
+   * @param {string} group
+   * @param {string} point
+   */
+  constructor(locale, group, point) {
+    this.group = group;
+    this.point = point;
+    this.#compact = new Intl.NumberFormat(locale, { notation: 'compact', minimumFractionDigits: 2, maximumFractionDigits: 2 });
+  }
+
+  /**
+   * Every digit, grouped: `1234567.8901` as `1,234,567.8901` or `1.234.567,8901`.
+   * @param {string} value
+   */
+  exact(value) {
+    const [whole = '', fraction] = value.split('.');
+    const grouped = whole.replace(/\B(?=(\d{3})+$)/g, this.group);
+    return fraction === undefined ? grouped : `${grouped}${this.point}${fraction}`;
+  }
+
+  /**
+   * With the digits that mean something: those of the smallest step.
+   * @param {string} value
+   * @param {string | null} step
+   */
+  price(value, step) {
+    return this.exact(step === null ? value : round(value, fractionDigits(step)));
+  }
+
+  /**
+   * `31.26B`, `31,26 bi`: for sizes, with the exact digits to be shown on hover.
+   * @param {string} value
+   */
+  compact(value) {
+    return this.#compact.format(Number(value));
+  }
+
+  /**
+   * `+1.25%`, with two digits or as many as show something.
+   * @param {string} pct
+   */
+  percent(pct) {
+    const size = Math.abs(Number(pct));
+    const digits = size >= 0.005 || size === 0 ? 2 : 4;
+    const sign = { up: '+', down: '−', flat: '', none: '' }[direction(pct)];
+    return `${sign}${this.exact(round(pct.replace('-', ''), digits))}%`;
+  }
 }
 
 /**
@@ -21,18 +74,7 @@ export function direction(pct) {
   return pct.startsWith('-') ? 'down' : 'up';
 }
 
-const ARROWS = { up: '▲', down: '▼', flat: '■', none: '' };
-
-/**
- * `▲ 1.25 %`, with two digits or as many as show something.
- * @param {string | null} pct
- */
-export function formatChange(pct) {
-  if (pct === null) return '–';
-  const size = Math.abs(Number(pct));
-  const digits = size >= 0.005 || size === 0 ? 2 : 4;
-  return `${ARROWS[direction(pct)]} ${size.toFixed(digits)} %`;
-}
+export const ARROWS = { up: '▲', down: '▼', flat: '■', none: '' };
 
 /**
  * `4s`, `2m 05s`, `3h 07m`, `2d 04h`.
@@ -45,6 +87,31 @@ export function formatAge(seconds) {
   if (whole < 3600) return `${Math.floor(whole / 60)}m ${two(whole % 60)}s`;
   if (whole < 86400) return `${Math.floor(whole / 3600)}h ${two(Math.floor(whole / 60) % 60)}m`;
   return `${Math.floor(whole / 86400)}d ${two(Math.floor(whole / 3600) % 24)}h`;
+}
+
+/**
+ * A short time: `0.4 ms`, `12 ms`, `1.24 s`.
+ * @param {number} us
+ * @param {string} point
+ */
+export function formatLatency(us, point = '.') {
+  const size = Math.max(0, us);
+  const shown = size < 10_000 ? `${(size / 1e3).toFixed(1)} ms`
+    : size < 1_000_000 ? `${Math.round(size / 1e3)} ms`
+    : size < 60_000_000 ? `${(size / 1e6).toFixed(2)} s`
+    : formatAge(size / 1e6);
+  return shown.replace('.', point);
+}
+
+/**
+ * `14:03:10`, UTC; with the day where it is not the day of `nowUs`.
+ * @param {number} us
+ * @param {number} [nowUs]
+ */
+export function formatTime(us, nowUs = us) {
+  const iso = new Date(us / 1000).toISOString();
+  const sameDay = new Date(nowUs / 1000).toISOString().slice(0, 10) === iso.slice(0, 10);
+  return sameDay ? iso.slice(11, 19) : `${iso.slice(0, 10)} ${iso.slice(11, 19)}`;
 }
 
 /**

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { freshness } from '../page/freshness.js';
+import { freshness } from '../page/state/freshness.js';
 
 const NOW = 1_800_000_000_000_000;
 const ago = (seconds) => NOW - seconds * 1e6;

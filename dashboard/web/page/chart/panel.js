@@ -1,0 +1,375 @@
+// The chart of the chosen series: fetches its history, takes in what comes live, and keeps the drawing, the readout and the table true.
+
+/** @import {Alert, Candle, ForecastRow, Gap, Timeframe} from '../protocol.js' */
+/** @import {BandPoint} from './band.js' */
+
+import * as api from '../api.js';
+import { fractionDigits } from '../decimal.js';
+import { axisDigits } from '../format.js';
+import { nextFrame } from '../frame.js';
+import { SECONDS } from '../state/view.js';
+import { Bars, firstFrom, oneBasis } from './bars.js';
+import { colour } from './colours.js';
+import { Drawing, time } from './drawing.js';
+import { gapBuckets } from './shading.js';
+
+const FIRST_PAGE = 600;
+const PAGE = 1000;
+const LONGEST_PAGE = 5000;
+/** As many as the server looks through at once: over a night, or a weekend. */
+const WIDEST_BUCKETS = 20_000;
+const LOOKS_BACK = 4;
+const SEEN_AT_FIRST = 120;
+const DRAW_EVERY_MS = 120;
+
+/**
+ * @typedef {object} Series
+ * @property {string} symbol
+ * @property {string} source
+ * @property {Timeframe} tf
+ * @property {string | null} compare
+ * @property {string | null} kind
+ * @property {string | null} price
+ * @property {string | null} tickSize
+ *
+ * @typedef {object} PanelEvents
+ * @property {() => void} changed the candles, or what is pointed at
+ * @property {(fromUs: number | null) => void} scrolled null: to the present
+ * @property {(note: 'loading' | 'none' | 'failed' | 'history_failed' | 'empty' | null, reason?: string) => void} note
+ */
+
+export class ChartPanel {
+  bars = new Bars();
+  compared = new Bars();
+  /** @type {Series | null} */
+  series = null;
+  /** Where the reader points at. @type {number | null} */
+  pointedUs = null;
+  /** @type {ForecastRow[]} */
+  forecast = [];
+  #drawing;
+  #events;
+  #now;
+  #isReplay;
+  #loading = new AbortController();
+  #loadingOlder = false;
+  #hasOlder = true;
+  /** The candles shown end in the past: what comes now does not join on. */
+  #detached = false;
+  #isLoaded = false;
+  #drawnMs = 0;
+  /** @type {'nothing' | 'last' | 'all'} */
+  #todo = 'nothing';
+  #lastDrawnUs = 0;
+  /** @type {Candle[]} */
+  #waiting = [];
+  #settling = false;
+  /** @type {'candles' | 'line'} */
+  #style = 'candles';
+
+  /**
+   * @param {HTMLElement} element
+   * @param {{locale: string, price: (value: string) => string, nowUs: () => number, isReplay: boolean}} texts
+   * @param {PanelEvents} events
+   */
+  constructor(element, texts, events) {
+    this.#drawing = new Drawing(element, texts);
+    this.#events = events;
+    this.#now = texts.nowUs;
+    this.#isReplay = texts.isReplay;
+    this.#drawing.onCrosshair((atUs) => {
+      this.pointedUs = atUs;
+      nextFrame('readout', () => events.changed());
+    });
+    this.#drawing.onScroll(({ from }) => {
+      if (!this.#isLoaded || this.#settling) return;
+      if (from < 30) this.#loadOlder();
+      nextFrame('scrolled', () => this.#tellScroll());
+    });
+  }
+
+  /**
+   * Shows another series, or the same one anew.
+   * @param {Series} series
+   * @param {{fromUs: number | null, style: 'candles' | 'line'}} view
+   */
+  async show(series, { fromUs, style }) {
+    this.#loading.abort();
+    const { signal } = this.#loading = new AbortController();
+    this.series = series;
+    this.bars.clear();
+    this.compared.clear();
+    this.#isLoaded = false;
+    this.#hasOlder = true;
+    this.#detached = false;
+    this.#waiting = [];
+    this.forecast = [];
+    this.pointedUs = null;
+    this.setStyle(style);
+    this.#drawing.showSeconds(series.tf === '1s');
+    const price = Number(series.price ?? 0);
+    this.#drawing.setPrecision(series.tickSize === null ? axisDigits(price) : Math.min(12, fractionDigits(series.tickSize)));
+    this.#events.note('loading');
+    try {
+      const [own, other] = await Promise.all([this.#firstPage(series, series.source, fromUs, signal), this.#comparedPage(fromUs, signal)]);
+      if (signal.aborted) return;
+      this.bars.take(oneBasis(own, series.kind));
+      this.compared.take(oneBasis(other, null));
+      this.#events.note(this.bars.size === 0 ? 'empty' : null);
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#events.note('history_failed', message(error));
+    }
+    this.#settling = true;
+    this.#isLoaded = true;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    this.take(waiting);
+    this.#todo = 'all';
+    this.#draw();
+    this.#drawing.drawCompared(this.compared);
+    const { lastUs } = this.bars;
+    if (fromUs === null || lastUs === null || fromUs >= lastUs) this.#drawing.showLast(SEEN_AT_FIRST);
+    else this.#drawing.showTime(fromUs, Math.min(lastUs, fromUs + SEEN_AT_FIRST * SECONDS[series.tf] * 1e6));
+    // The library tells of the range that we have just set; only the reader's own scrolling counts.
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      this.#settling = false;
+    }));
+    this.#loadForecast(series, signal);
+  }
+
+  /**
+   * Candles that came live, of any source of the symbol.
+   * @param {Candle[]} candles
+   */
+  take(candles) {
+    const series = this.series;
+    if (series === null || this.#detached) return;
+    const mine = candles.filter((candle) => candle.symbol === series.symbol);
+    if (!this.#isLoaded) {
+      this.#waiting.push(...mine);
+      return;
+    }
+    const basis = this.bars.last(1)[0]?.price_basis ?? series.kind;
+    const own = mine.filter((candle) => candle.source === series.source && (basis === null || candle.price_basis === basis));
+    const todo = this.bars.take(own);
+    const other = mine.filter((candle) => candle.source === series.compare);
+    const compared = this.compared.take(oneBasis(other, this.compared.last(1)[0]?.price_basis ?? null));
+    if (todo === 'nothing' && compared === 'nothing') return;
+    if (todo === 'all' || (todo === 'last' && this.#todo === 'nothing')) this.#todo = todo;
+    nextFrame('chart', () => {
+      if (performance.now() - this.#drawnMs < DRAW_EVERY_MS) return true;
+      this.#draw();
+      if (compared !== 'nothing') this.#drawing.drawCompared(this.compared);
+      return false;
+    });
+  }
+
+  /** Asks for what came since the last candle: after a loss, and where candles do not come by themselves. */
+  async refresh() {
+    const series = this.series;
+    if (series === null || !this.#isLoaded || this.#detached) return;
+    const { signal } = this.#loading;
+    const bucketUs = SECONDS[series.tf] * 1e6;
+    const lastUs = this.bars.lastUs ?? this.#now();
+    if (this.#now() - lastUs > PAGE * bucketUs) {
+      await this.show(series, { fromUs: null, style: this.#style });
+      return;
+    }
+    const fromUs = lastUs - 2 * bucketUs;
+    const fetchOf = (/** @type {string} */ source) =>
+      api.candles({ symbol: series.symbol, source, tf: series.tf, fromUs, toUs: this.#untilUs, limit: PAGE }, signal);
+    try {
+      for (const source of [series.source, series.compare]) if (source !== null) this.take((await fetchOf(source)).candles);
+    } catch {
+      // The next round asks again; what is missing shows by its age.
+    }
+  }
+
+  /** @param {{gaps: Gap[], alerts: Alert[]}} known of this series */
+  mark({ gaps, alerts }) {
+    const { series, bars } = this;
+    if (series === null || bars.firstUs === null) return;
+    const bucketUs = SECONDS[series.tf] * 1e6;
+    const untilUs = this.#detached ? (bars.lastUs ?? 0) + bucketUs : this.#now();
+    this.#drawing.drawGaps(gapBuckets(gaps, bars.firstUs, untilUs, bucketUs));
+    const starts = [...bars].map((candle) => candle.start_us);
+    this.#drawing.drawMarkers([...alerts].sort((a, b) => a.event_time_us - b.event_time_us).flatMap((alert) => {
+      const at = starts[firstFrom(starts, alert.event_time_us + 1) - 1];
+      if (at === undefined || alert.event_time_us - at > bucketUs * 50) return [];
+      const falling = (alert.change_pct ?? '').startsWith('-');
+      return [{
+        time: time(at),
+        position: falling ? /** @type {const} */ ('belowBar') : /** @type {const} */ ('aboveBar'),
+        shape: alert.state === 'RESOLVED' ? /** @type {const} */ ('circle')
+          : falling ? /** @type {const} */ ('arrowUp') : /** @type {const} */ ('arrowDown'),
+        color: colour('--marker'),
+        size: 1,
+      }];
+    }));
+  }
+
+  /** Back to the present, which may need another load. */
+  goToNow() {
+    const series = this.series;
+    if (series === null) return;
+    if (this.#detached) this.#events.scrolled(null);
+    else this.#drawing.goToNow();
+  }
+
+  get isDetached() {
+    return this.#detached;
+  }
+
+  /** @param {number} bars */
+  scrollBy(bars) {
+    this.#drawing.scrollBy(bars);
+  }
+
+  /** @param {'candles' | 'line'} style */
+  setStyle(style) {
+    this.#style = style;
+    this.#drawing.setStyle(style);
+  }
+
+  takeColours() {
+    this.#drawing.takeColours();
+    this.#todo = 'all';
+    this.#draw();
+    this.#drawForecast();
+  }
+
+  /** What the reader sees. */
+  visibleCandles() {
+    const range = this.#drawing.visible;
+    return range === null ? [...this.bars] : this.bars.between(range.fromUs, range.toUs);
+  }
+
+  /** In a replay nothing is known of what came later; live, the newest is what is asked for, by everybody alike. */
+  get #untilUs() {
+    return this.#isReplay ? this.#now() : null;
+  }
+
+  #draw() {
+    const todo = this.#todo;
+    this.#todo = 'nothing';
+    this.#drawnMs = performance.now();
+    if (todo === 'all') this.#drawing.drawAll(this.bars);
+    else if (todo === 'last') {
+      const recent = this.bars.last(200).filter((candle) => candle.start_us >= this.#lastDrawnUs);
+      this.#drawing.drawLast(recent, this.bars.size);
+    }
+    this.#lastDrawnUs = this.bars.lastUs ?? 0;
+    this.#events.changed();
+  }
+
+  /**
+   * @param {Series} series
+   * @param {string} source
+   * @param {number | null} fromUs
+   * @param {AbortSignal} signal
+   */
+  async #firstPage({ symbol, tf }, source, fromUs, signal) {
+    const nowUs = this.#now();
+    const bucketUs = SECONDS[tf] * 1e6;
+    const wanted = fromUs === null ? FIRST_PAGE : Math.ceil((nowUs - fromUs) / bucketUs) + 50;
+    if (wanted <= LONGEST_PAGE) {
+      const limit = Math.max(FIRST_PAGE, wanted);
+      return (await api.candles({ symbol, source, tf, toUs: this.#untilUs, limit }, signal)).candles;
+    }
+    this.#detached = true;
+    const startUs = (fromUs ?? 0) - 50 * bucketUs;
+    return (await api.candles({ symbol, source, tf, fromUs: startUs, toUs: startUs + FIRST_PAGE * bucketUs, limit: FIRST_PAGE }, signal)).candles;
+  }
+
+  /**
+   * @param {number | null} fromUs
+   * @param {AbortSignal} signal
+   */
+  async #comparedPage(fromUs, signal) {
+    const series = this.series;
+    return series?.compare == null ? [] : this.#firstPage(series, series.compare, fromUs, signal);
+  }
+
+  async #loadOlder() {
+    const series = this.series;
+    const firstUs = this.bars.firstUs;
+    if (series === null || firstUs === null || this.#loadingOlder || !this.#hasOlder) return;
+    this.#loadingOlder = true;
+    const { signal } = this.#loading;
+    this.#events.note('loading');
+    try {
+      const { older, fromUs } = await this.#olderThan(firstUs, series, signal);
+      if (signal.aborted) return;
+      if (series.compare !== null && older.length > 0) {
+        const what = { symbol: series.symbol, source: series.compare, tf: series.tf, fromUs, toUs: firstUs, limit: LONGEST_PAGE };
+        this.compared.take(oneBasis((await api.candles(what, signal)).candles, null));
+      }
+      this.#hasOlder = older.length > 0;
+      this.bars.take(older);
+      this.#todo = 'all';
+      this.#draw();
+      this.#drawing.drawCompared(this.compared);
+      this.#events.note(older.length === 0 ? 'none' : null);
+    } catch (error) {
+      if (!signal.aborted) this.#events.note('failed', message(error));
+      this.#hasOlder = false;
+    } finally {
+      this.#loadingOlder = false;
+    }
+  }
+
+  /**
+   * The candles before a time, over holes as long as a weekend.
+   * @param {number} beforeUs
+   * @param {Series} series
+   * @param {AbortSignal} signal
+   */
+  async #olderThan(beforeUs, { symbol, source, tf }, signal) {
+    const basis = this.bars.last(1)[0]?.price_basis ?? null;
+    let toUs = beforeUs;
+    for (let look = 0; look < LOOKS_BACK; look += 1) {
+      const fromUs = toUs - (look === 0 ? PAGE : WIDEST_BUCKETS) * SECONDS[tf] * 1e6;
+      if (fromUs <= 0) break;
+      const answer = await api.candles({ symbol, source, tf, fromUs, toUs, limit: LONGEST_PAGE }, signal);
+      const older = oneBasis(answer.candles, basis).filter((candle) => candle.start_us < beforeUs);
+      if (older.length > 0 || (answer.complete_from_us ?? 0) > fromUs) return { older, fromUs };
+      toUs = fromUs;
+    }
+    return { older: [], fromUs: toUs };
+  }
+
+  #tellScroll() {
+    const visible = this.#drawing.visible;
+    if (visible === null || this.#detached) return;
+    this.#events.scrolled(this.#drawing.isAtNow ? null : visible.fromUs);
+  }
+
+  /**
+   * Hours are what is forecast, so only the chart of hours shows it.
+   * @param {Series} series
+   * @param {AbortSignal} signal
+   */
+  async #loadForecast(series, signal) {
+    if (series.tf === '1h') {
+      const rows = await api.forecasts(series.symbol).catch(() => []);
+      if (signal.aborted) return;
+      this.forecast = [...rows].sort((a, b) => a.at_us - b.at_us);
+    }
+    this.#drawForecast();
+    this.#events.changed();
+  }
+
+  #drawForecast() {
+    const points = (/** @type {'lo80' | 'lo95'} */ lo, /** @type {'hi80' | 'hi95'} */ hi) =>
+      /** @type {BandPoint[]} */ (this.forecast.flatMap((row) => row[lo] == null || row[hi] == null
+        ? [] : [{ time: time(row.at_us), low: Number(row[lo]), high: Number(row[hi]) }]));
+    const line = this.forecast.map((row) => ({ time: time(row.at_us), value: Number(row.value) }));
+    this.#drawing.drawForecast(line, points('lo95', 'hi95'), points('lo80', 'hi80'));
+  }
+}
+
+/** @param {unknown} error */
+function message(error) {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,203 @@
+// The chart with what stands around it: timeframes, style, table, readout, legend, notes.
+
+/** @import {Connection} from './link/connection.js' */
+/** @import {Page} from './page.js' */
+/** @import {Candle, Row} from './protocol.js' */
+/** @import {View} from './state/view.js' */
+
+import * as api from './api.js';
+import { ChartPanel } from './chart/panel.js';
+import { button, html, make, setText } from './dom.js';
+import { nextFrame } from './frame.js';
+import { candleTable, showReadout } from './parts/readout.js';
+import { SECONDS, TIMEFRAMES } from './state/view.js';
+import { locale, t } from './words/words.js';
+
+const TABLE_EVERY_MS = 2000;
+/** The reader scrolls through many symbols and stays at one. */
+const SUBSCRIBE_AFTER_MS = 250;
+
+export class ChartView {
+  #page;
+  #connection;
+  #isReplay;
+  #setView;
+  #panel;
+  #chart = html('chart');
+  #bars = html('bars');
+  #note = html('chart-note');
+  #legend = html('legend');
+  #tableMs = Number.NEGATIVE_INFINITY;
+  #timer = 0;
+
+  /**
+   * @param {Page} page
+   * @param {Connection} connection
+   * @param {boolean} isReplay
+   * @param {(changes: Partial<View>, isStep: boolean) => void} setView
+   */
+  constructor(page, connection, isReplay, setView) {
+    this.#page = page;
+    this.#connection = connection;
+    this.#isReplay = isReplay;
+    this.#setView = setView;
+    const { clock, numbers } = page;
+    const texts = { locale, price: (/** @type {string} */ value) => numbers.exact(value), nowUs: () => clock.nowUs(), isReplay };
+    this.#panel = new ChartPanel(this.#chart, texts, {
+      changed: () => this.#changed(),
+      scrolled: (fromUs) => this.#scrolled(fromUs),
+      note: (note, reason = '') => this.#showNote(note, reason),
+    });
+    this.#wire();
+    this.showControls();
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#panel.takeColours());
+  }
+
+  /** @param {Row} row */
+  show(row) {
+    const { tf, compare, fromUs, style } = this.#page.view;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#connection.watchCandles({ symbol: row.symbol, tf }), SUBSCRIBE_AFTER_MS);
+    const series = { symbol: row.symbol, source: row.source, tf, compare, kind: row.kind, price: row.price, tickSize: row.tick_size };
+    this.#panel.show(series, { fromUs, style }).then(() => {
+      this.mark();
+      this.#loadGaps();
+    });
+    this.#describe(row);
+  }
+
+  /** @param {Candle[]} candles */
+  take(candles) {
+    this.#panel.take(candles);
+  }
+
+  refresh() {
+    this.#panel.refresh();
+  }
+
+  /** Shades gaps and marks alerts anew. */
+  mark() {
+    const { series } = this.#panel;
+    if (series === null) return;
+    const { market } = this.#page;
+    const alerts = market.alerts.filter(
+      (alert) => alert.symbol === series.symbol && (alert.source === null || alert.source === series.source),
+    );
+    this.#panel.mark({ gaps: market.gapsOf(series.symbol, series.source), alerts });
+  }
+
+  takeColours() {
+    this.#panel.takeColours();
+    this.mark();
+  }
+
+  /** @param {number} bars */
+  scrollBy(bars) {
+    this.#panel.scrollBy(bars);
+  }
+
+  goToNow() {
+    this.#panel.goToNow();
+  }
+
+  visibleCandles() {
+    return this.#panel.visibleCandles();
+  }
+
+  showControls() {
+    const { tf, style } = this.#page.view;
+    for (const each of html('frames').children) each.setAttribute('aria-pressed', String(each.textContent === tf));
+    button('style').setAttribute('aria-pressed', String(style === 'line'));
+  }
+
+  #wire() {
+    html('frames').replaceChildren(...TIMEFRAMES.map((tf) => {
+      const choose = make('button', '', tf);
+      choose.type = 'button';
+      choose.addEventListener('click', () => this.#page.setTimeframe(tf));
+      return choose;
+    }));
+    button('style').addEventListener('click', () => {
+      const style = this.#page.view.style === 'line' ? 'candles' : 'line';
+      this.#setView({ style }, false);
+      this.#panel.setStyle(style);
+      this.mark();
+      this.showControls();
+    });
+    button('as-table').addEventListener('click', () => {
+      this.#bars.hidden = !this.#bars.hidden;
+      this.#chart.hidden = !this.#bars.hidden;
+      button('as-table').setAttribute('aria-pressed', String(!this.#bars.hidden));
+      this.#tableMs = Number.NEGATIVE_INFINITY;
+      this.#changed();
+    });
+    button('now').addEventListener('click', () => this.goToNow());
+  }
+
+  #changed() {
+    const { bars, compared, pointedUs, series, forecast } = this.#panel;
+    if (series === null) return;
+    const at = pointedUs ?? bars.lastUs;
+    const upTo = at === null ? [] : at === bars.lastUs ? bars.last(20) : bars.between(at - 19e6 * SECONDS[series.tf], at);
+    const bucketUs = SECONDS[series.tf] * 1e6;
+    const gap = at === null ? undefined : this.#page.market.gapsOf(series.symbol, series.source)
+      .find((each) => each.started_at_us < at + bucketUs && (each.ended_at_us ?? Number.POSITIVE_INFINITY) > at);
+    const candle = at === null ? undefined : bars.at(at);
+    showReadout(this.#page.numbers, { candle, before: upTo, compared: at === null ? undefined : compared.at(at), gap });
+    const model = forecast[0]?.model ?? '';
+    const beaten = forecast.some((row) => row.beats_naive === false);
+    setText(this.#legend, [t('legend_gap'), forecast.length === 0 ? '' : t(beaten ? 'legend_forecast_beaten' : 'legend_forecast', { model })]
+      .filter((part) => part !== '').join(' · '));
+    if (!this.#bars.hidden && performance.now() - this.#tableMs > TABLE_EVERY_MS) {
+      this.#tableMs = performance.now();
+      nextFrame('bars', () => this.#bars.replaceChildren(candleTable(this.#page.numbers, [...bars])));
+    }
+  }
+
+  /** @param {number | null} fromUs */
+  #scrolled(fromUs) {
+    button('now').classList.toggle('away', fromUs !== null);
+    const { view, chosen } = this.#page;
+    const wasDetached = this.#panel.isDetached;
+    if (view.fromUs !== fromUs) this.#setView({ fromUs }, false);
+    if (wasDetached && fromUs === null && chosen !== undefined) this.show(chosen);
+  }
+
+  /**
+   * @param {'loading' | 'none' | 'failed' | 'history_failed' | 'empty' | null} note
+   * @param {string} reason
+   */
+  #showNote(note, reason) {
+    this.#note.hidden = note === null;
+    if (note === null) return;
+    const words = /** @type {const} */ ({
+      loading: 'older_loading', none: 'older_none', failed: 'older_failed', history_failed: 'history_failed', empty: 'no_candles',
+    });
+    setText(this.#note, t(words[note], { reason }));
+  }
+
+  /** @param {Row} row */
+  #describe(row) {
+    const { numbers, view } = this.#page;
+    this.#chart.setAttribute('aria-label', t('chart_of', {
+      symbol: row.symbol, source: row.source, tf: view.tf, price: row.price === null ? '–' : numbers.exact(row.price),
+    }));
+  }
+
+  /** Gaps that ended before the page came: the log has them. */
+  async #loadGaps() {
+    const { series, bars } = this.#panel;
+    if (series === null || bars.firstUs === null) return;
+    const nowUs = this.#page.clock.nowUs();
+    try {
+      const gaps = await api.gaps(bars.firstUs, nowUs);
+      const open = new Set([...this.#page.market.openGaps()].map((gap) => gap.id));
+      // In a replay nothing is known of what came later.
+      const known = gaps.filter((gap) => !open.has(gap.id) && (!this.#isReplay || (gap.ended_at_us ?? nowUs) <= nowUs));
+      this.#page.market.takeGaps(known, false);
+      this.mark();
+    } catch {
+      // Those that are open come by themselves.
+    }
+  }
+}

@@ -1,0 +1,179 @@
+// One symbol of one source in the watchlist. Its cells are written only where something that means something has changed.
+
+/** @import {Freshness} from '../state/freshness.js' */
+/** @import {Rate} from '../state/convert.js' */
+/** @import {Row} from '../protocol.js' */
+
+import { hasMoved, units } from '../decimal.js';
+import { make, setText, setTitle } from '../dom.js';
+import { ARROWS, direction, formatAge, formatTime } from '../format.js';
+import { implied, quoteOf } from '../state/convert.js';
+import { keyOf } from '../state/market.js';
+import { named, t } from '../words/words.js';
+import { Sparkline } from './sparkline.js';
+
+export class WatchlistRow {
+  element = document.createElement('tr');
+  /** Whether it can be seen; one that cannot is not written. */
+  isSeen = true;
+  /** @type {Row} */
+  row;
+  #numbers;
+  #button = make('button');
+  #price = make('td', 'price number');
+  #arrow = make('span', 'arrow');
+  #digits = make('span', 'digits');
+  #implied = make('small', 'implied');
+  #change = make('td', 'change number');
+  #sparkline = new Sparkline();
+  #high = make('td', 'number wide');
+  #low = make('td', 'number wide');
+  #volume = make('td', 'number volume');
+  #age = make('td', 'number age');
+  #sign = make('span', 'sign');
+  #ageText = make('span');
+  #word = make('span', 'word');
+  /** The price that is shown. */
+  #shown = '';
+  #odd = false;
+
+  /**
+   * @param {Row} row
+   * @param {import('../format.js').Numbers} numbers
+   */
+  constructor(row, numbers) {
+    this.row = row;
+    this.#numbers = numbers;
+    this.element.dataset['key'] = keyOf(row);
+    this.element.dataset['symbol'] = row.symbol;
+    this.element.dataset['source'] = row.source;
+    this.#button.type = 'button';
+    this.#button.textContent = row.symbol;
+    this.#button.title = row.symbol;
+    const name = make('th');
+    name.scope = 'row';
+    const badge = make('span', 'badge', row.source);
+    badge.title = row.source;
+    const inside = make('div', 'name');
+    inside.append(this.#button, badge);
+    name.append(inside);
+    this.#price.append(this.#arrow, this.#digits, this.#implied);
+    const spark = make('td', 'spark');
+    spark.append(this.#sparkline.element);
+    this.#age.append(this.#sign, this.#ageText, this.#word);
+    this.element.append(name, this.#price, this.#change, spark, this.#high, this.#low, this.#volume, this.#age);
+  }
+
+  /**
+   * @param {Row} row
+   * @param {{to: string, rate: Rate | null} | null} currency
+   */
+  show(row, currency) {
+    this.row = row;
+    const price = row.price ?? '';
+    const before = this.#shown;
+    this.element.dataset['price'] = price;
+    setTitle(this.#digits, this.#numbers.exact(price));
+    if (before === '' || hasMoved(before, price, row.tick_size)) {
+      this.#shown = price;
+      setText(this.#digits, this.#numbers.price(price, row.tick_size));
+      if (before !== '') this.#flash(units(price) > units(before) ? 'rose' : 'fell');
+    }
+    this.#showImplied(price, currency);
+    this.#showChange(row);
+    this.#showNumber(this.#high, row.high, row.tick_size);
+    this.#showNumber(this.#low, row.low, row.tick_size);
+    this.#showVolume(row);
+  }
+
+  /**
+   * @param {string} price
+   * @param {{to: string, rate: Rate | null} | null} currency
+   */
+  #showImplied(price, currency) {
+    const rate = currency?.rate ?? null;
+    if (currency === null || rate === null || price === '') {
+      setText(this.#implied, '');
+      return;
+    }
+    const value = implied(price, rate);
+    setText(this.#implied, `≈ ${this.#numbers.exact(value)} ${currency.to}`);
+    setTitle(this.#implied, t('implied_how', {
+      price: this.#numbers.exact(value), quote: currency.to, how: rate.how, rate: this.#numbers.exact(rate.value),
+      source: rate.source, age: formatAge(((this.row.event_time_us ?? 0) - (rate.atUs ?? 0)) / 1e6),
+    }));
+  }
+
+  /** @param {Row} row */
+  #showChange(row) {
+    const way = direction(row.change_pct);
+    if (this.#change.dataset['direction'] !== way) this.#change.dataset['direction'] = way;
+    const basis = row.change_basis === 'look_back' ? t('basis_short') : '';
+    setText(this.#change, row.change_pct === null ? '–' : `${ARROWS[way]} ${this.#numbers.percent(row.change_pct)}${basis}`);
+    if (row.change_pct === null) return;
+    const how = row.change_basis === 'look_back' ? t('basis_look_back', { time: since(row.stats_from_us) }) : t('basis_24h');
+    setTitle(this.#change, `${this.#numbers.exact(row.change_pct)} % ${how}`);
+  }
+
+  /**
+   * @param {HTMLElement} cell
+   * @param {string | null} value
+   * @param {string | null} step
+   */
+  #showNumber(cell, value, step) {
+    setText(cell, value === null ? '–' : this.#numbers.price(value, step));
+    if (value !== null) setTitle(cell, `${this.#numbers.exact(value)} · ${t('range_since', { time: since(this.row.stats_from_us) })}`);
+  }
+
+  /** @param {Row} row */
+  #showVolume(row) {
+    const own = row.volume_24h;
+    const value = own ?? row.quote_volume_24h;
+    setText(this.#volume, value === null ? '–' : this.#numbers.compact(value));
+    if (value === null) return;
+    const unit = own === null ? quoteOf(row.symbol) : row.symbol.split('-')[0];
+    setTitle(this.#volume, `${this.#numbers.exact(value)} ${unit}`);
+  }
+
+  /** An arrow as well as a colour. Two names in turn start the animation anew without a layout. @param {'rose' | 'fell'} way */
+  #flash(way) {
+    this.#odd = !this.#odd;
+    this.#price.className = `price number ${way} ${this.#odd ? 'odd' : 'even'}`;
+    setText(this.#arrow, way === 'rose' ? '▲' : '▼');
+  }
+
+  /**
+   * @param {number} ageSeconds
+   * @param {Freshness} freshness
+   */
+  showAge(ageSeconds, freshness) {
+    setText(this.#ageText, formatAge(ageSeconds));
+    if (this.element.dataset['freshness'] === freshness.state && this.#age.dataset['why'] === freshness.why) return;
+    this.element.dataset['freshness'] = freshness.state;
+    this.#age.dataset['why'] = freshness.why;
+    setText(this.#sign, { live: '●', unchanged: '=', unknown: '?' }[freshness.state]);
+    setText(this.#word, named('fresh', freshness.state));
+    this.#age.title = `${named('fresh', freshness.state)}: ${t(`why_${freshness.why}`, { detail: freshness.detail ?? '' })}`;
+  }
+
+  /** @param {string[]} prices */
+  showSparkline(prices) {
+    this.#sparkline.show(prices);
+  }
+
+  /** @param {boolean} selected */
+  select(selected) {
+    this.element.classList.toggle('selected', selected);
+    if (selected) this.#button.setAttribute('aria-current', 'true');
+    else this.#button.removeAttribute('aria-current');
+  }
+
+  focus() {
+    this.#button.focus();
+  }
+}
+
+/** @param {number | null} us */
+function since(us) {
+  return us === null ? '?' : `${formatTime(us, 0)} UTC`;
+}

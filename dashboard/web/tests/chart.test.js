@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+
+import { Bars, movingAverage, oneBasis } from '../page/chart/bars.js';
+import { gapBuckets } from '../page/chart/shading.js';
+import { inOrder, matches } from '../page/parts/order.js';
+import { sparkPath } from '../page/parts/sparkline.js';
+import { toCsv } from '../page/share.js';
+
+const candle = (start, close = '1', more = {}) => ({
+  start_us: start, open: '1', high: '1', low: '1', close, volume: null, trades: 1, complete: true, price_basis: 'TRADE', ...more,
+});
+const starts = (bars) => [...bars].map((each) => each.start_us);
+
+test('candles stay in order, whatever order they come in', () => {
+  const bars = new Bars();
+  assert.equal(bars.take([candle(10), candle(20)]), 'last');
+  assert.equal(bars.take([candle(20, '2'), candle(30)]), 'last');
+  assert.equal(bars.take([candle(5)]), 'all');
+  assert.equal(bars.take([candle(10)]), 'nothing');
+  assert.equal(bars.take([candle(10, '3')]), 'all', 'a late tick corrects an old one');
+  assert.deepEqual(starts(bars), [5, 10, 20, 30]);
+  assert.equal(bars.at(20).close, '2');
+  assert.deepEqual(starts(bars.between(10, 20)), [10, 20]);
+  assert.deepEqual(starts(bars.last(2)), [20, 30]);
+});
+
+test('one series has one kind of price', () => {
+  const mixed = [candle(1), candle(2), candle(2, '9', { price_basis: 'TICKER' })];
+  assert.equal(oneBasis(mixed, 'TICKER').length, 1);
+  assert.equal(oneBasis(mixed, 'QUOTE').length, 2);
+  assert.deepEqual(oneBasis([], null), []);
+});
+
+test('the mean begins when there are enough closes', () => {
+  assert.deepEqual(movingAverage([1, 2, 3, 6], 3), [null, null, 2, 11 / 3]);
+});
+
+test('a gap shades the buckets that it touches', () => {
+  const gap = (from, to) => ({ started_at_us: from, ended_at_us: to });
+  assert.deepEqual(gapBuckets([gap(15, 30)], 0, 100, 10), [10, 20], 'its end on an edge does not overlap');
+  assert.deepEqual(gapBuckets([gap(80, null)], 0, 100, 10), [80, 90]);
+  assert.deepEqual(gapBuckets([gap(35, 38), gap(31, 45)], 0, 100, 10), [30, 40]);
+  assert.deepEqual(gapBuckets([gap(-50, 5)], 20, 100, 10), []);
+  assert.equal(gapBuckets([gap(0, 1e12)], 0, 1e12, 1).length, 3000);
+});
+
+test('the watchlist sorts exactly, what is unknown last', () => {
+  const row = (symbol, price, change_pct = null) => ({ symbol, source: 's', price, change_pct });
+  const rows = [row('A', '9007199254740993'), row('B', '9007199254740992'), row('C', '10', '-1'), row('D', '2', '3')];
+  const names = (column, descending) => inOrder(rows, column, descending).map((key) => key[0]).join('');
+  assert.equal(names('last', true), 'ABCD');
+  assert.equal(names('last', false), 'DCBA');
+  assert.equal(names('change', true), 'DCAB');
+  assert.equal(names('change', false), 'CDAB');
+  assert.equal(names('symbol', true), 'DCBA');
+});
+
+test('a filter looks into symbol and source', () => {
+  const row = { symbol: 'BTC-USD', source: 'coinbase' };
+  assert.deepEqual(['btc', 'coin btc', 'kraken', '', 'USD base'].map((filter) => matches(row, filter)), [true, true, false, true, true]);
+});
+
+test('a small line has two points at least', () => {
+  assert.equal(sparkPath([1]), '');
+  assert.equal(sparkPath([1, 2]), 'M0.0 17.0L64.0 1.0');
+  assert.equal(sparkPath([3, 3]), 'M0.0 9.0L64.0 9.0');
+});
+
+test('a CSV keeps digits, quotes texts and disarms formulas', () => {
+  const csv = toCsv(['symbol', 'price', 'note'], [{ symbol: '=cmd|x', price: '-84631.070000000000000001', note: 'a "b",\nc' }, { symbol: 'B', price: null }]);
+  assert.equal(csv, 'symbol,price,note\r\n\'=cmd|x,-84631.070000000000000001,"a ""b"",\nc"\r\nB,,\r\n');
+});

@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+
+import { Clock } from '../page/state/clock.js';
+import { implied, Rates } from '../page/state/convert.js';
+import { Delays } from '../page/state/delays.js';
+import { Latency } from '../page/state/latency.js';
+import { keyOf, Market } from '../page/state/market.js';
+import { readView, writeView } from '../page/state/view.js';
+
+const row = (symbol, source, price, more = {}) => ({ symbol, source, price, kind: 'TRADE', event_time_us: 1e15, event_time_origin: 'SOURCE', ...more });
+const snapshot = (ticks, full = true) => ({ seq: 1, type: 'snapshot', channel: 'ticks', reason: 'subscribed', full, cursor: '', ticks });
+
+test('a full snapshot replaces, one since a cursor adds', () => {
+  const market = new Market();
+  market.take(snapshot([row('A-USD', 'x', '1'), row('B-USD', 'x', '2')]));
+  market.take(snapshot([row('B-USD', 'x', '3')], false));
+  assert.deepEqual([...market.rows.values()].map(({ price }) => price), ['1', '3']);
+  market.take(snapshot([row('B-USD', 'x', '4')]));
+  assert.deepEqual([...market.rows.keys()], [keyOf({ symbol: 'B-USD', source: 'x' })]);
+});
+
+test('a row without a price is forgotten', () => {
+  const market = new Market();
+  market.take(snapshot([row('A-USD', 'x', '1')]));
+  market.take({ seq: 2, type: 'update', channel: 'ticks', cursor: '', ticks: [row('A-USD', 'x', null)] });
+  assert.equal(market.rows.size, 0);
+});
+
+test('gaps and alerts are known once each', () => {
+  const market = new Market();
+  const gap = { id: '1', source: 'x', symbols: [], reason: 'STALE', started_at_us: 1, ended_at_us: null, detail: '' };
+  market.take({ seq: 1, type: 'gap', channel: 'gaps', cursor: '', gap });
+  assert.equal([...market.openGaps()].length, 1);
+  market.take({ seq: 2, type: 'gap', channel: 'gaps', cursor: '', gap: { ...gap, ended_at_us: 5 } });
+  assert.equal([...market.openGaps()].length, 0);
+  assert.equal(market.gapsOf('A-USD', 'x').length, 1);
+  const alert = (id, at) => ({ seq: 3, type: 'alert', channel: 'alerts', cursor: '', alert: { alert_id: id, fired_at_us: at } });
+  for (const message of [alert('a', 1), alert('b', 3), alert('a', 1)]) market.take(message);
+  assert.deepEqual(market.alerts.map((each) => each.alert_id), ['b', 'a']);
+});
+
+test('a clock that is wrong by an hour is no delay', () => {
+  let ms = 5_000_000;
+  const clock = new Clock(() => ms);
+  const hour = 3600e6;
+  const sent = ms * 1000;
+  ms += 20;
+  clock.ping(sent, sent + 10_000 + hour);
+  assert.equal(clock.offsetUs, hour);
+  assert.equal(clock.nowUs(), ms * 1000 + hour);
+  const delays = new Delays(clock);
+  delays.tick(row('A-USD', 'x', '1', { event_time_us: clock.nowUs() - 30_000 }));
+  assert.equal(delays.hops().all.get('x').p50_us, 30_000);
+});
+
+test('the quickest ping counts, and a sleep between question and answer counts nothing', () => {
+  let ms = 1000;
+  const clock = new Clock(() => ms);
+  ms = 1500;
+  clock.ping(1_000_000, 9_000_000);
+  ms = 2010;
+  clock.ping(2_000_000, 2_005_000 + 7);
+  assert.equal(clock.offsetUs, 7);
+  ms = 3_600_000;
+  assert.equal(clock.ping(2_000_000, 1), null);
+  assert.equal(clock.offsetUs, 7);
+});
+
+test('before a clock is known nothing is measured', () => {
+  const delays = new Delays(new Clock(() => 1000));
+  delays.tick(row('A-USD', 'x', '1'));
+  assert.equal(delays.hops().all.size, 0);
+});
+
+test('a replay has its own time', () => {
+  let ms = 0;
+  const clock = new Clock(() => ms);
+  clock.follow(1e15, 10);
+  ms = 500;
+  assert.equal(clock.nowUs(), 1e15 + 5e6);
+  ms = 60_000;
+  assert.equal(clock.nowUs(), 1e15 + 20e6, 'no further than two seconds without word');
+});
+
+test('median and 99th percentile are of the last minute', () => {
+  const latency = new Latency();
+  latency.add(1e9, 0);
+  for (let i = 1; i <= 100; i += 1) latency.add(i * 1000, 100_000);
+  assert.deepEqual(latency.hop(100_000), { p50_us: 51_000, p99_us: 100_000, count: 100 });
+  assert.equal(latency.hop(200_000), null);
+});
+
+test('a rate is direct, the other way round, or a cross', () => {
+  const rates = new Rates([row('USD-BRL', 'fx', '5.3391', { kind: 'FX' }), row('BTC-USD', 'x', '80000'), row('BTC-EUR', 'x', '70000'),
+    row('USD-BRL', 'exchange', '5.5', { event_time_us: 2e15 })]);
+  assert.equal(rates.between('USD', 'BRL').value, '5.3391', 'an exchange rate before a trade');
+  assert.equal(rates.between('BRL', 'USD').value, '0.187297484594781892');
+  assert.equal(rates.between('USD', 'EUR').value, '0.875');
+  assert.equal(rates.between('USD', 'XYZ'), null);
+  assert.deepEqual(rates.offered(['USD']), ['BRL', 'EUR', 'BTC']);
+  assert.equal(implied('80000.12', rates.between('USD', 'BRL')), '427128.64');
+});
+
+test('a view goes into the address and back', () => {
+  const view = { symbol: 'BTC-USD', source: 'kraken', tf: '5m', fromUs: Date.parse('2026-11-21T14:00:00Z') * 1000, compare: 'coinbase', currency: 'BRL', style: 'line' };
+  const search = writeView(view, '?lang=pt');
+  assert.equal(search, '?lang=pt&symbol=BTC-USD&source=kraken&tf=5m&from=2026-11-21T14:00:00Z&compare=coinbase&currency=BRL&style=line');
+  assert.deepEqual(readView(search), view);
+});
+
+test('nonsense in the address is as nothing', () => {
+  const view = readView(`?tf=7m&from=yesterday&symbol=${'x'.repeat(65)}&style=3`);
+  assert.deepEqual([view.tf, view.fromUs, view.symbol, view.style], ['1m', null, null, 'candles']);
+});
+
+test('a replay keeps its from and speed', () => {
+  const search = '?from=2026-11-21T14:00Z&speed=10';
+  const view = { ...readView(search, true), symbol: 'A-USD' };
+  assert.equal(view.fromUs, null);
+  assert.equal(writeView(view, search, true), `${search}&symbol=A-USD`);
+});
