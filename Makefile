@@ -67,6 +67,7 @@ test: lint ## All checks and tests: lint, unit, integration, end-to-end, browser
 	@$(STEP) 'deployment files' tests/deploy/run.sh
 	@$(STEP) tests cargo test --workspace --locked
 	@$(STEP) end-to-end tests/end_to_end/run.sh
+	@$(STEP) 'the page in a browser' tests/page/run.sh
 	@$(STEP) 'chain storm, a minute of it' tests/storm/run.sh
 	@$(STEP) 'silver and gold in three engines' tests/refiner/run.sh
 

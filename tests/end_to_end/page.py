@@ -25,9 +25,9 @@ class Page:
         self.driver.get(url)
 
     def prices(self):
-        """{(symbol, source): (exact price, what is shown)} of every row of the table."""
+        """{(symbol, source): (exact price, what is shown on hover)} of every row of the table."""
         script = """return [...document.querySelectorAll('#prices tr')].map(row =>
-            [row.dataset.symbol, row.dataset.source, row.dataset.price, row.querySelector('.price').textContent])"""
+            [row.dataset.symbol, row.dataset.source, row.dataset.price, row.querySelector('.digits').title])"""
         return {(symbol, source): (price, shown) for symbol, source, price, shown in self.driver.execute_script(script)}
 
     def is_shown(self, element_id):

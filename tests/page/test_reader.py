@@ -1,0 +1,136 @@
+"""For whom the page is: languages, currencies, themes, keys, screen readers, phones, and what is taken away from it."""
+
+import csv
+import io
+import json
+import re
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+AXE = Path(__file__).resolve().parents[2] / "dashboard/web/node_modules/axe-core/axe.min.js"
+BTC = '#prices tr[data-symbol="BTC-USD"][data-source="coinbase"]'
+
+
+def test_portuguese_by_the_browser_and_by_choice(open_page):
+    page = open_page("/?symbol=BTC-USD&source=coingecko", locale="pt-BR")
+    expect(page.get_by_role("button", name="Último")).to_be_visible()
+    expect(page.locator("#connection-word")).to_have_text("ao vivo")
+    expect(page.locator("#selected-price")).to_have_text("84.123,3358936566")
+    assert page.evaluate("document.documentElement.lang") == "pt-BR"
+    page.select_option("#language", "en")
+    expect(page.get_by_role("button", name="Last", exact=True)).to_be_visible()
+    expect(page.locator("#selected-price")).to_have_text("84,123.3358936566")
+    expect(page).to_have_url(re.compile("lang=en"))
+
+
+def test_an_implied_price_is_exact_and_says_so(page):
+    page.select_option("#currency", "BRL")
+    price = Decimal(page.locator(BTC).get_attribute("data-price"))
+    implied = page.locator(f"{BTC} .implied")
+    expect(implied).to_have_text(f"≈ {(price * Decimal('5.3391')).quantize(Decimal('0.01')):,} BRL")
+    expect(implied).to_have_attribute("title", re.compile(r"USD-BRL = 5\.3391 \(awesomeapi"))
+    expect(page.locator("#selected-price + .note")).to_contain_text("implied")
+    expect(page).to_have_url(re.compile("currency=BRL"))
+    expect(page.locator('#prices tr[data-symbol="USD-BRL"] .implied')).to_be_empty()
+
+
+def test_light_and_dark(open_page):
+    ground = "getComputedStyle(document.body).backgroundColor"
+    page = open_page(color_scheme="dark")
+    dark = page.evaluate(ground)
+    page.locator("#theme").click()
+    light = page.evaluate(ground)
+    assert light != dark
+    page.reload()
+    expect(page.locator("#prices tr").first).to_be_visible()
+    assert page.evaluate(ground) == light
+
+
+def test_keys(page):
+    page.keyboard.press("?")
+    expect(page.locator("#help-dialog")).to_be_visible()
+    expect(page.locator("#help-dialog")).to_contain_text("filter the prices")
+    page.keyboard.press("Escape")
+    expect(page.locator("#help-dialog")).to_be_hidden()
+    expect(page.locator("#selected-name")).to_have_text("BTC-USD")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#source")).to_have_value("coingecko")
+    page.keyboard.press("ArrowUp")
+    expect(page.locator("#source")).to_have_value("coinbase")
+    page.locator(f"{BTC} button").focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator('#prices tr[data-source="coingecko"] button')).to_be_focused()
+
+
+def test_a_screen_reader_hears_a_summary(page):
+    expect(page.locator("#summary")).to_have_attribute("aria-live", "polite")
+    expect(page.locator("#summary")).to_contain_text(re.compile(r"\d+ prices: .* BTC-USD from coinbase"))
+    expect(page.locator("#chart")).to_have_attribute("aria-label", re.compile("Chart of BTC-USD from coinbase, 1m"))
+
+
+@pytest.mark.parametrize("look", [{"color_scheme": "light"}, {"color_scheme": "dark"}, {"width": 390, "height": 844}])
+def test_axe_finds_no_serious_fault(open_page, look):
+    page = open_page("/?symbol=BTC-USD&source=coinbase&compare=kraken&currency=BRL", **look)
+    expect(page.locator("#readout .close")).to_be_visible()
+    page.evaluate(AXE.read_text())
+    for dialog in (None, "help", "share", "travel"):
+        if dialog:
+            page.locator(f"#{dialog}").click()
+        violations = page.evaluate("axe.run(document)")["violations"]
+        serious = [(each["id"], [node["html"] for node in each["nodes"]]) for each in violations if each["impact"] in ("serious", "critical")]
+        assert serious == [], dialog
+        if dialog:
+            page.keyboard.press("Escape")
+
+
+def test_a_phone_has_no_sideways_scrolling(open_page):
+    page = open_page("/?symbol=BTC-USD&source=coinbase", width=390, height=844)
+    expect(page.locator("#readout .close")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for part in ("#selected-price", "#chart", BTC, "#alerts", "#sources"):
+        expect(page.locator(part)).to_be_visible()
+
+
+def download(page, button):
+    with page.expect_download() as waiting:
+        page.locator(button).click()
+    return waiting.value.suggested_filename, Path(waiting.value.path()).read_text()
+
+
+def test_what_is_shown_can_be_taken_away(page):
+    page.fill("#filter", "BTC")
+    page.locator("#share").click()
+    name, text = download(page, "#chart-csv")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert name == "BTC-USD_coinbase_1m.csv" and len(rows) > 50
+    assert {row["source"] for row in rows} == {"coinbase"} and re.fullmatch(r"84\d{3}\.07", rows[0]["close"])
+    name, text = download(page, "#chart-json")
+    assert [each["close"] for each in json.loads(text)][:50] == [row["close"] for row in rows][:50]
+    _, text = download(page, "#table-json")
+    assert {(each["symbol"], each["source"]) for each in json.loads(text)} == {("BTC-USD", s) for s in ("coinbase", "coingecko", "kraken")}
+    _, text = download(page, "#table-csv")
+    assert "84123.3358936566" in text
+
+
+def test_a_link_can_be_copied(page):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator("#share").click()
+    page.locator("#copy-link").click()
+    expect(page.locator("#shared")).to_have_text("The link is copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == page.url
+
+
+def test_the_page_is_small_and_its_policy_strict(server, open_page):
+    sizes = []
+    page = open_page(None)
+    page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"] + request.sizes()["responseHeadersSize"]))
+    answer = page.goto(server.url)
+    expect(page.locator("#readout .close")).to_be_visible()
+    policy = answer.header_value("content-security-policy")
+    assert "unsafe" not in policy and "default-src 'none'" in policy or "default-src 'self'" in policy
+    files = page.evaluate("performance.getEntriesByType('resource').filter(e => !e.name.includes('/api/')).reduce((sum, e) => sum + e.transferSize, 0)")
+    print(f"{files} bytes of files, {len(sizes)} requests")
+    assert 50_000 < files < 150_000
