@@ -1,8 +1,10 @@
-//! From Kafka to the live state, on a thread of its own: poll, decode a batch, take it in. The page has no dead-letter topic:
+//! From Kafka to the live state, on a thread of its own: poll, decode what is there, take it in. While it keeps up nothing waits
+//! for more to come; while it catches up batches are as large as they get. The page has no dead-letter topic:
 //! a bad record is counted and skipped here, and set aside with its bytes by the consumers that keep things. An outage shows
 //! in readiness and on the page with its reason, and ends by itself. Must never happen here: a commit, or a stop because of
 //! what a record holds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,19 +17,25 @@ use rdkafka::message::BorrowedMessage;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::Hub;
+use crate::clock::now_us;
+use crate::filling::Filling;
 use crate::intake::Intake;
 use crate::positions::Positions;
 use crate::protocol::FeedState;
+use crate::serve::{Hub, Showing};
+use crate::state::tick::Position;
 
 const POLL: Duration = Duration::from_millis(50);
 const GATHER: Duration = Duration::from_millis(50);
+/// A bucket is over when what the broker got in it has had this long to get here.
+const CLOSING_US: i64 = 300_000;
+const ADVANCE_EVERY: Duration = Duration::from_millis(100);
 const BATCH_RECORDS: usize = 8192;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// A look-back whose last offsets are never delivered counts as read after this much silence.
-const SILENCE: Duration = Duration::from_secs(2);
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// What a poll can bring.
 enum Polled<'a> {
@@ -40,7 +48,10 @@ enum Polled<'a> {
     Fatal(String),
 }
 
+type Buffers = BTreeMap<(usize, i32), RecordBuffer>;
+
 pub struct Feed {
+    pub filling: Filling,
     pub positions: Positions,
     pub hub: Arc<Hub>,
     pub intake: Intake,
@@ -56,8 +67,11 @@ impl Feed {
     /// When the client breaks for good.
     pub fn run(mut self) -> anyhow::Result<()> {
         let consumer = self.positions.consumer.clone();
-        let mut buffers: Vec<RecordBuffer> = self.positions.topics().iter().map(|_| RecordBuffer::new()).collect();
-        let mut outage: Option<String> = None;
+        let mut buffers = Buffers::new();
+        // With its beginning.
+        let mut outage: Option<(String, i64)> = None;
+        let mut advance_at = Instant::now();
+        self.begin(&(0..self.positions.topics().len()).collect::<Vec<_>>());
         let mut refresh_at = Instant::now() + REFRESH_EVERY;
         // The client tells once of a position that is not in the log: it is tried until the reset has worked.
         let mut reset_due = false;
@@ -68,10 +82,12 @@ impl Feed {
             let mut gathered = 0;
             // Asked before: the batch that ends the look-back is still part of it.
             let live = self.positions.caught_up();
-            while gathered < BATCH_RECORDS && Instant::now() < until && buffers.iter().all(|b| b.bytes() < BATCH_BYTES)
-            {
-                match classify(consumer.poll(POLL)) {
+            let mut bytes = 0;
+            while gathered < BATCH_RECORDS && Instant::now() < until && bytes < BATCH_BYTES {
+                // Waits for the first; the others are those that are there.
+                match classify(consumer.poll(if gathered == 0 { POLL } else { Duration::ZERO })) {
                     Polled::Record(message) => {
+                        bytes += message.payload_len();
                         self.gather(&message, &mut buffers);
                         gathered += 1;
                     }
@@ -82,7 +98,7 @@ impl Feed {
                         }
                     }
                     Polled::Outage(reason) => {
-                        outage = Some(reason);
+                        outage.get_or_insert_with(|| (String::new(), now_us())).0 = reason;
                         refresh_at = refresh_at.min(Instant::now() + RETRY_EVERY);
                     }
                     Polled::Fatal(reason) => anyhow::bail!("the Kafka client cannot go on: {reason}"),
@@ -95,46 +111,76 @@ impl Feed {
                 self.positions.set_caught_up();
             }
             if Instant::now() >= refresh_at {
-                let refreshed = self.positions.refresh(&self.runtime);
+                let refreshed = self.positions.refresh(&self.runtime).map(|anew| self.begin(&anew));
                 let refreshed =
                     if reset_due { refreshed.and_then(|()| self.positions.reset_out_of_range()) } else { refreshed };
                 reset_due &= refreshed.is_err();
-                outage = refreshed.err().map(|error| format!("{error:#}"));
+                let since = outage.map_or_else(now_us, |(_, since)| since);
+                outage = refreshed.err().map(|error| (format!("{error:#}"), since));
                 refresh_at = Instant::now() + if outage.is_some() { RETRY_EVERY } else { REFRESH_EVERY };
             }
-            self.tell(outage.as_deref());
+            self.tell(outage.as_ref());
+            if outage.is_none() && self.positions.caught_up() && Instant::now() >= advance_at {
+                advance_at = Instant::now() + ADVANCE_EVERY;
+                self.hub.advance(now_us() - CLOSING_US);
+                self.filling.begin();
+            }
         }
         Ok(())
     }
 
-    fn gather(&mut self, message: &BorrowedMessage<'_>, buffers: &mut [RecordBuffer]) {
+    /// These topics are read from their newest records on.
+    fn begin(&mut self, topics: &[usize]) {
+        for topic in topics {
+            let Some(identity) = self.positions.identity(*topic) else { continue };
+            let begun = self.positions.begun(*topic);
+            let read =
+                begun.iter().map(|begun| Position { partition: begun.partition, offset: begun.first - 1 }).collect();
+            let read_topic = self.positions.topics()[*topic].clone();
+            self.hub.begin(read_topic.channel, &identity, read);
+            self.filling.add(*topic, &read_topic, begun);
+        }
+    }
+
+    fn gather(&mut self, message: &BorrowedMessage<'_>, buffers: &mut Buffers) {
         let Some(topic) = self.positions.topic_index(message.topic()) else { return };
         self.positions.advance(topic, message.partition(), message.offset());
         let timestamp_ms = message.timestamp().to_millis().unwrap_or(0);
         let record = Record { offset: message.offset(), timestamp_ms, key: None, value: message.payload() };
-        buffers[topic].push(record, ClientHeaders::None);
+        buffers.entry((topic, message.partition())).or_default().push(record, ClientHeaders::None);
     }
 
-    fn take_in(&mut self, buffers: &mut [RecordBuffer], live: bool) {
-        for (topic, buffer) in buffers.iter_mut().enumerate().filter(|(_, buffer)| !buffer.is_empty()) {
+    fn take_in(&mut self, buffers: &mut Buffers, live: bool) {
+        let showing = if live { Showing::Each } else { Showing::Latest };
+        for ((topic, partition), buffer) in buffers.iter_mut().filter(|(_, buffer)| !buffer.is_empty()) {
             let records = buffer.finish();
-            while let Err(reason) = self.runtime.block_on(self.intake.take_in(topic, &records, &self.hub, live)) {
-                self.tell(Some(&reason));
+            let since = now_us();
+            let batch = loop {
+                match self.runtime.block_on(self.intake.decode(*topic, *partition, &records)) {
+                    Ok(batch) => break batch,
+                    Err(reason) => self.tell(Some(&(reason, since))),
+                }
                 self.health.beat();
                 if self.runtime.block_on(self.shutdown.run_until_cancelled(tokio::time::sleep(RETRY_EVERY))).is_none() {
                     return;
                 }
-            }
+            };
+            batch.put(&self.hub, showing);
         }
     }
 
-    fn tell(&self, outage: Option<&str>) {
+    fn tell(&self, outage: Option<&(String, i64)>) {
         let state = match outage {
-            Some(reason) => FeedState::Outage { reason: reason.to_owned() },
+            Some((reason, since_us)) => FeedState::Outage { reason: reason.clone(), since_us: *since_us },
             None if self.positions.caught_up() => FeedState::Live,
             None => FeedState::CatchingUp,
         };
-        self.health.set("kafka", outage.map_or(Ok(()), |reason| Err(reason.to_owned())));
+        let ready = match &state {
+            FeedState::Outage { reason, .. } => Err(reason.clone()),
+            FeedState::CatchingUp => Err("reading the newest prices".to_owned()),
+            FeedState::Live | FeedState::Replay => Ok(()),
+        };
+        self.health.set("kafka", ready);
         self.hub.set_feed_state(state);
     }
 }

@@ -1,5 +1,5 @@
-//! Where the page reads: every partition of its topics, assigned without a group, from a look-back by broker time. Nothing
-//! is committed; a restart looks back again. Partitions that are added and topics that are made anew are noticed by asking.
+//! Where the page reads: every partition of its topics, assigned without a group, from the newest minutes by broker time (what
+//! is older is read by [`crate::filling`]). Nothing is committed; a restart looks back again. Partitions that are added and topics that are made anew are noticed by asking.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::clock::now_us;
+use crate::protocol::Channel;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -25,11 +26,26 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub struct ReadTopic {
     pub name: Arc<str>,
     pub record: RecordType,
+    pub channel: Channel,
+    /// What is read first, forward: the newest.
+    pub newest_ms: i64,
+    /// What is read in the end; what is older than the newest comes later, backwards.
     pub look_back_ms: i64,
+    /// Nothing is live before its newest records are read.
+    pub is_awaited: bool,
+}
+
+/// Where a partition is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    pub partition: i32,
+    /// The first offset that was read forward.
+    pub first: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Position {
+    first: i64,
     next: i64,
     /// The log's end when reading began: up to there it is the look-back.
     live_from: i64,
@@ -97,7 +113,8 @@ impl Positions {
 
     /// Whether everything that was there when reading began has been read.
     pub fn caught_up(&self) -> bool {
-        self.positions.values().all(|position| position.next >= position.live_from)
+        let mut awaited = self.positions.iter().filter(|((topic, _), _)| self.topics[*topic].is_awaited);
+        awaited.all(|(_, position)| position.next >= position.live_from)
     }
 
     /// Nothing more comes: what is left of the look-back are offsets that are never delivered.
@@ -107,12 +124,24 @@ impl Positions {
         }
     }
 
+    /// What a topic is called in cursors; another one for a topic that was made anew.
+    pub fn identity(&self, topic: usize) -> Option<String> {
+        let id = self.known_ids[topic]?;
+        Some(id.simple().to_string()[..8].to_owned())
+    }
+
+    /// The partitions of a topic that are read.
+    pub fn begun(&self, topic: usize) -> Vec<Begun> {
+        let of_topic = self.positions.iter().filter(|((found, _), _)| *found == topic);
+        of_topic.map(|((_, partition), position)| Begun { partition: *partition, first: position.first }).collect()
+    }
+
     /// Asks the cluster what there is: begins to read partitions that are new, and topics that were made anew from their
-    /// look-back.
+    /// look-back. Gives the topics that are new.
     ///
     /// # Errors
     /// When a broker does not answer, a topic is missing or a partition has no leader.
-    pub fn refresh(&mut self, runtime: &Handle) -> anyhow::Result<()> {
+    pub fn refresh(&mut self, runtime: &Handle) -> anyhow::Result<Vec<usize>> {
         let mut found = Vec::new();
         for index in 0..self.topics.len() {
             let name = self.topics[index].name.clone();
@@ -131,10 +160,12 @@ impl Positions {
         }
         found.retain(|key| !self.positions.contains_key(key));
         if found.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
+        let known: Vec<usize> = self.positions.keys().map(|(topic, _)| *topic).collect();
         self.look_back(&found)?;
-        self.assign()
+        self.assign()?;
+        Ok((0..self.topics.len()).filter(|topic| !known.contains(topic)).collect())
     }
 
     fn partitions(&self, topic: usize) -> anyhow::Result<Vec<i32>> {
@@ -176,7 +207,7 @@ impl Positions {
         self.assign()
     }
 
-    /// Sets the positions of `partitions` to the first record within the look-back, or to the log's end.
+    /// Sets the positions of `partitions` to the first of the newest records, or to the log's end.
     fn look_back(&mut self, partitions: &[(usize, i32)]) -> anyhow::Result<()> {
         if partitions.is_empty() {
             return Ok(());
@@ -185,7 +216,7 @@ impl Positions {
         let mut times = TopicPartitionList::new();
         for (topic, partition) in partitions {
             let topic = &self.topics[*topic];
-            let from_ms = (now_ms - topic.look_back_ms).max(0);
+            let from_ms = (now_ms - topic.newest_ms).max(0);
             times.add_partition_offset(&topic.name, *partition, Offset::Offset(from_ms))?;
         }
         let starts = self.consumer.offsets_for_times(times, TIMEOUT).context("asking for offsets by time")?;
@@ -200,7 +231,7 @@ impl Positions {
                 // No record is that young.
                 _ => end,
             };
-            found.push((*key, Position { next, live_from: end }));
+            found.push((*key, Position { first: next, next, live_from: end }));
         }
         self.positions.extend(found);
         Ok(())

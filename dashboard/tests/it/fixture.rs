@@ -6,7 +6,7 @@ use clap::Parser;
 use dashboard::{Config, Dashboard};
 use futures::{SinkExt, StreamExt};
 use pipeline::codec::{Encoder, Framing};
-use pipeline::events::{Gap, PriceTick, SourceHealth, event_id};
+use pipeline::events::{Alert, Gap, PriceTick, SourceHealth, event_id};
 use pipeline::example;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -26,6 +26,7 @@ pub struct Topics {
     pub ticks: String,
     gaps: String,
     health: String,
+    alerts: String,
     producer: BaseProducer,
     encoder: Encoder,
 }
@@ -33,12 +34,13 @@ pub struct Topics {
 impl Topics {
     pub async fn create(servers: &str) -> Self {
         let unique = Uuid::new_v4().simple();
-        let [ticks, gaps, health] = ["ticks", "gaps", "health"].map(|name| format!("dashboard-{name}-{unique}"));
+        let [ticks, gaps, health, alerts] =
+            ["ticks", "gaps", "health", "alerts"].map(|name| format!("dashboard-{name}-{unique}"));
         let kafka = Config::parse_from(["dashboard", "--kafka-bootstrap-servers", servers]).kafka;
         let producer = kafka.producer().create().expect("a producer");
         let encoder = Encoder::new(Framing::SingleObject).await.expect("an encoder");
-        let topics = Self { servers: servers.to_owned(), ticks, gaps, health, producer, encoder };
-        for (name, partitions) in [(&topics.ticks, 2), (&topics.gaps, 1), (&topics.health, 1)] {
+        let topics = Self { servers: servers.to_owned(), ticks, gaps, health, alerts, producer, encoder };
+        for (name, partitions) in [(&topics.ticks, 2), (&topics.gaps, 1), (&topics.health, 1), (&topics.alerts, 1)] {
             topics.create_topic(name, partitions).await;
         }
         topics
@@ -70,6 +72,8 @@ impl Topics {
             &self.gaps,
             "--health-topic",
             &self.health,
+            "--alerts-topic",
+            &self.alerts,
         ];
         Config::parse_from(fixed.iter().chain(extra))
     }
@@ -100,6 +104,12 @@ impl Topics {
     pub fn publish_gap(&self, gap: &Gap) {
         let value = self.encoder.gap(gap);
         self.producer.send(BaseRecord::to(&self.gaps).key("k").payload(&value)).expect("queued");
+        self.flush();
+    }
+
+    pub fn publish_alert(&self, alert: &Alert) {
+        let value = self.encoder.alert(alert);
+        self.producer.send(BaseRecord::to(&self.alerts).key("k").payload(&value)).expect("queued");
         self.flush();
     }
 

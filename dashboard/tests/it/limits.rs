@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, http};
 
-use crate::fixture::{Client, PATIENCE, Running, is, start, tick};
+use crate::fixture::{Client, PATIENCE, Running, is, row, start, tick};
 
 async fn connect_from(running: &Running, origin: &str) -> Result<(), http::StatusCode> {
     let mut request = format!("ws://{}/ws", running.addr).into_client_request().expect("a request");
@@ -75,10 +75,10 @@ async fn a_flood_and_a_giant_end_only_their_own_connection() {
     quiet.until(is("pong")).await;
 }
 
-/// A client that reads nothing for a while: the server keeps no queue for it, and what it reads in the end is a snapshot and
-/// then the newest prices.
+/// A client that reads nothing for a while: the server keeps no queue for it; what it reads in the end are the newest prices,
+/// and how many were left out.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_client_gets_a_snapshot_and_the_latest() {
+async fn a_slow_client_gets_the_latest_and_how_much_was_left_out() {
     const SYMBOLS: usize = 400;
     const ROUNDS: usize = 60;
     let running = start(&[]).await;
@@ -88,30 +88,41 @@ async fn a_slow_client_gets_a_snapshot_and_the_latest() {
     let (socket, _) =
         tokio_tungstenite::client_async(format!("ws://{}/ws", running.addr), stream).await.expect("upgraded");
     let mut slow = Client { socket, seq: 0 };
+    running.ready_is(200).await;
     slow.send(json!({"type": "subscribe", "channel": "ticks"})).await;
     slow.until(is("snapshot")).await;
 
-    // Frames of 170 kB, ten a second: what the sockets buffer (4 MB and more) is full after some seconds, then the queue
-    // overflows. The names are long to make the frames large.
+    // 20 MB and more, where the sockets buffer 4: the names are long to make the rows large.
     let symbols: Vec<String> = (0..SYMBOLS).map(|i| format!("{i:X>56}-USD")).collect();
     for round in 0..ROUNDS {
         let ticks: Vec<_> = symbols.iter().map(|symbol| tick(symbol, &format!("{round}.5"))).collect();
         running.topics.publish(&ticks);
-        tokio::time::sleep(Duration::from_millis(80)).await;
     }
+    let last = tick(&symbols[7], "777.000000000000000007");
+    running.topics.publish(std::slice::from_ref(&last));
 
-    let mut updates = 0;
-    let snapshot = slow
-        .until(|message| {
-            updates += usize::from(message["type"] == "update");
-            message["reason"] == "lagged"
-        })
-        .await;
-    assert_eq!(snapshot["ticks"].as_array().expect("rows").len(), SYMBOLS);
-    assert!(updates < ROUNDS, "{updates} updates of {ROUNDS} rounds were kept for a client that read nothing");
-    assert!(running.metric("tickstream_dashboard_lagged_total").await >= 1.0);
-    running.topics.publish(&[tick(&symbols[7], "777.000000000000000007")]);
-    slow.until_price(&symbols[7], "777.000000000000000007").await;
+    let (mut sent, mut skipped) = (0, 0);
+    slow.until(|message| {
+        for row in message["ticks"].as_array().into_iter().flatten().filter(|row| row["symbol"] == last.symbol) {
+            sent += 1;
+            skipped += row["skipped"].as_u64().expect("a number");
+        }
+        row(message, &last.symbol).is_some_and(|row| row["price"] == "777.000000000000000007")
+    })
+    .await;
+    assert_eq!(sent + skipped, ROUNDS as u64 + 1, "{sent} sent, {skipped} left out");
+    assert!(skipped > 0, "all {sent} were kept for a client that read nothing");
+    assert!(running.metric("tickstream_dashboard_conflated_total").await >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_has_so_many_connections() {
+    let running = start(&["--max-connections-per-address=1"]).await;
+    let _first = running.connect().await;
+    let own = running.url("");
+    assert_eq!(connect_from(&running, &own).await, Err(http::StatusCode::TOO_MANY_REQUESTS));
+    assert_eq!(running.get("/api/v1/stream").await.status(), 429);
+    assert_eq!(running.get("/api/v1/latest").await.status(), 200, "polling holds nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,7 +131,8 @@ async fn a_shutdown_says_so_and_ends_in_time() {
     let mut page = running.connect().await;
     page.until(is("heartbeat")).await;
     running.shutdown.cancel();
-    page.until(is("shutdown")).await;
+    let shutdown = page.until(is("shutdown")).await;
+    assert!(shutdown["retry_after_ms"].as_u64().is_some_and(|ms| ms > 0), "{shutdown}");
     match tokio::time::timeout(PATIENCE, page.socket.next()).await.expect("in time") {
         Some(Ok(Message::Close(Some(frame)))) => assert_eq!(frame.code, CloseCode::Away),
         other => panic!("{other:?}"),

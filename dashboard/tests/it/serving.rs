@@ -54,7 +54,9 @@ async fn a_subscription_is_kept_to_and_ended() {
     let mut page = running.connect().await;
     page.send(json!({"type": "resume", "cursor": "0:1"})).await;
     page.send(json!({"type": "ping", "id": 9})).await;
-    assert_eq!(page.until(|message| message["type"] != "heartbeat").await["type"], "pong", "unknown types are ignored");
+    let unknown = page.until(|message| message["type"] != "heartbeat").await;
+    assert_eq!(unknown["code"], "unknown_type", "and nothing else happens");
+    page.until(is("pong")).await;
     page.send(json!({"type": "subscribe", "id": 1, "channel": "ticks", "symbols": ["ETH-USD"]})).await;
     assert_eq!(page.until(is("snapshot")).await["reason"], "subscribed");
     running.topics.publish(&[tick("BTC-USD", "1"), tick("ETH-USD", "2")]);
@@ -91,9 +93,11 @@ async fn gaps_and_health_are_told() {
     let health = SourceHealth { source: "test".to_owned(), at: now, last_answer_at: Some(now), ..example::health() };
     running.topics.publish_health(&health);
     let mut page = running.connect().await;
-    page.until(|message| message["sources"][0]["source"] == "test" && message["feed"]["state"] == "live").await;
+    page.send(json!({"type": "subscribe", "channel": "health"})).await;
+    page.until(|message| message["sources"][0]["source"] == "test" && message["sources"][0]["state"] == health.state)
+        .await;
     page.send(json!({"type": "subscribe", "id": 1, "channel": "gaps"})).await;
-    let snapshot = page.until(is("snapshot")).await;
+    let snapshot = page.until(|message| message["channel"] == "gaps" && message["type"] == "snapshot").await;
     assert_eq!(snapshot["gaps"][0]["reason"], "DISCONNECTED");
     running.topics.publish_gap(&Gap { ended_at: Some(now_us()), ..gap });
     let closed = page.until(is("gap")).await;

@@ -1,0 +1,340 @@
+//! Where records meet connections. A batch is taken into the state and shown to everybody under the state's lock and then the
+//! fan-out's, record by record in the order of the log: each changed row is serialised once, and only when somebody wants
+//! it. A subscription takes the same two locks, so what its snapshot does not hold comes as an update, and nothing twice.
+//! Must never happen here: anything slow under these locks.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use pipeline::events::{Alert, Gap, SourceHealth};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::board::Shown;
+use super::cursor::Cursor;
+use super::fanout::Fanout;
+use super::mailbox::{Item, ShownCandle, ShownEvent};
+use crate::clock;
+use crate::protocol::{Channel, FeedState, Json};
+use crate::state::row::SourceRow;
+use crate::state::tick::{Position, Told};
+use crate::state::{Live, Touched};
+
+/// How often a slow connection is told the latest, when the machine keeps up and when it does not.
+const PACE_LEAST: Duration = Duration::from_millis(100);
+const PACE_MOST: Duration = Duration::from_millis(500);
+/// Looks for sources that have fallen silent.
+const TURNS_A_LOOK: u32 = 10;
+const HEALTH_EVERY: Duration = Duration::from_secs(5);
+
+/// How ticks are to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Showing {
+    /// Each.
+    Each,
+    /// The latest of the batch: it is old anyway.
+    Latest,
+}
+
+/// How far each channel's topic was read.
+#[derive(Clone, Debug)]
+pub struct Progress(Arc<Mutex<Arc<Cursor>>>);
+
+impl Progress {
+    fn get(&self) -> Arc<Cursor> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn raise(&self, read: &[Position]) {
+        let mut cursor = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let topic = cursor.topic.clone();
+        Arc::make_mut(&mut cursor).raise(&topic, read);
+    }
+
+    fn set(&self, new: Cursor) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+    }
+}
+
+#[derive(Debug)]
+pub struct Hub {
+    live: Mutex<Live>,
+    fanout: Mutex<Fanout>,
+    feed: Mutex<FeedState>,
+    progress: [Progress; 4],
+    /// Microseconds UTC of what is replayed; 0 when it is the wall clock that counts.
+    replayed_us: AtomicI64,
+    pace_us: AtomicU64,
+    health_version: AtomicU64,
+}
+
+impl Hub {
+    pub fn new(live: Live) -> Self {
+        let progress = || Progress(Arc::new(Mutex::new(Arc::new(Cursor { topic: "0".to_owned(), read: Vec::new() }))));
+        Self {
+            live: Mutex::new(live),
+            fanout: Mutex::default(),
+            feed: Mutex::default(),
+            progress: std::array::from_fn(|_| progress()),
+            replayed_us: AtomicI64::new(0),
+            pace_us: AtomicU64::new(micros(PACE_LEAST)),
+            health_version: AtomicU64::new(0),
+        }
+    }
+
+    /// The state; hold it briefly.
+    pub fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Taken after the state's lock, never before it.
+    pub(super) fn fanout(&self) -> MutexGuard<'_, Fanout> {
+        self.fanout.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn feed_state(&self) -> FeedState {
+        self.feed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_feed_state(&self, state: FeedState) {
+        *self.feed.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// The server's time, or the time that is replayed.
+    pub fn now_us(&self) -> i64 {
+        match self.replayed_us.load(Ordering::Relaxed) {
+            0 => clock::now_us(),
+            replayed => replayed,
+        }
+    }
+
+    /// From now on the time is what this says.
+    pub fn set_replayed_us(&self, now_us: i64) {
+        self.replayed_us.store(now_us, Ordering::Relaxed);
+    }
+
+    fn progress_of(&self, channel: Channel) -> &Progress {
+        &self.progress[match channel {
+            Channel::Ticks | Channel::Candles => 0,
+            Channel::Gaps => 1,
+            Channel::Alerts => 2,
+            Channel::Health => 3,
+        }]
+    }
+
+    /// How far the channel's topic was read.
+    pub fn cursor(&self, channel: Channel) -> Arc<Cursor> {
+        self.progress_of(channel).get()
+    }
+
+    /// The channel's topic is this one, read up to there. After another topic nothing is told apart from its predecessor's
+    /// records but by this name.
+    pub fn begin(&self, channel: Channel, topic: &str, read: Vec<Position>) {
+        self.progress_of(channel).set(Cursor { topic: topic.to_owned(), read });
+    }
+
+    /// Looks ahead at ticks that are going to be put: what they correct need not be worked in first.
+    pub fn announce<'a>(&self, ticks: impl Iterator<Item = Told<'a>>) {
+        let mut live = self.live();
+        ticks.for_each(|told| live.announce(&told));
+    }
+
+    /// Takes ticks in, in the order of their topic.
+    pub fn put_ticks<'a>(&self, ticks: impl Iterator<Item = Told<'a>> + Clone, showing: Showing, read: &[Position]) {
+        let now = Instant::now();
+        let mut live = self.live();
+        let mut fanout = self.fanout();
+        live.watches_candles = fanout.wants_candles();
+        let mut latest: HashMap<(Arc<str>, Arc<str>), Position> = HashMap::new();
+        if showing == Showing::Latest {
+            ticks.clone().for_each(|told| live.announce(&told));
+        }
+        for told in ticks {
+            if showing == Showing::Each {
+                live.measure(&told, clock::now_us());
+            }
+            let touched = live.put_tick(&told);
+            if touched.is_empty() {
+                continue;
+            }
+            let touched = touched.to_vec();
+            for row in touched {
+                if !fanout.wants_ticks(&row.symbol) {
+                    continue;
+                }
+                match showing {
+                    Showing::Each => show(&mut live, &mut fanout, row, told.tick.at, now),
+                    Showing::Latest => drop(latest.insert((row.symbol, row.source), told.tick.at)),
+                }
+            }
+        }
+        for ((symbol, source), at) in latest {
+            let row = Touched { symbol, source };
+            show(&mut live, &mut fanout, row, at, now);
+        }
+        self.progress_of(Channel::Ticks).raise(read);
+        self.show_candles(&mut live, &fanout);
+    }
+
+    fn show_candles(&self, live: &mut Live, fanout: &Fanout) {
+        let changed = live.take_changed_candles();
+        if changed.is_empty() {
+            return;
+        }
+        let cursor = self.cursor(Channel::Candles);
+        for key in changed {
+            let mut members = fanout.candles_of(&key.symbol, key.tf).peekable();
+            if members.peek().is_none() {
+                continue;
+            }
+            // One without ticks left is gone.
+            let Some(candle) = live.candle(&key) else { continue };
+            let shown = Arc::new(ShownCandle { key: key.clone(), row: Json::of(&candle), cursor: cursor.clone() });
+            members.for_each(|mailbox| mailbox.push(Item::Candle(shown.clone())));
+        }
+    }
+
+    pub fn put_gaps(&self, gaps: impl Iterator<Item = (Gap, Position)>, read: &[Position]) {
+        let mut live = self.live();
+        let mut fanout = self.fanout();
+        live.watches_candles = fanout.wants_candles();
+        for (gap, at) in gaps {
+            let cursor = self.cursor_with(Channel::Gaps, at);
+            if let Some(known) = live.put_gap(&gap, at) {
+                let (symbols, row) = (known.row.symbols.clone(), known.json.clone());
+                let event = ShownEvent { channel: Channel::Gaps, symbols, row, cursor };
+                fanout.tell(Channel::Gaps, &Item::Event(Arc::new(event)));
+            }
+        }
+        self.progress_of(Channel::Gaps).raise(read);
+        self.show_candles(&mut live, &fanout);
+    }
+
+    pub fn put_alerts(&self, alerts: impl Iterator<Item = (Alert, Position)>, read: &[Position]) {
+        let mut live = self.live();
+        let mut fanout = self.fanout();
+        for (alert, at) in alerts {
+            let cursor = self.cursor_with(Channel::Alerts, at);
+            if let Some(known) = live.put_alert(&alert, at) {
+                let symbols = known.symbol.clone().into_iter().collect();
+                let event = ShownEvent { channel: Channel::Alerts, symbols, row: known.json.clone(), cursor };
+                fanout.tell(Channel::Alerts, &Item::Event(Arc::new(event)));
+            }
+        }
+        self.progress_of(Channel::Alerts).raise(read);
+    }
+
+    /// With the broker's time of each.
+    pub fn put_healths(&self, healths: impl Iterator<Item = (SourceHealth, i64)>, read: &[Position]) {
+        let mut is_other = false;
+        {
+            let mut live = self.live();
+            for (health, broker_time) in healths {
+                is_other |= live.put_health(&health, broker_time);
+            }
+        }
+        self.progress_of(Channel::Health).raise(read);
+        if is_other {
+            self.show_health();
+        }
+    }
+
+    fn cursor_with(&self, channel: Channel, at: Position) -> Arc<Cursor> {
+        Arc::new(Cursor { topic: self.cursor(channel).topic.clone(), read: vec![at] })
+    }
+
+    /// Another time is replayed: begins anew with this state, and everybody gets snapshots.
+    pub fn restart(&self, new: Live) {
+        let mut live = self.live();
+        let mut fanout = self.fanout();
+        *live = new;
+        fanout.restart();
+    }
+
+    /// Tells everybody, whatever they are subscribed to.
+    pub fn tell_everybody(&self, name: &'static str, body: &str) {
+        self.fanout().tell_everybody(&Item::Other(name, body.into()));
+    }
+
+    /// Whether anybody is subscribed to a symbol's ticks.
+    pub fn wants_symbol(&self, symbol: &str) -> bool {
+        self.fanout().wants_ticks(symbol)
+    }
+
+    /// Time has come so far, and everything up to then was read.
+    pub fn advance(&self, now_us: i64) {
+        let mut live = self.live();
+        let fanout = self.fanout();
+        live.watches_candles = fanout.wants_candles();
+        live.advance(now_us);
+        self.show_candles(&mut live, &fanout);
+    }
+
+    fn show_health(&self) {
+        let live = self.live();
+        let mut fanout = self.fanout();
+        let rows = live.sources.rows(live.now_us());
+        self.health_version.fetch_add(1, Ordering::Relaxed);
+        fanout.tell(Channel::Health, &Item::Health(Json::of(&rows), self.cursor(Channel::Health)));
+    }
+
+    pub(super) fn pace(&self) -> Duration {
+        Duration::from_micros(self.pace_us.load(Ordering::Relaxed))
+    }
+
+    /// Says how sources are, and finds out how busy the machine is, until `shutdown`.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let mut turns = tokio::time::interval(PACE_LEAST);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut due = tokio::time::Instant::now();
+        let mut health_at = due;
+        let mut states: Vec<(String, String)> = Vec::new();
+        let mut turn = 0_u32;
+        while shutdown.run_until_cancelled(turns.tick()).await.is_some() {
+            let now = tokio::time::Instant::now();
+            self.set_pace(now.saturating_duration_since(due));
+            due = now + PACE_LEAST;
+            turn = turn.wrapping_add(1);
+            if !turn.is_multiple_of(TURNS_A_LOOK) {
+                continue;
+            }
+            let (rows, series, refused) = {
+                let live = self.live();
+                let refused = live.refused + live.gaps.refused + live.alerts.refused + live.sources.refused;
+                (live.sources.rows(live.now_us()), live.series(), refused)
+            };
+            metrics::gauge!("tickstream_dashboard_series").set(series as f64);
+            metrics::counter!("tickstream_dashboard_refused_total").absolute(refused);
+            let of = |row: &SourceRow| (row.source.clone(), row.state.clone());
+            let found: Vec<(String, String)> = rows.iter().map(of).collect();
+            // Silence has no record that would tell of it.
+            if now >= health_at || found != states {
+                states = found;
+                health_at = now + HEALTH_EVERY;
+                self.show_health();
+            }
+        }
+    }
+
+    /// The later a timer, the busier the machine: a slower pace for those who are slow leaves time for the others.
+    fn set_pace(&self, late: Duration) {
+        let pace = self.pace();
+        let next = if late > Duration::from_millis(25) { pace.mul_f64(1.3) } else { pace.mul_f64(0.98) };
+        let next = next.clamp(PACE_LEAST, PACE_MOST);
+        self.pace_us.store(micros(next), Ordering::Relaxed);
+        metrics::gauge!("tickstream_dashboard_pace_seconds").set(next.as_secs_f64());
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn show(live: &mut Live, fanout: &mut Fanout, row: Touched, at: Position, now: Instant) {
+    let Touched { symbol, source } = row;
+    if let Some((row, ticks)) = live.row(&symbol, &source) {
+        fanout.show(Arc::new(Shown { symbol, source, row, ticks, at }), now);
+    }
+}

@@ -1,0 +1,107 @@
+//! The same data by polling: what is known now, or what has changed since a cursor, with an ETag that changes when any of it
+//! does.
+
+use std::fmt::Write;
+
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_128;
+use utoipa::ToSchema;
+
+use super::cursor::{self, Cursor};
+use super::hub::Hub;
+use crate::http::ApiError;
+use crate::protocol::{Channel, FeedState, Json, MAX_NAME_CHARS, MAX_SYMBOLS};
+use crate::state::row::{AlertRow, GapRow, SourceRow, TickRow};
+
+const NEWEST_ALERTS: usize = 100;
+
+#[derive(Debug, Deserialize)]
+pub struct LatestQuery {
+    /// Separated by commas; all when nothing is said.
+    #[serde(default)]
+    pub symbols: Option<String>,
+    /// One symbol, as `symbols`.
+    #[serde(default)]
+    pub symbol: Option<String>,
+    /// Of an answer before: only what is newer.
+    #[serde(default)]
+    pub cursor: Option<String>,
+}
+
+/// What the answer looks like.
+#[derive(ToSchema, Serialize)]
+pub struct Latest {
+    pub now_us: i64,
+    pub feed: FeedState,
+    pub cursor: String,
+    pub ticks: Vec<TickRow>,
+    pub gaps: Vec<GapRow>,
+    pub alerts: Vec<AlertRow>,
+    pub sources: Vec<SourceRow>,
+}
+
+/// # Errors
+/// When the query makes no sense, or a symbol that is asked for by itself is not known.
+pub fn respond(hub: &Hub, query: &LatestQuery, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let names = query.symbols.iter().chain(&query.symbol).flat_map(|text| text.split(','));
+    let symbols: Vec<&str> = names.map(str::trim).filter(|name| !name.is_empty()).collect();
+    if symbols.len() > MAX_SYMBOLS || symbols.iter().any(|symbol| symbol.chars().count() > MAX_NAME_CHARS) {
+        let most =
+            format!("symbols: at most {MAX_SYMBOLS} names of {MAX_NAME_CHARS} characters; leave them out for all");
+        return Err(ApiError::BadRequest(most));
+    }
+    let wants = |symbol: &str| symbols.is_empty() || symbols.contains(&symbol);
+    let asked = |channel: Channel| query.cursor.as_deref().and_then(|id| cursor::of_channel(id, channel));
+    let known = |channel: Channel| {
+        let (asked, read) = (asked(channel)?, hub.cursor(channel));
+        let is_read = asked
+            .read
+            .iter()
+            .all(|at| read.read.iter().any(|read| read.partition == at.partition && read.offset >= at.offset));
+        (asked.topic == read.topic && is_read).then_some(asked)
+    };
+    let (ticks, gaps, alerts, sources, cursor) = {
+        let mut live = hub.live();
+        let since = |known: &Option<Cursor>| known.as_ref().map(|known| known.read.clone());
+        let ticks = live.rows(wants, since(&known(Channel::Ticks)).as_deref());
+        let gaps = match since(&known(Channel::Gaps)) {
+            Some(known) => live.gaps.since(&known),
+            None => live.gaps.open(),
+        };
+        let gaps = gaps
+            .into_iter()
+            .filter(|gap| gap.row.symbols.is_empty() || gap.row.symbols.iter().any(|symbol| wants(symbol)));
+        let gaps: Vec<Json> = gaps.map(|gap| gap.json.clone()).collect();
+        let alerts_known = since(&known(Channel::Alerts));
+        let alerts = live.alerts.newest().filter(|alert| alert.symbol.as_deref().is_none_or(wants));
+        let alerts = alerts.filter(|alert| alerts_known.as_ref().is_none_or(|known| alert.at.is_after(known)));
+        let alerts: Vec<Json> = alerts.take(NEWEST_ALERTS).map(|alert| alert.json.clone()).collect();
+        let cursor = [Channel::Ticks, Channel::Gaps, Channel::Alerts].map(|channel| {
+            let at = hub.cursor(channel);
+            format!("{}={}", channel.name(), cursor::text(&at.topic, &at.read))
+        });
+        let ticks: Vec<Json> = ticks.into_iter().map(|row| row.row).collect();
+        (ticks, gaps, alerts, live.sources.rows(live.now_us()), cursor.join(";"))
+    };
+    if ticks.is_empty() && query.symbol.is_some() && query.cursor.is_none() {
+        let symbol = query.symbol.as_deref().unwrap_or_default();
+        return Err(ApiError::NotFound(format!("no price of {symbol:?} within the look-back")));
+    }
+    let feed = serde_json::to_string(&hub.feed_state()).expect("plain structs of text and numbers");
+    let mut rows = format!("\"feed\":{feed}");
+    let sources: Vec<Json> = sources.iter().map(Json::of).collect();
+    for (name, list) in [("ticks", ticks), ("gaps", gaps), ("alerts", alerts), ("sources", sources)] {
+        let texts: Vec<&str> = list.iter().map(Json::get).collect();
+        let _ = write!(rows, ",\"{name}\":[{}]", texts.join(","));
+    }
+    let etag = format!("W/\"{:032x}\"", XxHash3_128::oneshot(rows.as_bytes()));
+    let about = [(ETAG, etag.clone()), (CACHE_CONTROL, "private, no-cache".to_owned())];
+    if headers.get_all(IF_NONE_MATCH).iter().any(|known| known.as_bytes() == etag.as_bytes()) {
+        return Ok((StatusCode::NOT_MODIFIED, about).into_response());
+    }
+    let body = format!("{{\"now_us\":{},\"cursor\":\"{cursor}\",{rows}}}", hub.now_us());
+    Ok((about, [(CONTENT_TYPE, "application/json")], body).into_response())
+}
