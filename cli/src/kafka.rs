@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use pipeline::kafka::{KafkaArgs, create};
+use pipeline::kafka::{KafkaArgs, ask_leader, create};
 use pipeline::misconfigured;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 
@@ -73,9 +73,7 @@ impl Cluster {
     pub async fn ends(&self, topic: &str, partition: i32) -> anyhow::Result<Ends> {
         let (this, name) = (self.clone(), topic.to_owned());
         tokio::task::spawn_blocking(move || {
-            let (start, end) = this
-                .consumer
-                .fetch_watermarks(&name, partition, TIMEOUT)
+            let (start, end) = ask_leader(TIMEOUT, || this.consumer.fetch_watermarks(&name, partition, TIMEOUT))
                 .with_context(|| format!("reading the ends of {name}[{partition}]"))?;
             Ok(Ends { start, end })
         })

@@ -2,13 +2,14 @@
 //! set here for safety cannot be overridden by `--kafka-property`.
 
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use crate::telemetry::misconfigured;
 
@@ -152,6 +153,33 @@ impl ClientContext for ReaderContext {
 }
 
 impl ConsumerContext for ReaderContext {}
+
+/// Asks a partition's leader something, again for at most `patience` while there is none: so it is for a moment when a topic
+/// is new or a broker comes back. Blocking.
+///
+/// # Errors
+/// The last answer.
+pub fn ask_leader<T>(patience: Duration, mut ask: impl FnMut() -> KafkaResult<T>) -> KafkaResult<T> {
+    const PAUSE: Duration = Duration::from_millis(200);
+    let begun = Instant::now();
+    loop {
+        let answer = ask();
+        let code = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+        let no_leader = matches!(
+            code,
+            Some(
+                RDKafkaErrorCode::NotLeaderForPartition
+                    | RDKafkaErrorCode::LeaderNotAvailable
+                    | RDKafkaErrorCode::FencedLeaderEpoch
+                    | RDKafkaErrorCode::UnknownLeaderEpoch
+            )
+        );
+        if !no_leader || begun.elapsed() >= patience {
+            return answer;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
 
 /// A client of these settings.
 ///

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use pipeline::decode::Decoder;
-use pipeline::kafka::{KafkaArgs, ReaderContext, create};
+use pipeline::kafka::{KafkaArgs, ReaderContext, ask_leader, create};
 use pipeline::misconfigured;
 use pipeline::records::{Record, RecordBuffer, Records};
 use pipeline::registry::Registry;
@@ -96,8 +96,7 @@ fn find(
     };
     let mut parts = Vec::new();
     for ((partition, from), behind) in ids.into_iter().zip(begins).zip(ends) {
-        let (log_start, log_end) = consumer
-            .fetch_watermarks(topic, partition, TIMEOUT)
+        let (log_start, log_end) = ask_leader(TIMEOUT, || consumer.fetch_watermarks(topic, partition, TIMEOUT))
             .with_context(|| format!("asking where {topic}[{partition}] begins and ends"))?;
         parts.push(Part {
             topic: topic.to_owned(),
@@ -122,11 +121,15 @@ fn offsets_at(
     for id in ids {
         list.add_partition_offset(topic, *id, Offset::Offset(at_ms))?;
     }
-    let found = consumer.offsets_for_times(list, TIMEOUT).with_context(|| format!("looking for a time in {topic}"))?;
+    let ask = || {
+        let found = consumer.offsets_for_times(list.clone(), TIMEOUT)?;
+        found.elements().iter().try_for_each(rdkafka::topic_partition_list::TopicPartitionListElem::error)?;
+        Ok(found)
+    };
+    let found = ask_leader(TIMEOUT, ask).with_context(|| format!("looking for a time in {topic}"))?;
     ids.iter()
         .map(|id| {
             let element = found.find_partition(topic, *id).with_context(|| format!("no answer about {topic}[{id}]"))?;
-            element.error().with_context(|| format!("looking for a time in {topic}[{id}]"))?;
             match element.offset() {
                 Offset::Offset(offset) => Ok(Some(offset)),
                 _ => Ok(None),
@@ -247,8 +250,8 @@ pub async fn holds(kafka: &KafkaArgs, topic: &str) -> anyhow::Result<String> {
         let consumer: BaseConsumer<ReaderContext> = create(&kafka.consumer(None), ReaderContext)?;
         let (mut first, mut last) = (Vec::new(), Vec::new());
         for partition in partitions(&consumer, &kafka, &topic)? {
-            let (start, end) =
-                consumer.fetch_watermarks(&topic, partition, TIMEOUT).context("asking where the log ends")?;
+            let (start, end) = ask_leader(TIMEOUT, || consumer.fetch_watermarks(&topic, partition, TIMEOUT))
+                .context("asking where the log ends")?;
             if start < end {
                 first.extend(time_at(&consumer, &topic, partition, start)?);
                 last.extend(time_at(&consumer, &topic, partition, end - 1)?);

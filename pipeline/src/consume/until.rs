@@ -4,15 +4,15 @@
 //! while the group has not said which partitions are its own.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::context::LoopContext;
+use crate::kafka::ask_leader;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// When consuming ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +40,8 @@ impl Ends {
                     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).context("asking for partitions")?;
                     let partitions = metadata.topics().iter().flat_map(|found| found.partitions());
                     for partition in partitions.map(rdkafka::metadata::MetadataPartition::id) {
-                        let end = end_of_log(consumer, topic, partition)?;
+                        let (_, end) = ask_leader(PATIENCE, || consumer.fetch_watermarks(topic, partition, PATIENCE))
+                            .with_context(|| format!("reading the end of {topic}[{partition}]"))?;
                         ends.insert((topic.clone(), partition), end);
                     }
                 }
@@ -60,21 +61,6 @@ impl Ends {
             None => i64::MAX,
             // A partition that was made since held nothing when the run began.
             Some(ends) => ends.get(&(topic.to_owned(), partition)).map_or(0, |end| log_end.min(*end)),
-        }
-    }
-}
-
-/// Asked again for a while: a partition has no leader for a moment when its topic is new or a broker comes back.
-fn end_of_log(consumer: &BaseConsumer<LoopContext>, topic: &str, partition: i32) -> anyhow::Result<i64> {
-    let begun = Instant::now();
-    loop {
-        match consumer.fetch_watermarks(topic, partition, PATIENCE) {
-            Ok((_, end)) => return Ok(end),
-            Err(error) if begun.elapsed() < PATIENCE => {
-                tracing::debug!(topic, partition, %error, "asking again for the end of {topic}[{partition}]");
-                std::thread::sleep(PAUSE);
-            }
-            Err(error) => return Err(error).with_context(|| format!("reading the end of {topic}[{partition}]")),
         }
     }
 }
