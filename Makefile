@@ -67,6 +67,7 @@ test: lint ## All checks and tests: lint, unit, integration, end-to-end, browser
 	@$(STEP) 'deployment files' tests/deploy/run.sh
 	@$(STEP) tests cargo test --workspace --locked
 	@$(STEP) end-to-end tests/end_to_end/run.sh
+	@$(STEP) "the dashboard's API" tests/api/run.sh
 	@$(STEP) 'the page in a browser' tests/page/run.sh
 	@$(STEP) 'chain storm, a minute of it' tests/storm/run.sh
 	@$(STEP) 'silver and gold in three engines' tests/refiner/run.sh
@@ -88,8 +89,18 @@ verify: test ## make test, then the fault and load tests whole (they run short i
 
 .PHONY: bench
 bench: setup-demo $(PAGE) ## Measure over a million ticks: what this machine can do, and what the services do with it
-	@cargo build --profile $(PROFILE) --bins --locked -p bench -p producer -p consumer-lake -p consumer-db -p tickstream
+	@cargo build --profile $(PROFILE) --bins --locked -p bench -p producer -p consumer-lake -p consumer-db -p dashboard -p tickstream
 	@exec $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/bench $(if $(TICKS),--ticks $(TICKS))
+
+.PHONY: bench-dashboard
+bench-dashboard: setup-demo $(PAGE) ## The dashboard under up to 10,000 clients beside a bare WebSocket server, its start over a day, its answers
+	@cargo build --profile $(PROFILE) --bins --locked -p bench -p dashboard -p tickstream
+	@exec $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/bench --dashboard
+
+.PHONY: bench-incremental
+bench-incremental: setup-demo $(PAGE) ## What the refiner takes for one new day in a lake of 1, 10 and 100 days
+	@cargo build --profile $(PROFILE) --bins --locked -p bench -p consumer-lake -p refiner -p tickstream
+	@exec $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/bench --incremental
 
 .PHONY: bench-refiner
 bench-refiner: setup-demo $(PAGE) ## Silver and gold of ten million ticks (TICKS=), beside DuckDB with the same SQL

@@ -2,16 +2,19 @@
 //! Rates vary with the machine and its neighbours; the shares are what to look at.
 
 mod alerts;
+mod dashboard;
 mod database;
+mod incremental;
 mod lake;
 mod limits;
 mod parse;
 mod postgres;
 mod report;
 mod service;
+mod ticks;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Parser;
@@ -35,6 +38,15 @@ struct Args {
     /// Only measure the rules of consumer-alerts over decoded ticks: no broker, seconds in all.
     #[arg(long)]
     alerts: bool,
+    /// Only measure the dashboard under many clients, its start and its answers.
+    #[arg(long)]
+    dashboard: bool,
+    /// Only measure the refiner over a lake that grows a hundredfold while as much is new each time.
+    #[arg(long)]
+    incremental: bool,
+    /// Be the WebSocket server that the dashboard is measured against.
+    #[arg(long, hide = true)]
+    bare_websockets: bool,
     #[command(flatten)]
     log: pipeline::telemetry::LogArgs,
 }
@@ -56,16 +68,22 @@ fn main() -> std::process::ExitCode {
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    if !args.alerts {
+    if args.bare_websockets {
+        return dashboard::bare::serve().await;
+    }
+    let services = !args.dashboard && !args.incremental;
+    if !args.alerts && services {
         blocking(|| parse::print(&mut std::io::stdout().lock())).await?;
     }
     if args.parse {
         return Ok(());
     }
-    let alerts = alerts::measure(args.ticks).await?;
-    #[expect(clippy::print_stdout, reason = "the measurement is what this program is for")]
-    {
-        println!("{alerts}");
+    if services {
+        let alerts = alerts::measure(args.ticks).await?;
+        #[expect(clippy::print_stdout, reason = "the measurement is what this program is for")]
+        {
+            println!("{alerts}");
+        }
     }
     if args.alerts {
         return Ok(());
@@ -79,6 +97,14 @@ async fn run(args: Args) -> anyhow::Result<()> {
         .output()
         .context("tickstream topics apply")?;
     anyhow::ensure!(applied.status.success(), "topics apply: {}", String::from_utf8_lossy(&applied.stderr));
+    if args.dashboard {
+        dashboard::measure(&stack, &kafka, &binaries).await?;
+        return stack.stop().await;
+    }
+    if args.incremental {
+        incremental::measure(&stack, &kafka, &binaries).await?;
+        return stack.stop().await;
+    }
     let partitions =
         topics::declared().into_iter().find(|topic| topic.name == topics::TICKS).context("declared")?.partitions;
     let count = args.ticks;
@@ -205,6 +231,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         println!("candles: {:.0} % of a transaction's time, {:.0} % when all ticks are known", shares[0], shares[1]);
     }
     report::print(&rows, &mut std::io::stdout().lock())?;
+    dashboard::measure(&stack, &kafka, &binaries).await?;
     stack.stop().await
 }
 
@@ -220,6 +247,12 @@ fn binaries() -> anyhow::Result<PathBuf> {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
     tokio::task::spawn_blocking(work).await?
+}
+
+/// Microseconds UTC.
+fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate")]

@@ -92,14 +92,23 @@ impl Service {
         // The name in parentheses may hold spaces; utime and stime are the 12th and 13th fields after it.
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let peak_kib = status
+        let peak_mib = self.memory_kib("VmHWM:")? as f64 / 1024.0;
+        Ok(Used { cpu_seconds: (ticks(11) + ticks(12)) / 100.0, peak_mib })
+    }
+
+    /// What it holds now.
+    pub fn resident_kib(&self) -> anyhow::Result<u64> {
+        self.memory_kib("VmRSS:")
+    }
+
+    fn memory_kib(&self, field: &str) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        status
             .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .find_map(|line| line.strip_prefix(field))
             .and_then(|rest| rest.split_whitespace().next())
-            .and_then(|number| number.parse::<f64>().ok())
-            .context("the kernel tells no peak memory")?;
-        Ok(Used { cpu_seconds: (ticks(11) + ticks(12)) / 100.0, peak_mib: peak_kib / 1024.0 })
+            .and_then(|number| number.parse().ok())
+            .with_context(|| format!("the kernel tells no {field}"))
     }
 
     pub fn stop(self) -> anyhow::Result<()> {
@@ -112,7 +121,7 @@ impl Service {
     }
 }
 
-fn free_address() -> anyhow::Result<String> {
+pub fn free_address() -> anyhow::Result<String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     Ok(listener.local_addr()?.to_string())
 }
