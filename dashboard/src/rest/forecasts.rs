@@ -113,7 +113,8 @@ pub async fn forecasts(
 ) -> Result<Response, ApiError> {
     let symbol = name("symbol", &asked.symbol)?;
     let ttl = app.cache.ttl(Kind::Forecasts);
-    let make = async { Ok(Answer::of(&app.lake.newest(symbol).await?, ttl)) };
+    // The store's client is a large future.
+    let make = async { Ok(Answer::of(&Box::pin(app.lake.newest(symbol)).await?, ttl)) };
     Ok(app.cache.get(Kind::Forecasts, symbol.to_owned(), make).await?.respond(&headers))
 }
 
