@@ -287,10 +287,10 @@ export class Page {
   }
 
   #everySecond() {
-    nextFrame('second', () => {
-      this.#showStatus();
-      this.#showAges();
-      this.#showSources();
+    nextFrame('status', () => this.#showStatus());
+    nextFrame('ages', () => this.#showAges());
+    nextFrame('sources', () => this.#showSources());
+    nextFrame('rates', () => {
       this.#rates = new Rates(this.market.rows.values());
       this.#watchlist.showIn(this.#view.currency, this.#rates);
     });

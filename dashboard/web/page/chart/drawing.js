@@ -34,6 +34,7 @@ export class Drawing {
   #markers;
   /** @type {'candles' | 'line'} */
   #style = 'candles';
+  #isNarrow = false;
   #precision = 2;
   /** @type {number[]} */
   #closes = [];
@@ -103,8 +104,23 @@ export class Drawing {
   /** @param {'candles' | 'line'} style */
   setStyle(style) {
     this.#style = style;
-    this.#candles.applyOptions({ visible: style === 'candles' });
-    this.#line.applyOptions({ visible: style === 'line' });
+    this.#showSeries();
+  }
+
+  /** Candles of less than a pixel cannot be told apart and cost most to draw: they are drawn as a line. */
+  #showSeries() {
+    const isLine = this.#style === 'line' || this.#isNarrow;
+    this.#candles.applyOptions({ visible: !isLine });
+    this.#line.applyOptions({ visible: isLine });
+    this.#volume.applyOptions({ visible: !this.#isNarrow });
+  }
+
+  /** @param {number} bars in sight */
+  #takeWidth(bars) {
+    const isNarrow = bars > this.#chart.timeScale().width();
+    if (isNarrow === this.#isNarrow) return;
+    this.#isNarrow = isNarrow;
+    this.#showSeries();
   }
 
   /** @param {Iterable<Candle>} candles all, in order */
@@ -173,7 +189,9 @@ export class Drawing {
   /** @param {(bars: {from: number, to: number}) => void} listener by index; below zero: before the first candle */
   onScroll(listener) {
     this.#chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
-      if (range !== null) listener({ from: Number(range.from), to: Number(range.to) });
+      if (range === null) return;
+      this.#takeWidth(range.to - range.from);
+      listener({ from: Number(range.from), to: Number(range.to) });
     });
   }
 

@@ -20,7 +20,7 @@ const LONGEST_PAGE = 5000;
 const WIDEST_BUCKETS = 20_000;
 const LOOKS_BACK = 4;
 const SEEN_AT_FIRST = 120;
-const DRAW_EVERY_MS = 120;
+const DRAW_EVERY_MS = 250;
 
 /**
  * @typedef {object} Series
