@@ -67,6 +67,7 @@ test: lint ## All checks and tests: lint, unit, integration, end-to-end, browser
 	@$(STEP) 'deployment files' tests/deploy/run.sh
 	@$(STEP) tests cargo test --workspace --locked
 	@$(STEP) end-to-end tests/end_to_end/run.sh
+	@$(STEP) 'live data, by an outside client' tests/websocket/run.sh
 	@$(STEP) "the dashboard's API" tests/api/run.sh
 	@$(STEP) 'the page in a browser' tests/page/run.sh
 	@$(STEP) 'chain storm, a minute of it' tests/storm/run.sh

@@ -46,6 +46,16 @@ pub struct Past<T> {
     pub complete_from_us: i64,
 }
 
+/// Candles, and where the oldest of them are from.
+#[derive(Clone, Debug)]
+pub struct PastCandles {
+    pub candles: Vec<Candle>,
+    pub complete_from_us: i64,
+    pub origin: Origin,
+    /// Why what is before `complete_from_us` could not be read.
+    pub problem: Option<String>,
+}
+
 /// Which candles: those that begin in `[from_us, to_us)`, the newest `limit` of each source and price basis.
 #[derive(Clone, Copy, Debug)]
 pub struct CandleRange<'a> {
@@ -105,11 +115,11 @@ impl History {
         }
     }
 
-    /// In order of time.
+    /// In order of time. A store that does not answer leaves what memory holds, with the reason.
     ///
     /// # Errors
-    /// Why the store does not answer; what memory holds alone is not asked of it.
-    pub async fn candles(&self, hub: &Hub, range: &CandleRange<'_>) -> Result<(Past<Candle>, Origin), ApiError> {
+    /// Why the store does not answer, where memory holds nothing of the time.
+    pub async fn candles(&self, hub: &Hub, range: &CandleRange<'_>) -> Result<PastCandles, ApiError> {
         let CandleRange { symbol, source, tf, .. } = *range;
         let range = CandleRange { from_us: tf.bucket(range.from_us), ..*range };
         let (mut newer, whole_from_us, now_us) = {
@@ -132,30 +142,38 @@ impl History {
             candle.start_us >= cut_us && range.price_basis.is_none_or(|basis| basis == candle.price_basis)
         });
         if range.from_us >= cut_us {
-            return Ok((Past { rows: newest(newer, range.limit), complete_from_us: range.from_us }, Origin::Memory));
+            let candles = newest(newer, range.limit);
+            return Ok(PastCandles { candles, complete_from_us: range.from_us, origin: Origin::Memory, problem: None });
         }
         let older = CandleRange { to_us: range.to_us.min(cut_us), ..range };
-        let (mut past, origin) = match &self.postgres {
-            Some(postgres) => {
-                let rows = postgres.candles(&older).await?;
-                // Of ticks before that horizon only minutes and wider candles are kept.
-                let horizon = if tf == Timeframe::Second { postgres.ticks_from_us().await? } else { None };
-                let complete_from_us =
-                    horizon.map_or(older.from_us, |horizon| horizon.clamp(older.from_us, older.to_us));
-                (Past { rows, complete_from_us }, Origin::Postgres)
+        let (past, origin) = match self.older_candles(&older).await {
+            Ok(found) => found,
+            Err(error) if newer.is_empty() => return Err(error),
+            Err(error) => {
+                let candles = newest(newer, range.limit);
+                let problem = Some(error.to_string());
+                return Ok(PastCandles { candles, complete_from_us: cut_us, origin: Origin::Memory, problem });
             }
-            None => (self.topic.candles(&older).await?, Origin::Topic),
         };
-        past.rows.iter_mut().for_each(|candle| candle.complete &= candle.start_us + tf.width_us() <= now_us);
-        past.rows.extend(newer);
-        past.rows = newest(past.rows, range.limit);
-        Ok((past, origin))
+        let Past { rows: mut candles, complete_from_us } = past;
+        candles.iter_mut().for_each(|candle| candle.complete &= candle.start_us + tf.width_us() <= now_us);
+        candles.extend(newer);
+        Ok(PastCandles { candles: newest(candles, range.limit), complete_from_us, origin, problem: None })
+    }
+
+    async fn older_candles(&self, range: &CandleRange<'_>) -> Result<(Past<Candle>, Origin), ApiError> {
+        let Some(postgres) = &self.postgres else { return Ok((self.topic.candles(range).await?, Origin::Topic)) };
+        let rows = postgres.candles(range).await?;
+        // Of ticks before that horizon only minutes and wider candles are kept.
+        let horizon = if range.tf == Timeframe::Second { postgres.ticks_from_us().await? } else { None };
+        let complete_from_us = horizon.map_or(range.from_us, |horizon| horizon.clamp(range.from_us, range.to_us));
+        Ok((Past { rows, complete_from_us }, Origin::Postgres))
     }
 
     /// Newest first. Without a time, the topic is not read for what memory has not.
     ///
     /// # Errors
-    /// As [`Self::candles`].
+    /// Why the store does not answer; what memory holds alone is not asked of it.
     pub async fn ticks(
         &self,
         hub: &Hub,
@@ -206,7 +224,7 @@ impl History {
     /// The newest gaps that touch a time, newest first.
     ///
     /// # Errors
-    /// As [`Self::candles`].
+    /// As [`Self::ticks`].
     pub async fn gaps(
         &self,
         hub: &Hub,
@@ -240,7 +258,7 @@ impl History {
     /// Of each source and price basis of a symbol over the last `hours`.
     ///
     /// # Errors
-    /// As [`Self::candles`].
+    /// As [`Self::ticks`].
     pub async fn statistics(
         &self,
         hub: &Hub,
@@ -272,7 +290,7 @@ impl History {
     /// The newest alerts that fired before a time; nothing where no database is named.
     ///
     /// # Errors
-    /// As [`Self::candles`].
+    /// As [`Self::ticks`].
     pub async fn alerts(
         &self,
         symbol: Option<&str>,

@@ -232,7 +232,11 @@ pub async fn bitcoin_hourly(
             to_us,
             limit: hours as usize,
         };
-        let (past, _) = app.history.candles(&app.hub, &range).await?;
+        let past = app.history.candles(&app.hub, &range).await?;
+        // A bare list has no place to say that something is missing.
+        if let Some(problem) = past.problem {
+            return Err(ApiError::Unavailable(problem));
+        }
         let hour = |candle: &crate::state::Candle| BitcoinHour {
             timestamp: written(candle.start_us),
             price_brl: Number(candle.close),
@@ -245,7 +249,7 @@ pub async fn bitcoin_hourly(
             complete: candle.complete,
             source: candle.source.clone(),
         };
-        let rows: Vec<BitcoinHour> = past.rows.iter().map(hour).collect();
+        let rows: Vec<BitcoinHour> = past.candles.iter().map(hour).collect();
         Ok(Answer::of(&rows, app.cache.ttl(Kind::Bitcoin)))
     };
     let key = format!("hourly {hours} {}", source.unwrap_or_default());

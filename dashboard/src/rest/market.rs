@@ -15,7 +15,7 @@ use super::answer::Answer;
 use super::asked::{Asked, in_order, limit, moment_or_none, name, name_or_none, written};
 use super::cache::Kind;
 use crate::clock::now_us;
-use crate::history::{CandleRange, Origin, TickRange};
+use crate::history::{CandleRange, Origin, PastCandles, TickRange};
 use crate::http::{ApiError, App, ErrorBody};
 use crate::state::row::TickRow;
 use crate::state::{Candle, Timeframe};
@@ -161,6 +161,8 @@ pub struct CandleAnswer {
     complete_from_us: i64,
     /// Where the oldest of them come from.
     origin: Origin,
+    /// Why what is before `complete_from_us` could not be read; it is not kept in the cache for longer than new candles are.
+    history_problem: Option<String>,
 }
 
 /// Open, high, low, close and volume of a symbol.
@@ -200,9 +202,11 @@ pub async fn candles(
     let make = async {
         let (from_us, to_us) = range;
         let range = CandleRange { symbol, source, price_basis, tf, from_us, to_us, limit };
-        let (past, origin) = app.history.candles(&app.hub, &range).await?;
-        let complete_from_us = past.complete_from_us;
-        let answer = CandleAnswer { candles: past.rows, from_us: tf.bucket(from_us), to_us, complete_from_us, origin };
+        let PastCandles { candles, complete_from_us, origin, problem } = app.history.candles(&app.hub, &range).await?;
+        // What is missing for want of a store comes back with it.
+        let kind = if problem.is_some() { Kind::Candles } else { kind };
+        let from_us = tf.bucket(from_us);
+        let answer = CandleAnswer { candles, from_us, to_us, complete_from_us, origin, history_problem: problem };
         Ok(Answer::of(&answer, app.cache.ttl(kind)))
     };
     Ok(app.cache.get(kind, key, make).await?.respond(&headers))

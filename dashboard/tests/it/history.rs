@@ -96,10 +96,16 @@ async fn a_database_that_is_away_says_why_and_the_live_data_goes_on() {
     live(running.addr).await;
     let candles = json_of(running.addr, "/api/v1/candles?symbol=BTC-USD&tf=1m&limit=2").await;
     assert_eq!((&candles["origin"], &candles["candles"][0]["close"]), (&json!("memory"), &json!("64000.1")));
-    let away = running.get("/api/v1/candles?symbol=BTC-USD&tf=1h&from=-3d").await;
+    let says_why =
+        |told: &str| told.contains("database prices at 127.0.0.1:1 does not answer") && !told.contains("hunter2");
+    let partly = json_of(running.addr, "/api/v1/candles?symbol=BTC-USD&tf=1m&from=-13d").await;
+    assert_eq!((&partly["origin"], &partly["candles"][0]["close"]), (&json!("memory"), &json!("64000.1")));
+    assert!(partly["complete_from_us"].as_i64() > partly["from_us"].as_i64(), "{partly}");
+    assert!(partly["history_problem"].as_str().is_some_and(says_why), "{partly}");
+    let away = running.get("/api/v1/candles?symbol=BTC-USD&tf=1h&from=-3d&to=-2d").await;
     assert_eq!(away.status(), 503);
     let told = away.text().await.expect("text");
-    assert!(told.contains("database prices at 127.0.0.1:1 does not answer") && !told.contains("hunter2"), "{told}");
+    assert!(says_why(&told), "{told}");
     let status = running.get("/status").await.text().await.expect("text");
     assert!(status.contains("does not answer") && !status.contains("hunter2"), "{status}");
     running.topics.publish(&[tick("BTC-USD", "64000.2")]);

@@ -115,6 +115,7 @@
  * @property {Candle[]} candles
  * @property {number | null} [complete_from_us]
  * @property {string} [origin]
+ * @property {string | null} [history_problem] why what is older could not be read
  *
  * @typedef {object} ForecastRow
  * @property {number} at_us

@@ -113,9 +113,10 @@ export class ChartPanel {
     try {
       const [own, other] = await Promise.all([this.#firstPage(series, series.source, fromUs, signal), this.#comparedPage(fromUs, signal)]);
       if (signal.aborted) return;
-      this.bars.take(oneBasis(own, series.kind));
+      this.bars.take(oneBasis(own.candles, series.kind));
       this.compared.take(oneBasis(other, null));
-      this.#events.note(this.bars.size === 0 ? 'empty' : null);
+      if (own.history_problem) this.#events.note('failed', own.history_problem);
+      else this.#events.note(this.bars.size === 0 ? 'empty' : null);
     } catch (error) {
       if (signal.aborted) return;
       this.#events.note('history_failed', message(error));
@@ -275,11 +276,11 @@ export class ChartPanel {
     const wanted = fromUs === null ? FIRST_PAGE : Math.ceil((nowUs - fromUs) / bucketUs) + 50;
     if (wanted <= LONGEST_PAGE) {
       const limit = Math.max(FIRST_PAGE, wanted);
-      return (await api.candles({ symbol, source, tf, toUs: this.#untilUs, limit }, signal)).candles;
+      return api.candles({ symbol, source, tf, toUs: this.#untilUs, limit }, signal);
     }
     this.#detached = true;
     const startUs = (fromUs ?? 0) - 50 * bucketUs;
-    return (await api.candles({ symbol, source, tf, fromUs: startUs, toUs: startUs + FIRST_PAGE * bucketUs, limit: FIRST_PAGE }, signal)).candles;
+    return api.candles({ symbol, source, tf, fromUs: startUs, toUs: startUs + FIRST_PAGE * bucketUs, limit: FIRST_PAGE }, signal);
   }
 
   /**
@@ -288,7 +289,7 @@ export class ChartPanel {
    */
   async #comparedPage(fromUs, signal) {
     const series = this.series;
-    return series?.compare == null ? [] : this.#firstPage(series, series.compare, fromUs, signal);
+    return series?.compare == null ? [] : (await this.#firstPage(series, series.compare, fromUs, signal)).candles;
   }
 
   async #loadOlder() {
