@@ -1,5 +1,5 @@
 //! The dashboard under many clients, beside a bare WebSocket server that sends the same frames on the same machine in the same
-//! run; then its start over a day of ticks, and its answers from the cache. Client, server and broker share the cores.
+//! run; before that, its start over a day of ticks, and its answers from the cache. Client, server and broker share the cores.
 
 pub mod bare;
 mod clients;
@@ -48,6 +48,8 @@ const SCENARIOS: [Scenario; 4] = [
 /// When the dashboard does not start, or closes a connection of a client that reads.
 #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
 pub async fn measure(stack: &Stack, kafka: &KafkaArgs, binaries: &Path) -> anyhow::Result<()> {
+    measure_start(stack, kafka, binaries).await?;
+    measure_rest(stack, kafka, binaries).await?;
     println!(
         "{:<34}{:>12}{:>12}{:>10}{:>10}{:>10}{:>12}{:>10}",
         "dashboard", "messages/s", "values/s", "p50 ms", "p99 ms", "oldest ms", "KiB a client", "peak MiB"
@@ -59,8 +61,7 @@ pub async fn measure(stack: &Stack, kafka: &KafkaArgs, binaries: &Path) -> anyho
             measure_bare(scenario, &example).await?;
         }
     }
-    measure_rest(stack, kafka, binaries).await?;
-    measure_start(stack, kafka, binaries).await
+    Ok(())
 }
 
 /// One message as it came, for the bare server to send.
@@ -176,6 +177,8 @@ fn start(stack: &Stack, binaries: &Path, topic: &str, look_back: &str) -> anyhow
         "20000",
         "--max-connections-per-address",
         "20000",
+        // Memory is what is measured.
+        "--database-url=",
     ];
     let dashboard = Service::start(stack, binaries, "dashboard", &arguments)?;
     Ok((dashboard, host))

@@ -26,8 +26,10 @@ use crate::serve::{Hub, Showing};
 /// Offsets of a partition in one chunk.
 const CHUNK: i64 = 8192;
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Offsets that are never delivered end a chunk after this much silence.
-const SILENCE: Duration = Duration::from_secs(1);
+/// Offsets that are never delivered (markers of transactions, at the log's end) end a chunk after this much silence, so many
+/// times over: a broker that is slow is silent, too.
+const SILENCE: Duration = Duration::from_secs(2);
+const SILENCES: u32 = 3;
 const RETRY_EVERY: Duration = Duration::from_secs(2);
 
 /// A partition on its way back.
@@ -91,6 +93,7 @@ impl Filling {
             runtime: self.runtime.clone(),
             shutdown: self.shutdown.clone(),
             intake: (self.intake)(),
+            silences: 0,
         };
         self.runtime.spawn_blocking(move || work.run(&waiting));
     }
@@ -102,6 +105,8 @@ struct Work {
     runtime: Handle,
     shutdown: CancellationToken,
     intake: Intake,
+    /// How often the chunk that is under way has ended in silence.
+    silences: u32,
 }
 
 impl Work {
@@ -181,6 +186,8 @@ impl Work {
         }
         if !ends.is_empty() {
             consumer.assign(&assignment).context("assigning partitions")?;
+            // What was paused at the end of the chunk before stays so over an assignment.
+            consumer.resume(&assignment).context("resuming partitions")?;
             for batch in self.read(consumer, ways, &ends)? {
                 batch.put(&self.hub, Showing::Latest);
             }
@@ -235,6 +242,11 @@ impl Work {
                 consumer.pause(&finished)?;
             }
         }
+        if !open.is_empty() {
+            self.silences += 1;
+            anyhow::ensure!(self.silences >= SILENCES, "the broker was silent for {SILENCE:?}");
+        }
+        self.silences = 0;
         let mut batches = Vec::new();
         for ((topic, partition), mut buffer) in buffers {
             let records = buffer.finish();

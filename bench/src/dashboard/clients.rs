@@ -34,7 +34,7 @@ pub struct Seen {
     pub delays: Vec<u32>,
     /// The oldest value that a client held when the next of the same symbol came: that one's arrival less the held one's time.
     pub oldest_us: i64,
-    /// One message as it came.
+    /// One message of one tick as it came.
     pub example: Option<String>,
 }
 
@@ -132,12 +132,14 @@ async fn read(
         }
         let counts = measuring.load(Ordering::Relaxed);
         seen.messages += usize::from(counts);
+        let mut rows = 0;
         while let Some(start) = finders.0.find(rest) {
             rest = &rest[start + 11..];
             let symbol = number(rest);
             let Some(start) = finders.1.find(rest) else { break };
             rest = &rest[start + 17..];
             let sent = number(rest);
+            rows += 1;
             let before = std::mem::replace(&mut held[usize::try_from(symbol)? % SYMBOLS], sent);
             if counts {
                 seen.values += 1;
@@ -147,7 +149,7 @@ async fn read(
                 }
             }
         }
-        if index == 0 && seen.example.is_none() {
+        if index == 0 && rows == 1 && seen.example.is_none() {
             seen.example = Some(text.to_string());
         }
     }

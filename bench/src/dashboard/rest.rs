@@ -17,7 +17,7 @@ pub async fn measure(host: &str) -> anyhow::Result<(u32, u32)> {
         .flat_map(|index| {
             let symbol = symbol(index);
             [
-                format!("http://{host}/api/v1/candles?symbol={symbol}&tf=1m"),
+                format!("http://{host}/api/v1/candles?symbol={symbol}&tf=1m&limit=5"),
                 format!("http://{host}/api/v1/statistics?symbol={symbol}&hours=1"),
             ]
         })
