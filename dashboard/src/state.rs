@@ -45,8 +45,9 @@ pub use timeframe::Timeframe;
 
 const MINUTE_US: i64 = 60_000_000;
 const DAY_US: i64 = 86_400_000_000;
-/// Ticks from outside of these, by the broker's clock, are dead letters to Postgres and the lake.
-const OLDEST_EVENT_US: i64 = 400 * DAY_US;
+/// Ticks from before 2009-01-03, and from a day ahead of the broker's clock, are dead letters to Postgres and the lake. How old
+/// they may be otherwise is a setting there; a page shows the age.
+const OLDEST_EVENT_US: i64 = 1_230_940_800_000_000;
 const NEWEST_EVENT_US: i64 = DAY_US;
 /// 64 MB.
 const MAX_SEEN: usize = 8_000_000;
@@ -146,7 +147,7 @@ impl Live {
         self.touched.clear();
         let tick = &told.tick;
         let is_long = |name: &str| name.len() > MAX_NAME_CHARS && name.chars().count() > MAX_NAME_CHARS;
-        let possible = tick.broker_time - OLDEST_EVENT_US..=tick.broker_time + NEWEST_EVENT_US;
+        let possible = OLDEST_EVENT_US..=tick.broker_time + NEWEST_EVENT_US;
         if is_long(told.symbol) || is_long(told.source) || !possible.contains(&tick.event_time) {
             self.refused += 1;
             return &[];
