@@ -75,7 +75,9 @@ def run(world, coingecko, coinbase, coins, currencies, products, screenshot=None
         newest = {}
         for row in readers.ticks(world.environment):
             key = (row["symbol"], row["source"])
-            newest[key] = max(newest.get(key, (row["event_time"], "")), (row["event_time"], exact(str(row["price"]))))
+            # Of several fills at one instant the last, as in latest_prices.
+            place = (row["event_time"], -1 if row["sequence"] is None else row["sequence"], str(row["event_id"]))
+            newest[key] = max(newest.get(key, (place, "")), (place, exact(str(row["price"]))))
         wait_until("every symbol on the page", lambda: page.prices().keys() == newest.keys())
         for key, (price, shown) in page.prices().items():
             assert price == newest[key][1], key
