@@ -3,7 +3,6 @@
 /** @import {Connection} from './link/connection.js' */
 /** @import {Page} from './page.js' */
 /** @import {Candle, Row} from './protocol.js' */
-/** @import {View} from './state/view.js' */
 
 import * as api from './api.js';
 import { ChartPanel } from './chart/panel.js';
@@ -21,7 +20,6 @@ export class ChartView {
   #page;
   #connection;
   #isReplay;
-  #setView;
   #panel;
   #chart = html('chart');
   #bars = html('bars');
@@ -34,13 +32,11 @@ export class ChartView {
    * @param {Page} page
    * @param {Connection} connection
    * @param {boolean} isReplay
-   * @param {(changes: Partial<View>, isStep: boolean) => void} setView
    */
-  constructor(page, connection, isReplay, setView) {
+  constructor(page, connection, isReplay) {
     this.#page = page;
     this.#connection = connection;
     this.#isReplay = isReplay;
-    this.#setView = setView;
     const { clock, numbers } = page;
     const texts = { locale, price: (/** @type {string} */ value) => numbers.exact(value), nowUs: () => clock.nowUs(), isReplay };
     this.#panel = new ChartPanel(this.#chart, texts, {
@@ -119,7 +115,7 @@ export class ChartView {
     }));
     button('style').addEventListener('click', () => {
       const style = this.#page.view.style === 'line' ? 'candles' : 'line';
-      this.#setView({ style }, false);
+      this.#page.setView({ style }, false);
       this.#panel.setStyle(style);
       this.mark();
       this.showControls();
@@ -159,7 +155,7 @@ export class ChartView {
     button('now').classList.toggle('away', fromUs !== null);
     const { view, chosen } = this.#page;
     const wasDetached = this.#panel.isDetached;
-    if (view.fromUs !== fromUs) this.#setView({ fromUs }, false);
+    if (view.fromUs !== fromUs) this.#page.setView({ fromUs }, false);
     if (wasDetached && fromUs === null && chosen !== undefined) this.show(chosen);
   }
 
