@@ -137,7 +137,7 @@ async fn the_page_is_whole_and_guarded() {
     let html = page.text().await.expect("text");
     assert!(!html.contains("<script>") && !html.contains(" style="), "inline code would need an exception");
     for (path, kind) in
-        [("/app.js", "javascript"), ("/style.css", "css"), ("/vendor/lightweight-charts.mjs", "javascript")]
+        [("/app.js", "javascript"), ("/style/ground.css", "css"), ("/vendor/lightweight-charts.mjs", "javascript")]
     {
         let response = running.get(path).await;
         assert!(response.status().is_success(), "{path}");

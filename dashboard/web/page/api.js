@@ -42,7 +42,7 @@ export async function candles({ symbol, source, tf, fromUs, toUs, limit }, signa
  */
 export async function ticks(symbol, source, limit, beforeUs) {
   const answer = await ask('ticks', { symbol, source, limit, before_us: micros(beforeUs) });
-  return Array.isArray(answer) ? answer : answer.ticks;
+  return answer.ticks;
 }
 
 /**
@@ -52,7 +52,7 @@ export async function ticks(symbol, source, limit, beforeUs) {
  */
 export async function gaps(fromUs, toUs) {
   const answer = await ask('gaps', { from: micros(fromUs), to: micros(toUs) });
-  return Array.isArray(answer) ? answer : answer.gaps;
+  return answer.gaps;
 }
 
 /**
@@ -61,13 +61,13 @@ export async function gaps(fromUs, toUs) {
  */
 export async function forecasts(symbol) {
   const answer = await ask('forecasts', { symbol });
-  return Array.isArray(answer) ? answer : answer.forecasts;
+  return answer.forecasts;
 }
 
 /** @returns {Promise<{symbol: string, source: string, price_basis: string, points: [number, string][]}[]>} */
 export async function sparklines() {
   const answer = await ask('sparklines', { hours: 24, points: 48 });
-  return Array.isArray(answer) ? answer : answer.sparklines;
+  return answer.sparklines;
 }
 
 /** @param {number | null | undefined} us */

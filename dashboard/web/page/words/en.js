@@ -97,7 +97,6 @@ export const en = {
   implied: 'implied',
   implied_how: '{price} {quote}: implied by {how} = {rate} ({source}, {age} old). Nobody quoted it.',
   from_source: 'as {source} says',
-  computed: 'from the candles seen',
   basis_24h: 'over 24 hours',
   basis_look_back: 'since {time}, the first price that the server has in memory',
   range_since: 'since {time}',

@@ -98,7 +98,6 @@ export const pt = {
   implied: 'implícito',
   implied_how: '{price} {quote}: implícito por {how} = {rate} ({source}, há {age}). Ninguém o cotou.',
   from_source: 'segundo {source}',
-  computed: 'das velas vistas',
   basis_24h: 'em 24 horas',
   basis_look_back: 'desde {time}, o primeiro preço que o servidor tem em memória',
   range_since: 'desde {time}',
