@@ -30,6 +30,7 @@
  * @property {string} symbol
  * @property {string} source
  * @property {string} price_basis
+ * @property {Timeframe} tf
  * @property {number} start_us
  * @property {string} open
  * @property {string} high

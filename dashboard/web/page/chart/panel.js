@@ -21,6 +21,7 @@ const WIDEST_BUCKETS = 20_000;
 const LOOKS_BACK = 4;
 const SEEN_AT_FIRST = 120;
 const DRAW_EVERY_MS = 250;
+const ASK_AGAIN_MS = 5000;
 
 /**
  * @typedef {object} Series
@@ -54,6 +55,7 @@ export class ChartPanel {
   #loading = new AbortController();
   #loadingOlder = false;
   #hasOlder = true;
+  #olderFromMs = 0;
   /** The candles shown end in the past: what comes now does not join on. */
   #detached = false;
   #isLoaded = false;
@@ -101,6 +103,7 @@ export class ChartPanel {
     this.compared.clear();
     this.#isLoaded = false;
     this.#hasOlder = true;
+    this.#olderFromMs = 0;
     this.#detached = false;
     this.#waiting = [];
     this.forecast = [];
@@ -146,7 +149,8 @@ export class ChartPanel {
   take(candles) {
     const series = this.series;
     if (series === null || this.#detached) return;
-    const mine = candles.filter((candle) => candle.symbol === series.symbol);
+    // Until the server has heard of another timeframe, those of the old one still come.
+    const mine = candles.filter((candle) => candle.symbol === series.symbol && candle.tf === series.tf);
     if (!this.#isLoaded) {
       this.#waiting.push(...mine);
       return;
@@ -295,26 +299,28 @@ export class ChartPanel {
   async #loadOlder() {
     const series = this.series;
     const firstUs = this.bars.firstUs;
-    if (series === null || firstUs === null || this.#loadingOlder || !this.#hasOlder) return;
+    if (series === null || firstUs === null || this.#loadingOlder || !this.#hasOlder || performance.now() < this.#olderFromMs) return;
     this.#loadingOlder = true;
     const { signal } = this.#loading;
     this.#events.note('loading');
     try {
       const { older, fromUs } = await this.#olderThan(firstUs, series, signal);
       if (signal.aborted) return;
+      this.#hasOlder = older.length > 0;
       if (series.compare !== null && older.length > 0) {
         const what = { symbol: series.symbol, source: series.compare, tf: series.tf, fromUs, toUs: firstUs, limit: LONGEST_PAGE };
         this.compared.take(oneBasis((await api.candles(what, signal)).candles, null));
       }
-      this.#hasOlder = older.length > 0;
       this.bars.take(older);
       this.#todo = 'all';
       this.#draw();
       this.#drawing.drawCompared(this.compared);
       this.#events.note(older.length === 0 ? 'none' : null);
     } catch (error) {
-      if (!signal.aborted) this.#events.note('failed', message(error));
-      this.#hasOlder = false;
+      if (signal.aborted) return;
+      this.#events.note('failed', message(error));
+      // A store that is away comes back.
+      this.#olderFromMs = performance.now() + ASK_AGAIN_MS;
     } finally {
       this.#loadingOlder = false;
     }
