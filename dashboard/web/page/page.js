@@ -53,8 +53,6 @@ export class Page {
   #connection = null;
   /** @type {LinkState} */
   #link = { state: 'connecting', way: 'socket', retryAtMs: 0, why: '' };
-  /** @type {number | null} */
-  #heardUs = null;
   #rates = new Rates([]);
   #seconds = 0;
   #wasOpen = false;
@@ -100,12 +98,10 @@ export class Page {
         this.#showStatus();
         break;
       case 'snapshot':
-        if (message.channel === 'ticks') this.#heardUs = this.clock.nowUs();
         if (message.reason === 'seek' && message.channel === 'ticks') this.#showChosen();
         if (message.candles) this.chart?.take(message.candles);
         break;
       case 'update':
-        if (message.ticks) this.#heardUs = this.clock.nowUs();
         if (message.candles) this.chart?.take(message.candles);
         break;
       case 'error':
@@ -271,7 +267,7 @@ export class Page {
   #showStatus() {
     const isSimulated = [...this.market.rows.values()].some((row) => row.source === 'simulated');
     const { state = null, refused = null } = this.replaying ?? {};
-    this.#status.show({ link: this.#link, feed: this.market.feed, replay: state, heardUs: this.#heardUs, isSimulated, refused }, Date.now());
+    this.#status.show({ link: this.#link, feed: this.market.feed, replay: state, asOfUs: this.market.asOfUs, isSimulated, refused }, Date.now());
   }
 
   /** @param {Row} row */

@@ -120,3 +120,13 @@ test('a replay keeps its from and speed', () => {
   assert.equal(view.fromUs, null);
   assert.equal(writeView(view, search, true), `${search}&symbol=A-USD`);
 });
+
+test('prices are as of the newest that came, and no newer than an outage', () => {
+  const market = new Market();
+  assert.equal(market.asOfUs, null);
+  market.take(snapshot([row('A-USD', 'x', '1', { broker_time_us: 70 }), row('B-USD', 'x', '1', { broker_time_us: 90 })]));
+  assert.equal(market.asOfUs, 90);
+  market.take({ seq: 2, type: 'heartbeat', now_us: 200, feed: { state: 'outage', reason: 'x', since_us: 100 } });
+  market.take(snapshot([row('A-USD', 'x', '1', { broker_time_us: 95 })], false));
+  assert.equal(market.asOfUs, 100);
+});

@@ -12,7 +12,7 @@ import { t } from '../words/words.js';
  * @property {LinkState} link
  * @property {Feed} feed
  * @property {Replay | null} replay
- * @property {number | null} heardUs when the last price came, by the server's clock
+ * @property {number | null} asOfUs how new the prices are
  * @property {boolean} isSimulated
  * @property {string | null} refused why a replay does not start
  */
@@ -67,10 +67,10 @@ export class Status {
    * @param {Situation} now
    * @param {number} nowMs
    */
-  #problem({ link, feed, heardUs, refused }, nowMs) {
+  #problem({ link, feed, asOfUs, refused }, nowMs) {
     if (refused !== null) return t('replay_refused', { reason: refused });
-    const time = heardUs === null ? '?' : formatTime(heardUs, nowMs * 1000);
+    const time = asOfUs === null ? '?' : formatTime(asOfUs, nowMs * 1000);
     if (link.state === 'open') return feed.state === 'outage' ? t('feed_outage', { reason: feed.reason ?? '', time }) : null;
-    return heardUs === null ? null : t('feed_lost', { time });
+    return asOfUs === null ? null : t('feed_lost', { time });
   }
 }

@@ -26,8 +26,10 @@ export class Market {
   changedRows = new Set();
   /** @type {Set<'rows' | 'gaps' | 'alerts' | 'sources' | 'feed'>} */
   changed = new Set();
-  /** Called for every row that comes as an update. @type {(row: Row) => void} */
+  /** Called for every row that comes as an update. @type {(row: Row, before: Row | undefined) => void} */
   onTick = () => {};
+  /** When the broker had the newest of what has come. @type {number | null} */
+  #newestUs = null;
 
   /** @param {ServerMessage} message */
   take(message) {
@@ -41,8 +43,9 @@ export class Market {
       case 'update':
         if (message.channel === 'ticks') {
           for (const row of message.ticks ?? []) {
+            const before = this.rows.get(keyOf(row));
             this.#put(row);
-            this.onTick(row);
+            this.onTick(row, before);
           }
         }
         if (message.channel === 'health') this.takeSources(message.sources ?? [], false);
@@ -67,6 +70,7 @@ export class Market {
     if (whole) {
       const there = new Set(rows.map(keyOf));
       for (const key of this.rows.keys()) if (!there.has(key)) this.#remove(key);
+      this.#newestUs = null;
     }
     for (const row of rows) this.#put(row);
     this.changed.add('rows');
@@ -115,6 +119,11 @@ export class Market {
     this.feed = feed;
   }
 
+  /** Prices are no newer than this: since when the server reads nothing, else when the broker had the newest one. */
+  get asOfUs() {
+    return (this.feed.state === 'outage' ? this.feed.since_us : null) ?? this.#newestUs;
+  }
+
   /** Gaps that are open now. */
   *openGaps() {
     for (const gap of this.gaps.values()) if (gap.ended_at_us === null) yield gap;
@@ -149,6 +158,7 @@ export class Market {
       this.#remove(key);
       return;
     }
+    if (row.broker_time_us != null) this.#newestUs = Math.max(this.#newestUs ?? 0, row.broker_time_us);
     if (!this.rows.has(key)) this.changed.add('rows');
     this.rows.set(key, row);
     this.changedRows.add(key);
