@@ -88,7 +88,8 @@ export class Page {
     this.market.take(message);
     switch (message.type) {
       case 'pong':
-        this.#delays.pong(message.sent_us, message.now_us);
+        // A replay's server tells the time that is replayed.
+        if (!this.#isReplay) this.#delays.pong(message.sent_us, message.now_us);
         break;
       case 'heartbeat':
         if (!this.#isReplay) this.clock.heartbeat(message.now_us);
