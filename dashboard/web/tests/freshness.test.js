@@ -22,7 +22,8 @@ check('one that is the last answer is live', row(40), { source: { ...ok, last_an
 check('a gap makes it unknown', row(1), { gaps: [gap] }, 'unknown');
 check('a gap of another symbol does not', row(1), { gaps: [{ ...gap, symbols: ['ETH-USD'] }] }, 'live');
 check('a gap of another source does not', row(1), { gaps: [{ ...gap, source: 'kraken' }] }, 'live');
-check('three health records missed make it unknown', row(40), { source: { ...ok, at_us: ago(31) } }, 'unknown');
+check('so does a source whose health records have stopped, which the server tells', row(1), { source: { ...ok, state: 'SILENT' } }, 'unknown');
+check('health records that are old by the clock of a fast replay do not', row(1), { source: { ...ok, at_us: ago(299) } }, 'live');
 check('so does a source that fails', row(1), { source: { ...ok, state: 'FAILING' } }, 'unknown');
 check('so does a page that is not connected', row(1), { feedProblem: 'x' }, 'unknown');
 check('a source that never said anything is believed for a minute', row(50), { source: undefined }, 'live');

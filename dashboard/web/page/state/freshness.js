@@ -7,8 +7,6 @@ import { concerns } from './market.js';
 
 /** A row whose price moved this lately is live. */
 const LIVE_SECONDS = 10;
-/** Three health records missed. */
-const HEALTH_SECONDS = 30;
 /** A source that says nothing of itself is believed this long. */
 const SILENT_SOURCE_SECONDS = 60;
 
@@ -35,7 +33,7 @@ export function freshness(row, { nowUs, feedProblem, source, gaps }) {
   if (source === undefined) {
     return ageSeconds > SILENT_SOURCE_SECONDS ? { state: 'unknown', why: 'nothing_said' } : { state: 'live', why: 'ticks' };
   }
-  if ((nowUs - source.at_us) / 1e6 > HEALTH_SECONDS) return { state: 'unknown', why: 'producer_silent' };
+  if (source.state === 'SILENT') return { state: 'unknown', why: 'producer_silent' };
   if (source.state !== 'OK') return { state: 'unknown', why: 'source_state', detail: source.state };
   if (ageSeconds <= LIVE_SECONDS) return { state: 'live', why: 'ticks' };
   const answered = source.last_answer_at_us;
