@@ -112,6 +112,7 @@ export class ChartPanel {
     this.#drawing.showSeconds(series.tf === '1s');
     const price = Number(series.price ?? 0);
     this.#drawing.setPrecision(series.tickSize === null ? axisDigits(price) : Math.min(12, fractionDigits(series.tickSize)));
+    this.#clearDrawing();
     this.#events.note('loading');
     try {
       const [own, other] = await Promise.all([this.#firstPage(series, series.source, fromUs, signal), this.#comparedPage(fromUs, signal)]);
@@ -253,6 +254,16 @@ export class ChartPanel {
   /** In a replay nothing is known of what came later; live, the newest is what is asked for, by everybody alike. */
   get #untilUs() {
     return this.#isReplay ? this.#now() : null;
+  }
+
+  /** What was shown before must not stand under another name. */
+  #clearDrawing() {
+    this.#todo = 'all';
+    this.#draw();
+    this.#drawing.drawCompared([]);
+    this.#drawing.drawGaps([]);
+    this.#drawing.drawMarkers([]);
+    this.#drawForecast();
   }
 
   #draw() {
