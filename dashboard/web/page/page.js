@@ -249,7 +249,14 @@ export class Page {
       return other === undefined || source === row.source ? [] : [other];
     });
     this.#tiles.show(row, others, this.view.currency, this.#rates, this.clock.nowUs());
-    document.title = row?.price == null ? 'tickstream' : `${this.numbers.price(row.price, row.tick_size)} ${row.symbol} · tickstream`;
+  }
+
+  /** The one thing that is read of a page in the background, where no frame comes. */
+  #showTitle() {
+    const row = this.chosen;
+    const sign = row !== undefined && this.#judge(row).freshness.state === 'unknown' ? '? ' : '';
+    const title = row?.price == null ? 'tickstream' : `${sign}${this.numbers.price(row.price, row.tick_size)} ${row.symbol} · tickstream`;
+    if (document.title !== title) document.title = title;
   }
 
   #showCurrencies() {
@@ -289,6 +296,7 @@ export class Page {
   }
 
   #everySecond() {
+    this.#showTitle();
     nextFrame('status', () => this.#showStatus());
     nextFrame('ages', () => this.#showAges());
     nextFrame('sources', () => this.#showSources());
