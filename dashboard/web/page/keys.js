@@ -3,7 +3,7 @@
 /** @import {Page} from './page.js' */
 
 import { button } from './dom.js';
-import { helpDialog } from './parts/help.js';
+import { helpDialog, isOn } from './parts/help.js';
 import { listen } from './parts/keyboard.js';
 import { TIMEFRAMES } from './state/view.js';
 import { toggleTheme } from './tools.js';
@@ -22,7 +22,8 @@ export function wireKeys(page) {
     ArrowRight: () => page.chart?.scrollBy(20),
     Escape: () => {
       page.watchlist.clearFilter();
-      if (document.activeElement instanceof HTMLInputElement) document.activeElement.blur();
+      const { activeElement } = document;
+      if (activeElement instanceof HTMLInputElement || activeElement instanceof HTMLSelectElement) activeElement.blur();
     },
     n: () => page.chart?.goToNow(),
     l: () => button('style').click(),
@@ -32,5 +33,5 @@ export function wireKeys(page) {
     '.': () => page.replaying?.bar.step(),
   };
   for (const [i, tf] of TIMEFRAMES.entries()) keys[String(i + 1)] = () => page.setTimeframe(tf);
-  listen(keys);
+  listen(keys, () => isOn('letters'));
 }

@@ -5,6 +5,7 @@
 
 import { html, setText } from './dom.js';
 import { formatAge } from './format.js';
+import { isOn } from './parts/help.js';
 import { t } from './words/words.js';
 
 export class Summary {
@@ -30,6 +31,7 @@ export class Summary {
    * @param {(row: Row) => {ageSeconds: number, freshness: Freshness}} judge
    */
   tell(rows, chosen, judge) {
+    if (!isOn('spoken')) return;
     const counts = { live: 0, unchanged: 0, unknown: 0 };
     for (const row of rows.values()) counts[judge(row).freshness.state] += 1;
     const told = chosen?.price == null ? '' : ` ${t('summary_chosen', {

@@ -1,7 +1,16 @@
-// The help: keys and signs.
+// The help: keys and signs, and what of the page can be told to be quiet.
 
 import { element, html, make } from '../dom.js';
+import { remember, remembered } from '../state/remembered.js';
 import { t } from '../words/words.js';
+
+/** Keys of one letter get in the way of those who speak to their machine; a summary in the way of those who listen to it. */
+export const SETTINGS = /** @type {const} */ (['letters', 'spoken']);
+
+/** @param {SETTINGS[number]} setting */
+export function isOn(setting) {
+  return remembered(setting) !== 'off';
+}
 
 /** @type {[string, import('../words/words.js').Word][]} */
 const KEYS = [
@@ -26,7 +35,19 @@ export function helpDialog() {
   const signs = make('dl', 'keys');
   for (const [sign, name, word] of SIGNS) signs.append(make('dt', '', sign), make('dd', '', `${t(name)}: ${t(word)}`));
   html('help-body').append(
-    make('h3', '', t('help_keys')), keys, make('h3', '', t('help_signs')), signs, make('p', 'quiet', t('help_delays')),
+    make('h3', '', t('help_keys')), keys, ...SETTINGS.map(settingOf), make('h3', '', t('help_signs')), signs, make('p', 'quiet', t('help_delays')),
   );
   return () => (dialog.open ? dialog.close() : dialog.showModal());
+}
+
+/** @param {SETTINGS[number]} setting */
+function settingOf(setting) {
+  const label = make('label', 'setting');
+  const box = make('input');
+  box.type = 'checkbox';
+  box.id = `setting-${setting}`;
+  box.checked = isOn(setting);
+  box.addEventListener('change', () => remember(setting, box.checked ? 'on' : 'off'));
+  label.append(box, ` ${t(`setting_${setting}`)}`);
+  return label;
 }

@@ -1,20 +1,28 @@
-// Keys. A reader who writes into a field or has a dialog open keeps the keys.
+// Keys. A reader who writes into a field, scrolls a part of the page or has a dialog open keeps the keys.
 
 /** @typedef {Record<string, () => void>} Keys */
 
-/** @param {Keys} keys by `KeyboardEvent.key` */
-export function listen(keys) {
+/**
+ * @param {Keys} keys by `KeyboardEvent.key`
+ * @param {() => boolean} lettersWanted whether keys of one character do anything
+ */
+export function listen(keys, lettersWanted) {
   addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    const target = event.target instanceof Element ? event.target : null;
-    const isWriting = target?.matches('input:not([type=range]), textarea') === true;
-    const steersField = target?.matches('select, input[type=range]') === true && event.key.startsWith('Arrow');
-    const inDialog = document.querySelector('dialog[open]') !== null;
-    if (event.key !== 'Escape' && (isWriting || steersField || (inDialog && event.key !== '?'))) return;
-    if (event.key === 'Escape' && inDialog) return;
     const action = keys[event.key];
-    if (action === undefined) return;
+    if (action === undefined || !isOurs(event) || (event.key.length === 1 && !lettersWanted())) return;
     event.preventDefault();
     action();
   });
+}
+
+/** @param {KeyboardEvent} event */
+function isOurs({ key, target }) {
+  const inDialog = document.querySelector('dialog[open]') !== null;
+  if (key === 'Escape') return !inDialog;
+  if (inDialog) return key === '?';
+  if (!(target instanceof Element)) return true;
+  // A select takes letters, too: they choose.
+  if (target.matches('input:not([type=range], [type=checkbox]), textarea, select')) return false;
+  return !(key.startsWith('Arrow') && target.matches('input[type=range], .scroll[tabindex="0"]'));
 }
