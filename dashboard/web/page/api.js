@@ -48,10 +48,11 @@ export async function ticks(symbol, source, limit, beforeUs) {
 /**
  * @param {number} fromUs
  * @param {number} toUs
+ * @param {string | null} source
  * @returns {Promise<Gap[]>}
  */
-export async function gaps(fromUs, toUs) {
-  const answer = await ask('gaps', { from: micros(fromUs), to: micros(toUs) });
+export async function gaps(fromUs, toUs, source) {
+  const answer = await ask('gaps', { from: micros(fromUs), to: micros(toUs), source, limit: 5000 });
   return answer.gaps;
 }
 

@@ -2,13 +2,14 @@
 
 /** @import {Connection} from './link/connection.js' */
 /** @import {Page} from './page.js' */
-/** @import {Candle, Row} from './protocol.js' */
+/** @import {Candle, Gap, Row} from './protocol.js' */
 
 import * as api from './api.js';
 import { ChartPanel } from './chart/panel.js';
 import { button, html, make, setText } from './dom.js';
 import { nextFrame } from './frame.js';
 import { candleTable, showReadout } from './parts/readout.js';
+import { concerns } from './state/market.js';
 import { SECONDS, TIMEFRAMES } from './state/view.js';
 import { locale, t } from './words/words.js';
 
@@ -27,6 +28,10 @@ export class ChartView {
   #legend = html('legend');
   #tableMs = Number.NEGATIVE_INFINITY;
   #timer = 0;
+  /** The chart's, from the log: the newest are known without asking. @type {Map<string, Gap>} */
+  #gaps = new Map();
+  /** @type {Gap[]} */
+  #marked = [];
 
   /**
    * @param {Page} page
@@ -41,6 +46,7 @@ export class ChartView {
     const texts = { locale, price: (/** @type {string} */ value) => numbers.exact(value), nowUs: () => clock.nowUs(), isReplay };
     this.#panel = new ChartPanel(this.#chart, texts, {
       changed: () => this.#changed(),
+      loaded: (fromUs, toUs) => this.#loadGaps(fromUs, toUs),
       scrolled: (fromUs) => this.#scrolled(fromUs),
       note: (note, reason = '') => this.#showNote(note, reason),
     });
@@ -55,10 +61,8 @@ export class ChartView {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#connection.watchCandles({ symbol: row.symbol, tf }), SUBSCRIBE_AFTER_MS);
     const series = { symbol: row.symbol, source: row.source, tf, compare, kind: row.kind, price: row.price, tickSize: row.tick_size };
-    this.#panel.show(series, { fromUs, style }).then(() => {
-      this.mark();
-      this.#loadGaps();
-    });
+    this.#gaps.clear();
+    this.#panel.show(series, { fromUs, style }).then(() => this.mark());
     this.#describe(row);
   }
 
@@ -79,7 +83,9 @@ export class ChartView {
     const alerts = market.alerts.filter(
       (alert) => alert.symbol === series.symbol && (alert.source === null || alert.source === series.source),
     );
-    this.#panel.mark({ gaps: market.gapsOf(series.symbol, series.source), alerts });
+    // What came live knows of an end that the log did not when it was asked.
+    this.#marked = [...new Map([...this.#gaps, ...market.gaps]).values()].filter((gap) => concerns(gap, series));
+    this.#panel.mark({ gaps: this.#marked, alerts });
   }
 
   takeColours() {
@@ -136,10 +142,11 @@ export class ChartView {
     const at = pointedUs ?? bars.lastUs;
     const upTo = at === null ? [] : at === bars.lastUs ? bars.last(20) : bars.between(at - 19e6 * SECONDS[series.tf], at);
     const bucketUs = SECONDS[series.tf] * 1e6;
-    const gap = at === null ? undefined : this.#page.market.gapsOf(series.symbol, series.source)
-      .find((each) => each.started_at_us < at + bucketUs && (each.ended_at_us ?? Number.POSITIVE_INFINITY) > at);
+    const gap = at === null ? undefined
+      : this.#marked.find((each) => each.started_at_us < at + bucketUs && (each.ended_at_us ?? Number.POSITIVE_INFINITY) > at);
     const candle = at === null ? undefined : bars.at(at);
-    showReadout(this.#page.numbers, { candle, before: upTo, compared: at === null ? undefined : compared.at(at), gap });
+    const isPart = candle?.complete === false && candle.start_us + bucketUs < this.#page.clock.nowUs();
+    showReadout(this.#page.numbers, { candle, before: upTo, compared: at === null ? undefined : compared.at(at), gap, isPart });
     const model = forecast[0]?.model ?? '';
     const beaten = forecast.some((row) => row.beats_naive === false);
     setText(this.#legend, [t('legend_gap'), forecast.length === 0 ? '' : t(beaten ? 'legend_forecast_beaten' : 'legend_forecast', { model })]
@@ -180,17 +187,22 @@ export class ChartView {
     }));
   }
 
-  /** Gaps that ended before the page came: the log has them. */
-  async #loadGaps() {
-    const { series, bars } = this.#panel;
-    if (series === null || bars.firstUs === null) return;
+  /**
+   * Gaps that ended before the page came: the log has them.
+   * @param {number} fromUs
+   * @param {number} toUs
+   */
+  async #loadGaps(fromUs, toUs) {
+    const { series } = this.#panel;
+    if (series === null) return;
     const nowUs = this.#page.clock.nowUs();
     try {
-      const gaps = await api.gaps(bars.firstUs, nowUs);
-      const open = new Set([...this.#page.market.openGaps()].map((gap) => gap.id));
+      // What an implied price is made of may be in a gap anywhere.
+      const gaps = await api.gaps(fromUs, toUs, series.kind === 'FX_IMPLIED' ? null : series.source);
+      if (series !== this.#panel.series) return;
       // In a replay nothing is known of what came later.
-      const known = gaps.filter((gap) => !open.has(gap.id) && (!this.#isReplay || (gap.ended_at_us ?? nowUs) <= nowUs));
-      this.#page.market.takeGaps(known, false);
+      const isKnown = (/** @type {Gap} */ { ended_at_us: end }) => end !== null && (!this.#isReplay || end <= nowUs);
+      for (const gap of gaps.filter(isKnown)) this.#gaps.set(gap.id, gap);
       this.mark();
     } catch {
       // Those that are open come by themselves.

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 
 import { Bars, movingAverage, oneBasis } from '../page/chart/bars.js';
-import { gapBuckets } from '../page/chart/shading.js';
+import { gapBuckets, incomplete } from '../page/chart/shading.js';
 import { inOrder, matches } from '../page/parts/order.js';
 import { sparkPath } from '../page/parts/sparkline.js';
 import { toCsv } from '../page/share.js';
@@ -42,7 +42,13 @@ test('a gap shades the buckets that it touches', () => {
   assert.deepEqual(gapBuckets([gap(80, null)], 0, 100, 10), [80, 90]);
   assert.deepEqual(gapBuckets([gap(35, 38), gap(31, 45)], 0, 100, 10), [30, 40]);
   assert.deepEqual(gapBuckets([gap(-50, 5)], 20, 100, 10), []);
-  assert.equal(gapBuckets([gap(0, 1e12)], 0, 1e12, 1).length, 3000);
+  const long = gapBuckets([gap(0, 1e6), gap(1e6, 1e6 + 3600)], 0, 2e6, 1);
+  assert.deepEqual([long.length, long[0], long.at(-1)], [6000, 1e6 - 3000, 1e6 + 3599], 'the newest part of each');
+});
+
+test('a candle that is over and not whole is shaded, an open one is not', () => {
+  const part = (start) => candle(start, '1', { complete: false });
+  assert.deepEqual(incomplete([part(0), candle(10e6), part(20e6), part(30e6), part(40e6)], 42e6, 10e6), [0, 20e6]);
 });
 
 test('the watchlist sorts exactly, what is unknown last', () => {

@@ -28,3 +28,8 @@ check('so does a source that fails', row(1), { source: { ...ok, state: 'FAILING'
 check('so does a page that is not connected', row(1), { feedProblem: 'x' }, 'unknown');
 check('a source that never said anything is believed for a minute', row(50), { source: undefined }, 'live');
 check('and no longer', row(70), { source: undefined }, 'unknown');
+const implied = { ...row(1), symbol: 'BTC-BRL', source: 'implied', kind: 'FX_IMPLIED' };
+check('an implied price is live', implied, { source: undefined }, 'live');
+check('unless its rate is in a gap', implied, { source: undefined, gaps: [{ ...gap, source: 'bcb', symbols: ['USD-BRL'] }] }, 'unknown');
+check('or its other price', implied, { source: undefined, gaps: [{ ...gap, symbols: ['BTC-USD'] }] }, 'unknown');
+check('and not by what it is not made of', implied, { source: undefined, gaps: [{ ...gap, symbols: ['ETH-USD'] }] }, 'live');

@@ -34,7 +34,6 @@ test('gaps and alerts are known once each', () => {
   assert.equal([...market.openGaps()].length, 1);
   market.take({ seq: 2, type: 'gap', channel: 'gaps', cursor: '', gap: { ...gap, ended_at_us: 5 } });
   assert.equal([...market.openGaps()].length, 0);
-  assert.equal(market.gapsOf('A-USD', 'x').length, 1);
   const alert = (id, at) => ({ seq: 3, type: 'alert', channel: 'alerts', cursor: '', alert: { alert_id: id, fired_at_us: at } });
   for (const message of [alert('a', 1), alert('b', 3), alert('a', 1)]) market.take(message);
   assert.deepEqual(market.alerts.map((each) => each.alert_id), ['b', 'a']);
@@ -129,4 +128,16 @@ test('prices are as of the newest that came, and no newer than an outage', () =>
   market.take({ seq: 2, type: 'heartbeat', now_us: 200, feed: { state: 'outage', reason: 'x', since_us: 100 } });
   market.take(snapshot([row('A-USD', 'x', '1', { broker_time_us: 95 })], false));
   assert.equal(market.asOfUs, 100);
+});
+
+test('of many gaps those that closed last are kept, and every open one', () => {
+  const market = new Market();
+  const gap = (id, ended) => ({ id, source: 'x', symbols: [], reason: 'STALE', started_at_us: 1, ended_at_us: ended, detail: '' });
+  const tell = (each) => market.take({ seq: 1, type: 'gap', channel: 'gaps', cursor: '', gap: each });
+  tell(gap('open', null));
+  tell(gap('long', null));
+  for (let i = 0; i < 600; i += 1) tell(gap(String(i), 2));
+  tell(gap('long', 3));
+  tell(gap('600', 4));
+  assert.deepEqual([market.gaps.size, market.gaps.has('open'), market.gaps.has('long'), market.gaps.has('0')], [500, true, true, false]);
 });

@@ -11,7 +11,7 @@ import { SECONDS } from '../state/view.js';
 import { Bars, firstFrom, oneBasis } from './bars.js';
 import { colour } from './colours.js';
 import { Drawing, time } from './drawing.js';
-import { gapBuckets } from './shading.js';
+import { gapBuckets, incomplete } from './shading.js';
 
 const FIRST_PAGE = 600;
 const PAGE = 1000;
@@ -35,6 +35,7 @@ const ASK_AGAIN_MS = 5000;
  *
  * @typedef {object} PanelEvents
  * @property {() => void} changed the candles, or what is pointed at
+ * @property {(fromUs: number, toUs: number) => void} loaded candles of a time
  * @property {(fromUs: number | null) => void} scrolled null: to the present
  * @property {(note: 'loading' | 'none' | 'failed' | 'history_failed' | 'empty' | null, reason?: string) => void} note
  */
@@ -140,6 +141,7 @@ export class ChartPanel {
     requestAnimationFrame(() => requestAnimationFrame(() => {
       this.#settling = false;
     }));
+    if (this.bars.firstUs !== null) this.#events.loaded(this.bars.firstUs, this.#detached ? (lastUs ?? 0) + SECONDS[series.tf] * 1e6 : this.#now());
     this.#loadForecast(series, signal);
   }
 
@@ -198,7 +200,8 @@ export class ChartPanel {
     if (series === null || bars.firstUs === null) return;
     const bucketUs = SECONDS[series.tf] * 1e6;
     const untilUs = this.#detached ? (bars.lastUs ?? 0) + bucketUs : this.#now();
-    this.#drawing.drawGaps(gapBuckets(gaps, bars.firstUs, untilUs, bucketUs));
+    const shaded = new Set([...gapBuckets(gaps, bars.firstUs, untilUs, bucketUs), ...incomplete(bars, this.#now(), bucketUs)]);
+    this.#drawing.drawGaps([...shaded].sort((a, b) => a - b));
     const starts = [...bars].map((candle) => candle.start_us);
     this.#drawing.drawMarkers([...alerts].sort((a, b) => a.event_time_us - b.event_time_us).flatMap((alert) => {
       const at = starts[firstFrom(starts, alert.event_time_us + 1) - 1];
@@ -326,6 +329,7 @@ export class ChartPanel {
       this.#todo = 'all';
       this.#draw();
       this.#drawing.drawCompared(this.compared);
+      this.#events.loaded(this.bars.firstUs ?? firstUs, firstUs);
       this.#events.note(older.length === 0 ? 'none' : null);
     } catch (error) {
       if (signal.aborted) return;

@@ -1,9 +1,12 @@
 // Which candles a gap touches.
 
-/** @import {Gap} from '../protocol.js' */
+/** @import {Candle, Gap} from '../protocol.js' */
 
-/** A gap of a year on a chart of seconds is not drawn second by second. */
-const LARGEST = 3000;
+/** A gap of a year on a chart of seconds is not drawn second by second: the newest part of each, and the newest of all. */
+const OF_A_GAP = 3000;
+const LARGEST = 20_000;
+/** The end of a bucket is told a moment after it. */
+const SETTLES_US = 3e6;
 
 /**
  * The starts of the buckets that gaps touch, in order, each once. A bucket is [start, start + width); a gap that only touches an edge
@@ -15,10 +18,21 @@ const LARGEST = 3000;
  */
 export function gapBuckets(gaps, fromUs, untilUs, bucketUs) {
   const starts = new Set();
-  for (const gap of gaps) {
-    const endUs = Math.min(gap.ended_at_us ?? untilUs, untilUs);
+  const ends = gaps.map((gap) => ({ gap, endUs: Math.min(gap.ended_at_us ?? untilUs, untilUs) })).sort((a, b) => b.endUs - a.endUs);
+  for (const { gap, endUs } of ends) {
     const first = Math.max(fromUs, Math.floor(gap.started_at_us / bucketUs) * bucketUs);
-    for (let start = first; start < endUs && starts.size < LARGEST; start += bucketUs) starts.add(start);
+    const last = Math.ceil(endUs / bucketUs - 1) * bucketUs;
+    for (let start = last; start >= first && start > last - OF_A_GAP * bucketUs && starts.size < LARGEST; start -= bucketUs) starts.add(start);
   }
   return [...starts].sort((a, b) => a - b);
+}
+
+/**
+ * The starts of candles whose time is over and of which the server says that something is missing.
+ * @param {Iterable<Candle>} candles
+ * @param {number} nowUs
+ * @param {number} bucketUs
+ */
+export function incomplete(candles, nowUs, bucketUs) {
+  return [...candles].filter((candle) => !candle.complete && candle.start_us + bucketUs + SETTLES_US < nowUs).map((candle) => candle.start_us);
 }

@@ -12,9 +12,9 @@ const LONGEST_TABLE = 200;
 
 /**
  * @param {import('../format.js').Numbers} numbers
- * @param {{candle: Candle | undefined, before: Candle[], compared: Candle | undefined, gap: Gap | undefined}} at
+ * @param {{candle: Candle | undefined, before: Candle[], compared: Candle | undefined, gap: Gap | undefined, isPart: boolean}} at
  */
-export function showReadout(numbers, { candle, before, compared, gap }) {
+export function showReadout(numbers, { candle, before, compared, gap, isPart }) {
   const target = html('readout');
   if (candle === undefined) {
     target.replaceChildren(...(gap === undefined ? [] : [make('span', 'warn', t('in_gap', { reason: gap.reason }))]));
@@ -42,6 +42,7 @@ export function showReadout(numbers, { candle, before, compared, gap }) {
     add(t('difference'), `${numbers.exact(difference)}${percent}`, 'compared');
   }
   if (gap !== undefined) parts.push(make('span', 'warn', t('in_gap', { reason: gap.reason })));
+  else if (isPart) parts.push(make('span', 'warn', t('incomplete')));
   target.replaceChildren(...parts);
 }
 

@@ -25,7 +25,7 @@ const SILENT_SOURCE_SECONDS = 60;
 export function freshness(row, { nowUs, feedProblem, source, gaps }) {
   if (feedProblem !== null) return { state: 'unknown', why: 'feed', detail: feedProblem };
   for (const gap of gaps) {
-    if (concerns(gap, row.symbol, row.source)) {
+    if (concerns(gap, row)) {
       return { state: 'unknown', why: 'gap', detail: `${gap.reason}${gap.detail === '' ? '' : ` (${gap.detail})`}` };
     }
   }

@@ -82,7 +82,11 @@ export class Market {
    */
   takeGaps(gaps, whole) {
     if (whole) for (const [id, gap] of this.gaps) if (gap.ended_at_us === null) this.gaps.delete(id);
-    for (const gap of gaps) this.gaps.set(gap.id, gap);
+    for (const gap of gaps) {
+      // In the order of their closing, so that the oldest go first.
+      this.gaps.delete(gap.id);
+      this.gaps.set(gap.id, gap);
+    }
     if (this.gaps.size > GAPS_KEPT) {
       for (const [id, gap] of this.gaps) {
         if (this.gaps.size <= GAPS_KEPT) break;
@@ -129,15 +133,6 @@ export class Market {
     for (const gap of this.gaps.values()) if (gap.ended_at_us === null) yield gap;
   }
 
-  /**
-   * Gaps that speak of this series.
-   * @param {string} symbol
-   * @param {string} source
-   */
-  gapsOf(symbol, source) {
-    return [...this.gaps.values()].filter((gap) => concerns(gap, symbol, source));
-  }
-
   /** Every source of a symbol, in order. @param {string} symbol */
   sourcesOf(symbol) {
     return [...this.rows.values()].filter((row) => row.symbol === symbol).map((row) => row.source).sort();
@@ -173,10 +168,14 @@ export class Market {
 }
 
 /**
+ * Whether a gap is one in a series: the server's own rule. An implied price is computed from what others said.
  * @param {Gap} gap
- * @param {string} symbol
- * @param {string} source
+ * @param {{symbol: string, source: string, kind: string | null}} series
  */
-export function concerns(gap, symbol, source) {
-  return (gap.source === source || gap.source === '*') && (gap.symbols.length === 0 || gap.symbols.includes(symbol));
+export function concerns(gap, { symbol, source, kind }) {
+  const isImplied = kind === 'FX_IMPLIED';
+  if (gap.source !== source && gap.source !== '*' && !isImplied) return false;
+  const [base = '', quote = ''] = symbol.split('-');
+  const touched = isImplied ? [symbol, `${base}-USD`, `USD-${quote}`] : [symbol];
+  return gap.symbols.length === 0 || touched.some((each) => gap.symbols.includes(each));
 }
