@@ -36,6 +36,8 @@ export class Watchlist {
   #dirty = new Set();
   /** @type {string | null} */
   #selected = null;
+  /** @type {WatchlistRow | undefined} */
+  #tabStop;
   /** @type {Column} */
   #column = 'symbol';
   #descending = false;
@@ -120,6 +122,8 @@ export class Watchlist {
       this.#rows.delete(key);
       this.#writtenMs.delete(key);
     }
+    // An element that is moved loses the focus.
+    const focused = document.activeElement;
     let next = this.#body.firstElementChild;
     for (const key of order) {
       const row = this.#rows.get(key) ?? this.#add(key);
@@ -127,7 +131,9 @@ export class Watchlist {
       if (row.element === next) next = next.nextElementSibling;
       else this.#body.insertBefore(row.element, next);
     }
+    if (focused instanceof HTMLElement && focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
     this.#order = order;
+    this.#putTabStop();
     this.#empty.hidden = found.length > 0;
     setText(this.#empty, t(this.#all.size === 0 ? 'no_price' : 'nothing_matches'));
     const more = all.length - order.length;
@@ -140,6 +146,16 @@ export class Watchlist {
     if (this.#selected !== null) this.#rows.get(this.#selected)?.select(false);
     this.#selected = key;
     if (key !== null) this.#rows.get(key)?.select(true);
+    this.#putTabStop();
+  }
+
+  /** Of all rows one is reached by Tab, the others from there by the arrow keys: nobody wants a thousand stops before the chart. */
+  #putTabStop() {
+    const row = this.#rows.get(this.#selected ?? '') ?? this.#rows.get(this.firstKey ?? '');
+    if (row === this.#tabStop) return;
+    this.#tabStop?.setTabStop(false);
+    row?.setTabStop(true);
+    this.#tabStop = row;
   }
 
   /**

@@ -48,6 +48,7 @@ export class WatchlistRow {
     this.element.dataset['symbol'] = row.symbol;
     this.element.dataset['source'] = row.source;
     this.#button.type = 'button';
+    this.#button.tabIndex = -1;
     this.#button.textContent = row.symbol;
     this.#button.title = row.symbol;
     const name = make('th');
@@ -166,6 +167,11 @@ export class WatchlistRow {
     this.element.classList.toggle('selected', selected);
     if (selected) this.#button.setAttribute('aria-current', 'true');
     else this.#button.removeAttribute('aria-current');
+  }
+
+  /** @param {boolean} isStop */
+  setTabStop(isStop) {
+    this.#button.tabIndex = isStop ? 0 : -1;
   }
 
   focus() {
