@@ -21,6 +21,8 @@ const WIDEST_BUCKETS = 20_000;
 const LOOKS_BACK = 4;
 const SEEN_AT_FIRST = 120;
 const DRAW_EVERY_MS = 250;
+/** More new candles than that are quicker drawn with all the others. */
+const LARGEST_STEP = 200;
 const ASK_AGAIN_MS = 5000;
 
 /**
@@ -270,14 +272,12 @@ export class ChartPanel {
   }
 
   #draw() {
-    const todo = this.#todo;
+    const recent = this.bars.between(this.#lastDrawnUs, Number.MAX_SAFE_INTEGER);
+    const todo = recent.length > LARGEST_STEP ? 'all' : this.#todo;
     this.#todo = 'nothing';
     this.#drawnMs = performance.now();
     if (todo === 'all') this.#drawing.drawAll(this.bars);
-    else if (todo === 'last') {
-      const recent = this.bars.last(200).filter((candle) => candle.start_us >= this.#lastDrawnUs);
-      this.#drawing.drawLast(recent, this.bars.size);
-    }
+    else if (todo === 'last') this.#drawing.drawLast(recent, this.bars.size);
     this.#lastDrawnUs = this.bars.lastUs ?? 0;
     this.#events.changed();
   }
