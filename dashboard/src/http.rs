@@ -120,7 +120,6 @@ pub fn routes(app: App) -> Router {
     let policy = HeaderValue::from_static(SECURITY_POLICY);
     Router::new()
         .route("/api/v1/latest", get(live::latest))
-        .route("/api/v1/history", get(endpoints::history))
         .route("/api/v1/stream", get(endpoints::stream))
         .route("/api/v1/symbols", get(market::symbols))
         .route("/api/v1/ticks", get(market::ticks))

@@ -9,14 +9,12 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::sse::{self, StreamQuery};
 use super::{Session, schema, socket};
 use crate::access::client_address;
-use crate::http::{ApiError, App, check_origin};
-use crate::state::Timeframe;
+use crate::http::{ApiError, App, ErrorBody, check_origin};
 
 /// `/ws`.
 pub async fn connect(
@@ -37,7 +35,23 @@ pub async fn connect(
     }))
 }
 
-/// `/api/v1/stream`.
+/// The messages of the WebSocket as Server-Sent Events, without an end; docs/websocket.md has what they say.
+#[utoipa::path(
+    get,
+    path = "/api/v1/stream",
+    tag = "live",
+    params(
+        StreamQuery,
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event: goes on from there"),
+    ),
+    responses(
+        (status = 200, description = "Events as they come, each message of /api/v1/websocket.schema.json", content_type = "text/event-stream", body = String),
+        (status = 400, description = "Not understood", body = ErrorBody),
+        (status = 403, description = "A browser on another origin", body = ErrorBody),
+        (status = 429, description = "Too many connections from this address", body = ErrorBody),
+        (status = 503, description = "Too many connections", body = ErrorBody),
+    )
+)]
 pub async fn stream(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -50,37 +64,13 @@ pub async fn stream(
     sse::respond(app.hub, place, app.shutdown, &query, &headers)
 }
 
-/// `/api/v1/websocket.schema.json`.
+/// The JSON Schema of every message of the WebSocket and of the stream.
+#[utoipa::path(
+    get,
+    path = "/api/v1/websocket.schema.json",
+    tag = "live",
+    responses((status = 200, description = "JSON Schema 2020-12", body = Object))
+)]
 pub async fn messages_schema() -> Json<Value> {
     Json(schema::document())
-}
-
-#[derive(Deserialize)]
-pub struct HistoryQuery {
-    symbol: String,
-    source: String,
-}
-
-#[derive(Serialize)]
-pub struct History {
-    symbol: String,
-    source: String,
-    step_seconds: i64,
-    /// Seconds UTC and the exact price at the end of that minute, in time order.
-    points: Vec<(i64, String)>,
-}
-
-/// `/api/v1/history`: the line of one series.
-pub async fn history(
-    State(app): State<App>,
-    query: Result<Query<HistoryQuery>, QueryRejection>,
-) -> Result<Json<History>, ApiError> {
-    let Query(HistoryQuery { symbol, source }) =
-        query.map_err(|rejection| ApiError::BadRequest(rejection.body_text()))?;
-    let minutes = app.hub.live().candles(&symbol, Some(&source), Timeframe::Minute, i64::MIN, i64::MAX);
-    if minutes.is_empty() {
-        return Err(ApiError::NotFound(format!("no price of {symbol:?} from {source:?} within the look-back")));
-    }
-    let points = minutes.into_iter().map(|minute| (minute.start_us / 1_000_000, minute.close.to_string())).collect();
-    Ok(Json(History { symbol, source, step_seconds: 60, points }))
 }

@@ -41,11 +41,10 @@ async fn prices_reach_the_socket_to_the_last_digit() {
 
     let latest: Value = running.get("/api/v1/latest?symbol=BTC-USD").await.json().await.expect("JSON");
     assert_eq!(row(&latest, "BTC-USD").expect("a row")["price"], "67000.5");
-    let history: Value = running.get("/api/v1/history?symbol=BTC-USD&source=test").await.json().await.expect("JSON");
-    let points = history["points"].as_array().expect("points");
-    assert_eq!(points.last().expect("a point")[1], "67000.5");
+    let history: Value = running.get("/api/v1/candles?symbol=BTC-USD&source=test").await.json().await.expect("JSON");
+    let candles = history["candles"].as_array().expect("candles");
+    assert_eq!(candles.last().expect("a candle")["close"], "67000.5");
     assert_eq!(running.get("/api/v1/latest?symbol=NONE-USD").await.status(), 404);
-    assert_eq!(running.get("/api/v1/history").await.status(), 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
