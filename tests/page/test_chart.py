@@ -102,7 +102,7 @@ def test_a_gap_is_shaded_and_read_out(page):
     for share in (0.62, 0.64, 0.66, 0.68, 0.7):
         point_at(page, share)
         page.wait_for_timeout(150)
-        if "gap: DISCONNECTED" in page.locator("#readout").inner_text():
+        if "gap: disconnected" in page.locator("#readout").inner_text():
             return
     raise AssertionError(page.locator("#readout").inner_text())
 

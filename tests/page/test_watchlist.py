@@ -115,7 +115,7 @@ def test_standing_still_and_not_knowing_are_told_apart(server, page):
     server.topics.gap("open", "kraken", [], now_us() - MINUTE)
     kraken = row(page, "BTC-USD", "kraken")
     expect(kraken).to_have_attribute("data-freshness", "unknown")
-    expect(kraken.locator(".age")).to_have_attribute("title", re.compile("gap: DISCONNECTED"))
+    expect(kraken.locator(".age")).to_have_attribute("title", re.compile("gap: disconnected"))
     server.topics.gap("open", "kraken", [], now_us() - MINUTE, now_us())
     server.topics.health("kraken")
     expect(kraken).to_have_attribute("data-freshness", "unchanged")

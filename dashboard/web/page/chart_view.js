@@ -8,7 +8,8 @@ import * as api from './api.js';
 import { ChartPanel } from './chart/panel.js';
 import { button, html, make, setText } from './dom.js';
 import { nextFrame } from './frame.js';
-import { candleTable, showReadout } from './parts/readout.js';
+import { CandleTable } from './parts/candle_table.js';
+import { showReadout } from './parts/readout.js';
 import { concerns } from './state/market.js';
 import { SECONDS, TIMEFRAMES } from './state/view.js';
 import { locale, t } from './words/words.js';
@@ -23,7 +24,7 @@ export class ChartView {
   #isReplay;
   #panel;
   #chart = html('chart');
-  #bars = html('bars');
+  #table;
   #note = html('chart-note');
   #legend = html('legend');
   #tableMs = Number.NEGATIVE_INFINITY;
@@ -43,6 +44,7 @@ export class ChartView {
     this.#connection = connection;
     this.#isReplay = isReplay;
     const { clock, numbers } = page;
+    this.#table = new CandleTable(numbers);
     const texts = { locale, price: (/** @type {string} */ value) => numbers.exact(value), nowUs: () => clock.nowUs(), isReplay };
     this.#panel = new ChartPanel(this.#chart, texts, {
       changed: () => this.#changed(),
@@ -127,9 +129,10 @@ export class ChartView {
       this.showControls();
     });
     button('as-table').addEventListener('click', () => {
-      this.#bars.hidden = !this.#bars.hidden;
-      this.#chart.hidden = !this.#bars.hidden;
-      button('as-table').setAttribute('aria-pressed', String(!this.#bars.hidden));
+      const table = this.#table.element;
+      table.hidden = !table.hidden;
+      this.#chart.hidden = !table.hidden;
+      button('as-table').setAttribute('aria-pressed', String(!table.hidden));
       this.#tableMs = Number.NEGATIVE_INFINITY;
       this.#changed();
     });
@@ -146,15 +149,18 @@ export class ChartView {
       : this.#marked.find((each) => each.started_at_us < at + bucketUs && (each.ended_at_us ?? Number.POSITIVE_INFINITY) > at);
     const candle = at === null ? undefined : bars.at(at);
     const isPart = candle?.complete === false && candle.start_us + bucketUs < this.#page.clock.nowUs();
-    showReadout(this.#page.numbers, { candle, before: upTo, compared: at === null ? undefined : compared.at(at), gap, isPart });
+    showReadout(this.#page.numbers, { candle, before: upTo, compared: at === null ? undefined : compared.at(at), gap, isPart, step: series.tickSize });
     const model = forecast[0]?.model ?? '';
     const beaten = forecast.some((row) => row.beats_naive === false);
     setText(this.#legend, [t('legend_gap'), forecast.length === 0 ? '' : t(beaten ? 'legend_forecast_beaten' : 'legend_forecast', { model })]
       .filter((part) => part !== '').join(' · '));
-    if (!this.#bars.hidden && performance.now() - this.#tableMs > TABLE_EVERY_MS) {
+    if (this.#table.element.hidden) return;
+    nextFrame('table', () => {
+      if (performance.now() - this.#tableMs < TABLE_EVERY_MS) return true;
       this.#tableMs = performance.now();
-      nextFrame('bars', () => this.#bars.replaceChildren(candleTable(this.#page.numbers, [...bars])));
-    }
+      this.#table.show([...bars], series.tickSize);
+      return false;
+    });
   }
 
   /** @param {number | null} fromUs */

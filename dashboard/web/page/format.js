@@ -35,6 +35,17 @@ export class Numbers {
   }
 
   /**
+   * Every digit, and zeros up to the smallest step: a text that changes keeps its width.
+   * @param {string} value
+   * @param {string | null} step
+   */
+  padded(value, step) {
+    const digits = value.split('.')[1]?.length ?? 0;
+    const wanted = step === null ? 0 : fractionDigits(step);
+    return this.exact(digits >= wanted ? value : round(value, wanted));
+  }
+
+  /**
    * With the digits that mean something: those of the smallest step.
    * @param {string} value
    * @param {string | null} step

@@ -154,7 +154,7 @@ export class WatchlistRow {
     this.#age.dataset['why'] = freshness.why;
     setText(this.#sign, { live: '●', unchanged: '=', unknown: '?' }[freshness.state]);
     setText(this.#word, named('fresh', freshness.state));
-    this.#age.title = `${named('fresh', freshness.state)}: ${t(`why_${freshness.why}`, { detail: freshness.detail ?? '' })}`;
+    this.#age.title = `${named('fresh', freshness.state)}: ${t(`why_${freshness.why}`, { detail: detailOf(freshness) })}`;
   }
 
   /** @param {string[]} prices */
@@ -177,6 +177,12 @@ export class WatchlistRow {
   focus() {
     this.#button.focus();
   }
+}
+
+/** @param {Freshness} freshness */
+function detailOf({ why, detail = '', more = '' }) {
+  const known = why === 'gap' ? named('gap', detail) : why === 'source_state' ? named('source', detail) : detail;
+  return more === '' ? known : `${known} (${more})`;
 }
 
 /** @param {number | null} us */

@@ -14,7 +14,8 @@ const SILENT_SOURCE_SECONDS = 60;
  * @typedef {object} Freshness
  * @property {'live' | 'unchanged' | 'unknown'} state
  * @property {'feed' | 'gap' | 'nothing_said' | 'producer_silent' | 'source_state' | 'ticks' | 'answered' | 'last_answer'} why
- * @property {string} [detail]
+ * @property {string} [detail] a gap's reason, a source's state
+ * @property {string} [more] in the words of whoever saw it
  */
 
 /**
@@ -25,9 +26,7 @@ const SILENT_SOURCE_SECONDS = 60;
 export function freshness(row, { nowUs, feedProblem, source, gaps }) {
   if (feedProblem !== null) return { state: 'unknown', why: 'feed', detail: feedProblem };
   for (const gap of gaps) {
-    if (concerns(gap, row)) {
-      return { state: 'unknown', why: 'gap', detail: `${gap.reason}${gap.detail === '' ? '' : ` (${gap.detail})`}` };
-    }
+    if (concerns(gap, row)) return { state: 'unknown', why: 'gap', detail: gap.reason, more: gap.detail };
   }
   const ageSeconds = (nowUs - (row.received_at_us ?? row.event_time_us ?? 0)) / 1e6;
   if (source === undefined) {
