@@ -8,25 +8,24 @@ import { translatePage } from './words/words.js';
 translatePage();
 
 const isReplay = location.pathname.endsWith('/replay');
-const socket = new URL(isReplay ? `ws/replay${replayQuery()}` : 'ws', document.baseURI);
-socket.protocol = socket.protocol === 'https:' ? 'wss:' : 'ws:';
 
+/** A replay may have to read much before it begins: as long as the server has patience, and a little more. */
+const REPLAY_PATIENCE_MS = 25_000;
 const page = new Page(isReplay);
 const connection = new Connection(
   {
-    socket: socket.href,
-    stream: isReplay ? null : 'api/v1/stream?channels=ticks,gaps,alerts,health',
-    polling: isReplay ? null : 'api/v1/latest',
+    socket: () => {
+      const socket = new URL(page.replaying?.address ?? 'ws', document.baseURI);
+      socket.protocol = socket.protocol === 'https:' ? 'wss:' : 'ws:';
+      return socket.href;
+    },
+    ...(isReplay
+      ? { stream: null, polling: null, patienceMs: REPLAY_PATIENCE_MS }
+      : { stream: 'api/v1/stream?channels=ticks,gaps,alerts,health', polling: 'api/v1/latest' }),
   },
   (message) => page.take(message),
   (state) => page.takeState(state),
 );
-page.begin(connection, `ws/replay${replayQuery()}`);
+page.begin(connection);
 connection.connect();
 html('prices').setAttribute('data-ready', '');
-
-function replayQuery() {
-  const query = new URLSearchParams(location.search);
-  const asked = new URLSearchParams({ from: query.get('from') ?? '', speed: query.get('speed') ?? '1' });
-  return `?${asked.toString().replaceAll('%3A', ':')}`;
-}

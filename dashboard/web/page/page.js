@@ -66,13 +66,10 @@ export class Page {
     this.market.onTick = (row) => this.#takeTick(row);
   }
 
-  /**
-   * @param {Connection} connection
-   * @param {string} replayAddress
-   */
-  begin(connection, replayAddress) {
+  /** @param {Connection} connection */
+  begin(connection) {
     this.#connection = connection;
-    if (this.#isReplay) this.replaying = new Replaying(connection, replayAddress);
+    if (this.#isReplay) this.replaying = new Replaying(connection);
     wireKeys(this);
     setInterval(() => this.#everySecond(), 1000);
     addEventListener('popstate', () => this.#followAddress());
@@ -116,7 +113,10 @@ export class Page {
   takeState(link) {
     this.#link = link;
     // Another connection may be another server, and this machine's clock may have been set meanwhile.
-    if (link.state === 'connecting') this.clock.forget();
+    if (link.state === 'connecting') {
+      this.clock.forget();
+      this.replaying?.goOn();
+    }
     if (link.state === 'open') {
       // What the chart missed meanwhile is asked for.
       if (this.#wasOpen) this.chart?.refresh();
@@ -145,7 +145,12 @@ export class Page {
   /** What can be taken away as a file. */
   get shown() {
     const { symbol, source, tf } = this.view;
-    return { candles: this.chart?.visibleCandles() ?? [], rows: this.watchlist.shown, name: `${symbol ?? 'chart'}_${source ?? ''}_${tf}` };
+    return {
+      candles: this.chart?.visibleCandles() ?? [],
+      rows: this.watchlist.shown,
+      name: `${symbol ?? 'chart'}_${source ?? ''}_${tf}`,
+      link: this.replaying?.link ?? location.href,
+    };
   }
 
   /** @param {string} key */

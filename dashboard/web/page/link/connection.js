@@ -17,12 +17,12 @@ import { StreamLink } from './stream.js';
  * @property {(why: string) => void} lost
  *
  * @typedef {'socket' | 'stream' | 'polling'} Way
- * @typedef {{state: 'connecting' | 'open' | 'waiting', way: Way, retryAtMs: number, why: string}} LinkState
+ * @typedef {{state: 'connecting' | 'open' | 'waiting', way: Way, retryAtMs: number, why: string, isLoggedOut?: boolean}} LinkState
  */
 
 /** The server's heartbeat comes every second. */
 const SILENCE_MS = 6_000;
-/** A way that fails so often before it gave anything is left for the next one. */
+/** A way that fails so often, while the server answers otherwise, is left for the next one. */
 const TRIES = 2;
 const TRY_BETTER_MS = 60_000;
 /** @type {Way[]} */
@@ -37,6 +37,7 @@ export class Connection {
   /** @type {SocketLink | null} */
   #better = null;
   #way = 0;
+  /** Of a server that answers. */
   #failures = 0;
   #attempts = 0;
   #retryTimer = 0;
@@ -50,8 +51,11 @@ export class Connection {
   /** @type {LinkState} */
   state = { state: 'connecting', way: 'socket', retryAtMs: 0, why: '' };
 
+  #isLoggedOut = false;
+
   /**
-   * @param {{socket: string, stream: string | null, polling: string | null}} addresses null: there is no such way
+   * @param {{socket: () => string, stream: string | null, polling: string | null, patienceMs?: number}} addresses null: there is no
+   *   such way; patience: how long the first word may take
    * @param {(message: ServerMessage) => void} onMessage
    * @param {(state: LinkState) => void} onState
    */
@@ -110,7 +114,7 @@ export class Connection {
     };
     try {
       if (way === 'socket') {
-        const link = new SocketLink(socket, this.#cursors, events);
+        const link = new SocketLink(socket(), this.#cursors, events);
         link.watch(this.#candles);
         return link;
       }
@@ -144,6 +148,7 @@ export class Connection {
     if (this.state.state === 'open') return;
     this.#attempts = 0;
     this.#failures = 0;
+    this.#isLoggedOut = false;
     this.#betterTriedMs = Date.now();
     this.#tell('open');
   }
@@ -152,20 +157,27 @@ export class Connection {
   #lost(why) {
     const wasOpen = this.state.state === 'open';
     this.#closeLink();
-    if (!wasOpen) this.#failures += 1;
     const asked = this.#retryAfterMs;
     this.#retryAfterMs = 0;
-    if (this.#failures >= TRIES && this.#hasNextWay()) {
-      this.#failures = 0;
-      this.#attempts = 0;
-      this.#way += 1;
-      this.connect();
-      return;
-    }
     const after = asked > 0 ? asked : retryMs(this.#attempts);
     this.#attempts += 1;
     this.#tell('waiting', Date.now() + after, why);
     this.#retryTimer = setTimeout(() => this.connect(), after);
+    if (!wasOpen) this.#askServer();
+  }
+
+  /** A way that fails is left where the server answers otherwise; a server that is away is waited for. */
+  async #askServer() {
+    const answer = await fetch('.', { method: 'HEAD', cache: 'no-store' }).catch(() => null);
+    if (this.state.state !== 'waiting') return;
+    this.#isLoggedOut = answer?.status === 401;
+    if (this.#isLoggedOut) this.#tell('waiting', this.state.retryAtMs, this.state.why);
+    this.#failures = answer?.ok === true ? this.#failures + 1 : 0;
+    if (this.#failures < TRIES || this.#addresses.stream === null) return;
+    this.#failures = 0;
+    this.#attempts = 0;
+    this.#way = this.#hasNextWay() ? this.#way + 1 : 0;
+    this.connect();
   }
 
   #hasNextWay() {
@@ -178,7 +190,7 @@ export class Connection {
     const { state } = this.state;
     const silentMs = Date.now() - this.#heardMs;
     if (state === 'waiting' && Date.now() > this.state.retryAtMs + 1000) this.retryNow();
-    else if (state === 'connecting' && silentMs > SILENCE_MS) this.#lost('no answer');
+    else if (state === 'connecting' && silentMs > (this.#addresses.patienceMs ?? SILENCE_MS)) this.#lost('no answer');
     else if (state === 'open' && silentMs > SILENCE_MS) {
       this.#closeLink();
       this.#attempts = 0;
@@ -205,7 +217,7 @@ export class Connection {
       },
     };
     try {
-      this.#better = new SocketLink(this.#addresses.socket, cursors, events);
+      this.#better = new SocketLink(this.#addresses.socket(), cursors, events);
     } catch {
       this.#better = null;
     }
@@ -222,7 +234,7 @@ export class Connection {
    * @param {string} [why]
    */
   #tell(state, retryAtMs = 0, why = '') {
-    this.state = { state, way: WAYS[this.#way] ?? 'socket', retryAtMs, why };
+    this.state = { state, way: WAYS[this.#way] ?? 'socket', retryAtMs, why, isLoggedOut: this.#isLoggedOut };
     this.#onState(this.state);
   }
 }

@@ -12,6 +12,8 @@ export function listen(keys, lettersWanted) {
     const action = keys[event.key];
     if (action === undefined || !isOurs(event) || (event.key.length === 1 && !lettersWanted())) return;
     event.preventDefault();
+    // A letter that is held down is pressed once: a step a repetition would be more than the server takes.
+    if (event.repeat && event.key.length === 1) return;
     action();
   });
 }

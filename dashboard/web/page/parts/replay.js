@@ -8,6 +8,8 @@ import { named, t } from '../words/words.js';
 
 const SPEEDS = ['0.5', '1', '2', '10', '60', '600', 'max'];
 
+const SEEK_AFTER_MS = 250;
+
 /** @param {string} speed */
 function speedOption(speed) {
   return { value: speed, text: speed === 'max' ? t('fastest') : `×${speed}` };
@@ -23,6 +25,8 @@ export class ReplayBar {
   #send;
   /** @type {Replay | null} */
   #replay = null;
+  #live = element('replay-live', HTMLAnchorElement);
+  #seek = 0;
   #isDragged = false;
 
   /**
@@ -35,10 +39,9 @@ export class ReplayBar {
     const asked = new URLSearchParams(search).get('speed') ?? '1';
     const speeds = SPEEDS.includes(asked) ? SPEEDS : [asked, ...SPEEDS];
     setOptions(this.#speed, speeds.map(speedOption), asked);
-    const live = new URLSearchParams(search);
-    live.delete('from');
-    live.delete('speed');
-    element('replay-live', HTMLAnchorElement).href = `.${live.size === 0 ? '' : `?${live}`}`;
+    this.#live.href = liveAddress();
+    // What is looked at may have changed.
+    for (const event of ['focus', 'pointerdown']) this.#live.addEventListener(event, () => (this.#live.href = liveAddress()));
     this.#pause.addEventListener('click', () => this.togglePause());
     button('replay-step').addEventListener('click', () => this.step());
     this.#speed.addEventListener('change', () => this.#say('speed', { speed: this.speed }));
@@ -47,8 +50,12 @@ export class ReplayBar {
       setText(this.#at, `${formatTime(this.#chosenUs, 0)} UTC`);
     });
     this.#position.addEventListener('change', () => {
-      this.#isDragged = false;
-      this.#say('seek', { to_us: this.#chosenUs });
+      // A key that is held down changes it thirty times a second.
+      clearTimeout(this.#seek);
+      this.#seek = setTimeout(() => {
+        this.#isDragged = false;
+        this.#say('seek', { to_us: this.#chosenUs });
+      }, SEEK_AFTER_MS);
     });
   }
 
@@ -93,6 +100,13 @@ export class ReplayBar {
   #say(action, more = {}) {
     this.#send({ type: 'replay', action, ...more });
   }
+}
+
+function liveAddress() {
+  const live = new URLSearchParams(location.search);
+  live.delete('from');
+  live.delete('speed');
+  return `.${live.size === 0 ? '' : `?${live}`}`;
 }
 
 /**

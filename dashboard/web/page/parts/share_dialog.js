@@ -13,13 +13,13 @@ const ROW_COLUMNS = [
 ];
 
 /**
- * @param {() => {candles: Candle[], rows: Row[], name: string}} shown
+ * @param {() => {candles: Candle[], rows: Row[], name: string, link: string}} shown
  */
 export function shareDialog(shown) {
   const dialog = element('share-dialog', HTMLDialogElement);
   const said = html('shared');
   button('copy-link').addEventListener('click', async () => {
-    const link = location.href;
+    const { link } = shown();
     try {
       await navigator.clipboard.writeText(link);
       said.textContent = t('copied');

@@ -3,7 +3,7 @@
 /** @import {Feed, Replay} from '../protocol.js' */
 /** @import {LinkState} from '../link/connection.js' */
 
-import { html, setText } from '../dom.js';
+import { element, html, setText } from '../dom.js';
 import { formatTime } from '../format.js';
 import { t } from '../words/words.js';
 
@@ -46,6 +46,7 @@ export class Status {
   #detail = html('connection-detail');
   #simulated = html('simulated');
   #banner = html('feed');
+  #logIn = element('log-in', HTMLAnchorElement);
 
   /**
    * @param {Situation} now
@@ -58,8 +59,10 @@ export class Status {
     setText(this.#detail, detail);
     this.#badge.title = now.link.why;
     this.#simulated.hidden = !now.isSimulated;
-    const problem = this.#problem(now, nowMs);
+    const problem = now.link.isLoggedOut ? t('logged_out') : this.#problem(now, nowMs);
     this.#banner.hidden = problem === null;
+    this.#logIn.hidden = now.link.isLoggedOut !== true;
+    if (!this.#logIn.hidden) this.#logIn.href = location.href;
     if (problem !== null) setText(this.#banner, problem);
   }
 
