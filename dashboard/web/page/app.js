@@ -8,9 +8,9 @@ import { translatePage } from './words/words.js';
 translatePage();
 
 const isReplay = location.pathname.endsWith('/replay');
-
 /** A replay may have to read much before it begins: as long as the server has patience, and a little more. */
 const REPLAY_PATIENCE_MS = 25_000;
+
 const page = new Page(isReplay);
 const connection = new Connection(
   {
