@@ -256,9 +256,13 @@ export class ChartPanel {
     return range === null ? [...this.bars] : this.bars.between(range.fromUs, range.toUs);
   }
 
-  /** In a replay nothing is known of what came later; live, the newest is what is asked for, by everybody alike. */
+  /**
+   * In a replay nothing is known of what came later, so the open bucket, which is whole in the log, comes live only; else the newest is
+   * what is asked for, by everybody alike.
+   */
   get #untilUs() {
-    return this.#isReplay ? this.#now() : null;
+    const bucketUs = SECONDS[this.series?.tf ?? '1m'] * 1e6;
+    return this.#isReplay ? Math.floor(this.#now() / bucketUs) * bucketUs : null;
   }
 
   /** What was shown before must not stand under another name. */
@@ -373,7 +377,8 @@ export class ChartPanel {
    * @param {AbortSignal} signal
    */
   async #loadForecast(series, signal) {
-    if (series.tf === '1h') {
+    // What is forecast today was not known at the time of a replay.
+    if (series.tf === '1h' && !this.#isReplay) {
       const rows = await api.forecasts(series.symbol).catch(() => []);
       if (signal.aborted) return;
       this.forecast = [...rows].sort((a, b) => a.at_us - b.at_us);
