@@ -121,6 +121,11 @@ export class ChartPanel {
       const [own, other] = await Promise.all([this.#firstPage(series, series.source, fromUs, signal), this.#comparedPage(fromUs, signal)]);
       if (signal.aborted) return;
       this.bars.take(oneBasis(own.candles, series.kind));
+      // A market that is closed, or quiet: what was last is shown.
+      if (this.bars.size === 0 && !this.#detached && !own.history_problem) {
+        this.bars.take((await this.#olderThan(this.#untilUs ?? this.#now(), series, signal)).older);
+        if (signal.aborted) return;
+      }
       this.compared.take(oneBasis(other, null));
       if (own.history_problem) this.#events.note('failed', own.history_problem);
       else this.#events.note(this.bars.size === 0 ? 'empty' : null);
@@ -351,14 +356,16 @@ export class ChartPanel {
    * @param {Series} series
    * @param {AbortSignal} signal
    */
-  async #olderThan(beforeUs, { symbol, source, tf }, signal) {
+  async #olderThan(beforeUs, { symbol, source, tf, kind }, signal) {
     const basis = this.bars.last(1)[0]?.price_basis ?? null;
     let toUs = beforeUs;
     for (let look = 0; look < LOOKS_BACK; look += 1) {
       const fromUs = toUs - (look === 0 ? PAGE : WIDEST_BUCKETS) * SECONDS[tf] * 1e6;
       if (fromUs <= 0) break;
       const answer = await api.candles({ symbol, source, tf, fromUs, toUs, limit: LONGEST_PAGE }, signal);
-      const older = oneBasis(answer.candles, basis).filter((candle) => candle.start_us < beforeUs);
+      // Another kind of price does not go on where this one ends.
+      const older = (basis === null ? oneBasis(answer.candles, kind) : answer.candles.filter((candle) => candle.price_basis === basis))
+        .filter((candle) => candle.start_us < beforeUs);
       if (older.length > 0 || (answer.complete_from_us ?? 0) > fromUs) return { older, fromUs };
       toUs = fromUs;
     }
