@@ -73,8 +73,9 @@ export class ChartView {
     this.#panel.take(candles);
   }
 
-  refresh() {
-    this.#panel.refresh();
+  /** @param {boolean} isAfterLoss */
+  refresh(isAfterLoss) {
+    this.#panel.refresh(isAfterLoss);
   }
 
   /** Shades gaps and marks alerts anew. */

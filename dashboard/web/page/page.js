@@ -119,7 +119,7 @@ export class Page {
     }
     if (link.state === 'open') {
       // What the chart missed meanwhile is asked for.
-      if (this.#wasOpen) this.chart?.refresh();
+      if (this.#wasOpen) this.chart?.refresh(true);
       this.#wasOpen = true;
       if (this.replaying) this.replaying.refused = null;
     } else if (link.state === 'waiting' && !this.#wasOpen) this.replaying?.askWhyRefused().then(() => this.#showStatus());
@@ -312,7 +312,7 @@ export class Page {
     if (this.#seconds % SPARKLINES_SECONDS === 1 && !this.#isReplay) {
       api.sparklines().then((lines) => this.watchlist.showSparklines(lines), () => {});
     }
-    if (this.#seconds % 2 === 0 && this.#connection?.bringsCandles === false && this.#link.state === 'open') this.chart?.refresh();
+    if (this.#seconds % 2 === 0 && this.#connection?.bringsCandles === false && this.#link.state === 'open') this.chart?.refresh(false);
     if (this.#seconds % 10 === 0) this.chart?.mark();
     if (this.#seconds % SUMMARY_SECONDS === 3) this.#summary.tell(this.market.rows, this.chosen, (row) => this.#judge(row));
     this.#seconds += 1;

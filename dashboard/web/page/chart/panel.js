@@ -65,6 +65,7 @@ export class ChartPanel {
   #drawnMs = 0;
   /** @type {'nothing' | 'last' | 'all'} */
   #todo = 'nothing';
+  #comparedMoved = false;
   #lastDrawnUs = 0;
   /** @type {Candle[]} */
   #waiting = [];
@@ -126,8 +127,9 @@ export class ChartPanel {
         this.bars.take((await this.#olderThan(this.#untilUs ?? this.#now(), series, signal)).older);
         if (signal.aborted) return;
       }
-      this.compared.take(oneBasis(other, null));
-      if (own.history_problem) this.#events.note('failed', own.history_problem);
+      if (typeof other !== 'string') this.compared.take(oneBasis(other, null));
+      const problem = own.history_problem || (typeof other === 'string' && other);
+      if (problem) this.#events.note('failed', problem);
       else this.#events.note(this.bars.size === 0 ? 'empty' : null);
     } catch (error) {
       if (signal.aborted) return;
@@ -171,29 +173,39 @@ export class ChartPanel {
     const other = mine.filter((candle) => candle.source === series.compare);
     const compared = this.compared.take(oneBasis(other, this.compared.last(1)[0]?.price_basis ?? null));
     if (todo === 'nothing' && compared === 'nothing') return;
+    this.#comparedMoved ||= compared !== 'nothing';
     if (todo === 'all' || (todo === 'last' && this.#todo === 'nothing')) this.#todo = todo;
     nextFrame('chart', () => {
       if (performance.now() - this.#drawnMs < DRAW_EVERY_MS) return true;
       this.#draw();
-      if (compared !== 'nothing') this.#drawing.drawCompared(this.compared);
+      if (this.#comparedMoved) this.#drawing.drawCompared(this.compared);
+      this.#comparedMoved = false;
       return false;
     });
   }
 
-  /** Asks for what came since the last candle: after a loss, and where candles do not come by themselves. */
-  async refresh() {
+  /**
+   * Asks for what came since the last candle: where candles do not come by themselves, and after a loss, in which older ones may have
+   * been corrected, too.
+   * @param {boolean} isAfterLoss
+   */
+  async refresh(isAfterLoss) {
     const series = this.series;
     if (series === null || !this.#isLoaded || this.#detached) return;
     const { signal } = this.#loading;
     const bucketUs = SECONDS[series.tf] * 1e6;
-    const lastUs = this.bars.lastUs ?? this.#now();
-    if (this.#now() - lastUs > PAGE * bucketUs) {
-      await this.show(series, { fromUs: null, style: this.#style });
+    const nowUs = this.#now();
+    const lastUs = this.bars.lastUs ?? nowUs;
+    const tooLong = nowUs - lastUs > PAGE * bucketUs;
+    if (tooLong && isAfterLoss) {
+      // A reader who looks at the past stays there.
+      await this.show(series, { fromUs: this.#drawing.isAtNow ? null : (this.#drawing.visible?.fromUs ?? null), style: this.#style });
       return;
     }
-    const fromUs = lastUs - 2 * bucketUs;
+    const fromUs = tooLong ? nowUs - PAGE * bucketUs : lastUs - (isAfterLoss ? FIRST_PAGE : 2) * bucketUs;
+    if (isAfterLoss) this.#events.loaded(fromUs, nowUs);
     const fetchOf = (/** @type {string} */ source) =>
-      api.candles({ symbol: series.symbol, source, tf: series.tf, fromUs, toUs: this.#untilUs, limit: PAGE }, signal);
+      api.candles({ symbol: series.symbol, source, tf: series.tf, fromUs, toUs: this.#untilUs, limit: LONGEST_PAGE }, signal);
     try {
       for (const source of [series.source, series.compare]) if (source !== null) this.take((await fetchOf(source)).candles);
     } catch {
@@ -316,7 +328,13 @@ export class ChartPanel {
    */
   async #comparedPage(fromUs, signal) {
     const series = this.series;
-    return series?.compare == null ? [] : (await this.#firstPage(series, series.compare, fromUs, signal)).candles;
+    if (series?.compare == null) return [];
+    try {
+      return (await this.#firstPage(series, series.compare, fromUs, signal)).candles;
+    } catch (error) {
+      // The chosen one is shown without it, and this is said.
+      return signal.aborted ? [] : `${series.compare}: ${message(error)}`;
+    }
   }
 
   async #loadOlder() {
