@@ -49,7 +49,7 @@ export class ChartView {
     this.#panel = new ChartPanel(this.#chart, texts, {
       changed: () => this.#changed(),
       loaded: (fromUs, toUs) => this.#loadGaps(fromUs, toUs),
-      scrolled: (fromUs) => this.#scrolled(fromUs),
+      scrolled: (fromUs, toUs) => this.#scrolled(fromUs, toUs),
       note: (note, reason = '') => this.#showNote(note, reason),
     });
     this.#wire();
@@ -59,12 +59,13 @@ export class ChartView {
 
   /** @param {Row} row */
   show(row) {
-    const { tf, compare, fromUs, style } = this.#page.view;
+    const { tf, compare, fromUs, toUs, style } = this.#page.view;
+    button('now').classList.toggle('away', fromUs !== null);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#connection.watchCandles({ symbol: row.symbol, tf }), SUBSCRIBE_AFTER_MS);
     const series = { symbol: row.symbol, source: row.source, tf, compare, kind: row.kind, price: row.price, tickSize: row.tick_size };
     this.#gaps.clear();
-    this.#panel.show(series, { fromUs, style }).then(() => this.mark());
+    this.#panel.show(series, { fromUs, toUs, style }).then(() => this.mark());
     this.#describe(row);
   }
 
@@ -164,12 +165,15 @@ export class ChartView {
     });
   }
 
-  /** @param {number | null} fromUs */
-  #scrolled(fromUs) {
+  /**
+   * @param {number | null} fromUs
+   * @param {number} toUs
+   */
+  #scrolled(fromUs, toUs) {
     button('now').classList.toggle('away', fromUs !== null);
     const { view, chosen } = this.#page;
     const wasDetached = this.#panel.isDetached;
-    if (view.fromUs !== fromUs) this.#page.setView({ fromUs }, false);
+    if (view.fromUs !== fromUs || (fromUs !== null && view.toUs !== toUs)) this.#page.setView({ fromUs, toUs }, false);
     if (wasDetached && fromUs === null && chosen !== undefined) this.show(chosen);
   }
 

@@ -6,7 +6,7 @@ import { implied, Rates } from '../page/state/convert.js';
 import { Delays } from '../page/state/delays.js';
 import { Latency } from '../page/state/latency.js';
 import { keyOf, Market } from '../page/state/market.js';
-import { readView, writeView } from '../page/state/view.js';
+import { readTime, readView, writeView } from '../page/state/view.js';
 
 const row = (symbol, source, price, more = {}) => ({ symbol, source, price, kind: 'TRADE', event_time_us: 1e15, event_time_origin: 'SOURCE', ...more });
 const snapshot = (ticks, full = true) => ({ seq: 1, type: 'snapshot', channel: 'ticks', reason: 'subscribed', full, cursor: '', ticks });
@@ -102,9 +102,9 @@ test('a rate is direct, the other way round, or a cross', () => {
 });
 
 test('a view goes into the address and back', () => {
-  const view = { symbol: 'BTC-USD', source: 'kraken', tf: '5m', fromUs: Date.parse('2026-11-21T14:00:00Z') * 1000, compare: 'coinbase', currency: 'BRL', style: 'line' };
+  const view = { symbol: 'BTC-USD', source: 'kraken', tf: '5m', fromUs: Date.parse('2026-11-21T14:00:00Z') * 1000, toUs: Date.parse('2026-11-21T15:30:00Z') * 1000, compare: 'coinbase', currency: 'BRL', style: 'line' };
   const search = writeView(view, '?lang=pt');
-  assert.equal(search, '?lang=pt&symbol=BTC-USD&source=kraken&tf=5m&from=2026-11-21T14:00:00Z&compare=coinbase&currency=BRL&style=line');
+  assert.equal(search, '?lang=pt&symbol=BTC-USD&source=kraken&tf=5m&from=2026-11-21T14:00:00Z&to=2026-11-21T15:30:00Z&compare=coinbase&currency=BRL&style=line');
   assert.deepEqual(readView(search), view);
 });
 
@@ -140,4 +140,13 @@ test('of many gaps those that closed last are kept, and every open one', () => {
   tell(gap('long', 3));
   tell(gap('600', 4));
   assert.deepEqual([market.gaps.size, market.gaps.has('open'), market.gaps.has('long'), market.gaps.has('0')], [500, true, true, false]);
+});
+
+test('a time in the address is read as the server reads it', () => {
+  const expected = Date.parse('2025-11-21T14:30:00Z') * 1000;
+  for (const text of ['2025-11-21T14:30:00Z', '2025-11-21T14:30Z', '2025-11-21T14:30', '2025-11-21T11:30:00-03:00', '2025-11-21T16:30:00+02:00',
+    '2025-11-21T16:30:00 02:00', '2025-11-21 14:30', '1763735400', '1763735400000', '1763735400000000']) assert.equal(readTime(text), expected, text);
+  assert.equal(readTime('2025-11-21'), Date.parse('2025-11-21T00:00:00Z') * 1000);
+  assert.equal(readTime('-24h', expected), expected - 86400e6);
+  for (const text of ['', 'foo-5', 'yesterdayish', '2025-13-01', '2025-11-21T14', '-5', '1e9']) assert.equal(readTime(text), null, text);
 });

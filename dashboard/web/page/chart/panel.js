@@ -38,7 +38,7 @@ const ASK_AGAIN_MS = 5000;
  * @typedef {object} PanelEvents
  * @property {() => void} changed the candles, or what is pointed at
  * @property {(fromUs: number, toUs: number) => void} loaded candles of a time
- * @property {(fromUs: number | null) => void} scrolled null: to the present
+ * @property {(fromUs: number | null, toUs: number) => void} scrolled null: to the present
  * @property {(note: 'loading' | 'none' | 'failed' | 'history_failed' | 'empty' | null, reason?: string) => void} note
  */
 
@@ -57,6 +57,9 @@ export class ChartPanel {
   #isReplay;
   #loading = new AbortController();
   #loadingOlder = false;
+  #loadingNewer = false;
+  /** Where a chart that ends in the past does. */
+  #shownToUs = 0;
   #hasOlder = true;
   #olderFromMs = 0;
   /** The candles shown end in the past: what comes now does not join on. */
@@ -90,6 +93,7 @@ export class ChartPanel {
     this.#drawing.onScroll(({ from }) => {
       if (!this.#isLoaded || this.#settling) return;
       if (from < 30) this.#loadOlder();
+      if (this.#detached) this.#loadNewer();
       nextFrame('scrolled', () => this.#tellScroll());
     });
   }
@@ -97,9 +101,9 @@ export class ChartPanel {
   /**
    * Shows another series, or the same one anew.
    * @param {Series} series
-   * @param {{fromUs: number | null, style: 'candles' | 'line'}} view
+   * @param {{fromUs: number | null, toUs: number | null, style: 'candles' | 'line'}} view
    */
-  async show(series, { fromUs, style }) {
+  async show(series, { fromUs, toUs, style }) {
     this.#loading.abort();
     const { signal } = this.#loading = new AbortController();
     this.series = series;
@@ -123,8 +127,9 @@ export class ChartPanel {
       if (signal.aborted) return;
       this.bars.take(oneBasis(own.candles, series.kind));
       // A market that is closed, or quiet: what was last is shown.
-      if (this.bars.size === 0 && !this.#detached && !own.history_problem) {
-        this.bars.take((await this.#olderThan(this.#untilUs ?? this.#now(), series, signal)).older);
+      if (this.bars.size === 0 && !own.history_problem) {
+        const beforeUs = this.#detached ? this.#shownToUs : (this.#untilUs ?? this.#now());
+        this.bars.take((await this.#olderThan(beforeUs, series, signal)).older);
         if (signal.aborted) return;
       }
       if (typeof other !== 'string') this.compared.take(oneBasis(other, null));
@@ -145,7 +150,7 @@ export class ChartPanel {
     this.#drawing.drawCompared(this.compared);
     const { lastUs } = this.bars;
     if (fromUs === null || lastUs === null || fromUs >= lastUs) this.#drawing.showLast(SEEN_AT_FIRST);
-    else this.#drawing.showTime(fromUs, Math.min(lastUs, fromUs + SEEN_AT_FIRST * SECONDS[series.tf] * 1e6));
+    else this.#drawing.showTime(fromUs, Math.min(lastUs, toUs !== null && toUs > fromUs ? toUs : fromUs + SEEN_AT_FIRST * SECONDS[series.tf] * 1e6));
     // The library tells of the range that we have just set; only the reader's own scrolling counts.
     requestAnimationFrame(() => requestAnimationFrame(() => {
       this.#settling = false;
@@ -199,7 +204,8 @@ export class ChartPanel {
     const tooLong = nowUs - lastUs > PAGE * bucketUs;
     if (tooLong && isAfterLoss) {
       // A reader who looks at the past stays there.
-      await this.show(series, { fromUs: this.#drawing.isAtNow ? null : (this.#drawing.visible?.fromUs ?? null), style: this.#style });
+      const { fromUs = null, toUs = null } = (this.#drawing.isAtNow ? null : this.#drawing.visible) ?? {};
+      await this.show(series, { fromUs, toUs, style: this.#style });
       return;
     }
     const fromUs = tooLong ? nowUs - PAGE * bucketUs : lastUs - (isAfterLoss ? FIRST_PAGE : 2) * bucketUs;
@@ -241,7 +247,7 @@ export class ChartPanel {
   goToNow() {
     const series = this.series;
     if (series === null) return;
-    if (this.#detached) this.#events.scrolled(null);
+    if (this.#detached) this.#events.scrolled(null, 0);
     else this.#drawing.goToNow();
   }
 
@@ -318,8 +324,9 @@ export class ChartPanel {
       return api.candles({ symbol, source, tf, toUs: this.#untilUs, limit }, signal);
     }
     this.#detached = true;
-    const startUs = (fromUs ?? 0) - 50 * bucketUs;
-    return api.candles({ symbol, source, tf, fromUs: startUs, toUs: startUs + FIRST_PAGE * bucketUs, limit: FIRST_PAGE }, signal);
+    const startUs = Math.max(0, (fromUs ?? 0) - 50 * bucketUs);
+    this.#shownToUs = startUs + FIRST_PAGE * bucketUs;
+    return api.candles({ symbol, source, tf, fromUs: startUs, toUs: this.#shownToUs, limit: FIRST_PAGE }, signal);
   }
 
   /**
@@ -348,11 +355,9 @@ export class ChartPanel {
       const { older, fromUs } = await this.#olderThan(firstUs, series, signal);
       if (signal.aborted) return;
       this.#hasOlder = older.length > 0;
-      if (series.compare !== null && older.length > 0) {
-        const what = { symbol: series.symbol, source: series.compare, tf: series.tf, fromUs, toUs: firstUs, limit: LONGEST_PAGE };
-        this.compared.take(oneBasis((await api.candles(what, signal)).candles, null));
-      }
       this.bars.take(older);
+      if (older.length > 0) await this.#takeCompared(series, fromUs, firstUs, signal);
+      if (signal.aborted) return;
       this.#todo = 'all';
       this.#draw();
       this.#drawing.drawCompared(this.compared);
@@ -366,6 +371,55 @@ export class ChartPanel {
     } finally {
       this.#loadingOlder = false;
     }
+  }
+
+  /** A chart that ends in the past goes on to the right until it has come to the present. */
+  async #loadNewer() {
+    const series = this.series;
+    const visible = this.#drawing.visible;
+    if (series === null || visible === null || this.#loadingNewer || performance.now() < this.#olderFromMs) return;
+    const bucketUs = SECONDS[series.tf] * 1e6;
+    if (visible.toUs < (this.bars.lastUs ?? 0) - 30 * bucketUs) return;
+    this.#loadingNewer = true;
+    const { signal } = this.#loading;
+    const [fromUs, toUs] = [this.#shownToUs, this.#shownToUs + PAGE * bucketUs];
+    const basis = this.bars.last(1)[0]?.price_basis ?? series.kind;
+    try {
+      const { symbol, source, tf } = series;
+      const { candles } = await api.candles({ symbol, source, tf, fromUs, toUs, limit: LONGEST_PAGE }, signal);
+      await this.#takeCompared(series, fromUs, toUs, signal);
+      if (signal.aborted) return;
+      this.bars.take(candles.filter((candle) => basis === null || candle.price_basis === basis));
+      this.#shownToUs = toUs;
+      if (toUs >= this.#now()) {
+        this.#detached = false;
+        this.refresh(false);
+      }
+      this.#todo = 'all';
+      this.#draw();
+      this.#drawing.drawCompared(this.compared);
+      this.#events.loaded(fromUs, toUs);
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#events.note('failed', message(error));
+      this.#olderFromMs = performance.now() + ASK_AGAIN_MS;
+    } finally {
+      this.#loadingNewer = false;
+    }
+  }
+
+  /**
+   * What the other source had in a time; it is shown where there is any.
+   * @param {Series} series
+   * @param {number} fromUs
+   * @param {number} toUs
+   * @param {AbortSignal} signal
+   */
+  async #takeCompared({ symbol, compare, tf }, fromUs, toUs, signal) {
+    if (compare === null) return;
+    const answer = await api.candles({ symbol, source: compare, tf, fromUs, toUs, limit: LONGEST_PAGE }, signal).catch(() => null);
+    const basis = this.compared.last(1)[0]?.price_basis ?? null;
+    if (answer !== null && !signal.aborted) this.compared.take(oneBasis(answer.candles, basis));
   }
 
   /**
@@ -392,8 +446,9 @@ export class ChartPanel {
 
   #tellScroll() {
     const visible = this.#drawing.visible;
-    if (visible === null || this.#detached) return;
-    this.#events.scrolled(this.#drawing.isAtNow ? null : visible.fromUs);
+    if (visible === null) return;
+    const isAtNow = this.#drawing.isAtNow && !this.#detached;
+    this.#events.scrolled(isAtNow ? null : visible.fromUs, visible.toUs);
   }
 
   /**

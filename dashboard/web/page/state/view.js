@@ -13,13 +13,14 @@ const LONGEST_NAME = 64;
  * @property {string | null} source
  * @property {Timeframe} tf
  * @property {number | null} fromUs where the chart begins; null: it follows the present
+ * @property {number | null} toUs where it ends, if it does not follow the present
  * @property {string | null} compare another source of the symbol
  * @property {string | null} currency in which prices are also shown
  * @property {'candles' | 'line'} style
  */
 
 /** @type {View} */
-const NOTHING = { symbol: null, source: null, tf: '1m', fromUs: null, compare: null, currency: null, style: 'candles' };
+const NOTHING = { symbol: null, source: null, tf: '1m', fromUs: null, toUs: null, compare: null, currency: null, style: 'candles' };
 
 /**
  * @param {string} search
@@ -33,13 +34,13 @@ export function readView(search, replaying = false) {
     return value === null || value === '' || value.length > LONGEST_NAME ? null : value;
   };
   const tf = TIMEFRAMES.find((each) => each === query.get('tf')) ?? NOTHING.tf;
-  const from = replaying ? null : query.get('from');
-  const fromMs = from === null ? Number.NaN : Date.parse(from);
+  const time = (/** @type {string} */ key) => (replaying ? null : readTime(query.get(key) ?? ''));
   return {
     symbol: name('symbol'),
     source: name('source'),
     tf,
-    fromUs: Number.isNaN(fromMs) ? null : fromMs * 1000,
+    fromUs: time('from'),
+    toUs: time('to'),
     compare: name('compare'),
     currency: name('currency')?.toUpperCase() ?? null,
     style: query.get('style') === 'line' ? 'line' : 'candles',
@@ -61,12 +62,34 @@ export function writeView(view, search, replaying = false) {
   set('symbol', view.symbol);
   set('source', view.source);
   set('tf', view.tf === NOTHING.tf ? null : view.tf);
-  if (!replaying) set('from', view.fromUs === null ? null : isoMinute(view.fromUs));
+  if (!replaying) {
+    set('from', view.fromUs === null ? null : isoMinute(view.fromUs));
+    set('to', view.fromUs === null || view.toUs === null ? null : isoMinute(view.toUs));
+  }
   set('compare', view.compare);
   set('currency', view.currency);
   set('style', view.style === NOTHING.style ? null : view.style);
   const text = query.toString().replaceAll('%3A', ':');
   return text === '' ? '' : `?${text}`;
+}
+
+const UNITS = { s: 1, m: 60, h: 3600, d: 86400, w: 604_800 };
+/** A plus sign that was not escaped arrives as a space. */
+const TIME = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d+)?)?)(Z|[+ -]\d\d:\d\d)?)?$/;
+
+/**
+ * A time as the server takes it, in microseconds: UTC unless it says otherwise, a number since 1970, or `-24h`. Null: it is none.
+ * @param {string} text
+ * @param {number} [nowUs]
+ */
+export function readTime(text, nowUs = Date.now() * 1000) {
+  const number = /^\d{1,16}$/.test(text) ? Number(text) : null;
+  if (number !== null) return number < 1e11 ? number * 1e6 : number < 1e14 ? number * 1e3 : number;
+  const back = /^-(\d{1,6})([smhdw])$/.exec(text);
+  if (back !== null) return nowUs - Number(back[1]) * UNITS[/** @type {keyof typeof UNITS} */ (back[2])] * 1e6;
+  const [, day, time = '00:00', zone = 'Z'] = TIME.exec(text) ?? [];
+  const ms = day === undefined ? Number.NaN : Date.parse(`${day}T${time}${zone.replace(' ', '+')}`);
+  return Number.isNaN(ms) ? null : ms * 1000;
 }
 
 /** `2026-11-21T14:00:00Z`. @param {number} us */
