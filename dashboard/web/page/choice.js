@@ -8,10 +8,14 @@ import { readView, writeView } from './state/view.js';
 
 /** What is shown to a reader who has chosen nothing, where there is such a thing. */
 const USUAL = 'BTC-USD';
+const STEP_MS = 1000;
+const LATER_MS = 300;
 
 export class Choice {
   #market;
   #isReplay;
+  #later = 0;
+  #steppedMs = Number.NEGATIVE_INFINITY;
   /** @type {View} */
   #view;
 
@@ -29,10 +33,12 @@ export class Choice {
     return this.#view;
   }
 
-  /** The row that is looked at. */
+  /** The row that is looked at: of another source while there is none of the one that is wished for. */
   get row() {
     const { symbol, source } = this.#view;
-    return symbol === null || source === null ? undefined : this.#market.rows.get(keyOf({ symbol, source }));
+    if (symbol === null || source === null) return undefined;
+    return this.#market.rows.get(keyOf({ symbol, source }))
+      ?? this.#market.rows.get(keyOf({ symbol, source: this.#market.sourcesOf(symbol)[0] ?? '' }));
   }
 
   /**
@@ -40,15 +46,27 @@ export class Choice {
    * @param {boolean} isStep whether the browser's Back leads to what was before
    */
   set(changes, isStep) {
+    // Through many symbols by a key is one step.
+    const isNew = isStep && performance.now() - this.#steppedMs > STEP_MS;
+    if (isStep) this.#steppedMs = performance.now();
+    if (isNew && this.#later !== 0) this.#write('replaceState');
     this.#view = { ...this.#view, ...changes };
+    clearTimeout(this.#later);
+    // A chart that is dragged changes it with each frame, which browsers refuse.
+    if (isNew) this.#write('pushState');
+    else this.#later = setTimeout(() => this.#write('replaceState'), LATER_MS);
+  }
+
+  /** @param {'pushState' | 'replaceState'} how */
+  #write(how) {
+    this.#later = 0;
     const address = `${location.pathname}${writeView(this.#view, location.search, this.#isReplay)}`;
-    if (address === location.pathname + location.search) return;
-    if (isStep) history.pushState(null, '', address);
-    else history.replaceState(null, '', address);
+    if (address !== location.pathname + location.search) history[how](null, '', address);
   }
 
   /** The address was changed by the browser. */
   follow() {
+    clearTimeout(this.#later);
     this.#view = readView(location.search, this.#isReplay);
   }
 
@@ -72,6 +90,7 @@ export class Choice {
    */
   settle(firstListed) {
     const { symbol } = this.#view;
+    if (this.row !== undefined) return;
     if (symbol === null) {
       const found = this.#usual ?? this.#market.rows.get(firstListed() ?? '');
       if (found !== undefined) this.set({ symbol: found.symbol, source: found.source }, false);

@@ -144,11 +144,11 @@ export class Page {
 
   /** What can be taken away as a file. */
   get shown() {
-    const { symbol, source, tf } = this.view;
+    const { symbol, tf } = this.view;
     return {
       candles: this.chart?.visibleCandles() ?? [],
       rows: this.watchlist.shown,
-      name: `${symbol ?? 'chart'}_${source ?? ''}_${tf}`,
+      name: `${symbol ?? 'chart'}_${this.chosen?.source ?? ''}_${tf}`,
       link: this.replaying?.link ?? location.href,
     };
   }
@@ -244,7 +244,8 @@ export class Page {
 
   #showSourceChoice() {
     const { symbol } = this.view;
-    this.#tools.showSources(this.view, symbol === null ? [] : this.market.sourcesOf(symbol));
+    const source = this.chosen?.source ?? this.view.source;
+    this.#tools.showSources({ ...this.view, source }, symbol === null ? [] : this.market.sourcesOf(symbol));
   }
 
   #showTiles() {
