@@ -66,9 +66,8 @@ export async function forecasts(symbol) {
 }
 
 /** @returns {Promise<{symbol: string, source: string, price_basis: string, points: [number, string][]}[]>} */
-export async function sparklines() {
-  const answer = await ask('sparklines', { hours: 24, points: 48 });
-  return answer.sparklines;
+export function sparklines() {
+  return ask('sparklines', { hours: 24, points: 48 });
 }
 
 /** @param {number | null | undefined} us */
