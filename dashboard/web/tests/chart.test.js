@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 
 import { Bars, movingAverage, oneBasis } from '../page/chart/bars.js';
-import { gapBuckets, incomplete } from '../page/chart/shading.js';
+import { markersOf } from '../page/chart/markers.js';
+import { areasOf, gapBuckets, incomplete } from '../page/chart/shading.js';
 import { inOrder, matches } from '../page/parts/order.js';
 import { sparkPath } from '../page/parts/sparkline.js';
 import { toCsv } from '../page/share.js';
@@ -76,4 +77,18 @@ test('a small line has two points at least', () => {
 test('a CSV keeps digits, quotes texts and disarms formulas', () => {
   const csv = toCsv(['symbol', 'price', 'note'], [{ symbol: '=cmd|x', price: '-84631.070000000000000001', note: 'a "b",\nc' }, { symbol: 'B', price: null }]);
   assert.equal(csv, 'symbol,price,note\r\n\'=cmd|x,-84631.070000000000000001,"a ""b"",\nc"\r\nB,,\r\n');
+});
+
+test('buckets next to each other are one area', () => {
+  assert.deepEqual(areasOf([10, 20, 30, 60, 90, 100], 10), [
+    { firstUs: 10, lastUs: 30 }, { firstUs: 60, lastUs: 60 }, { firstUs: 90, lastUs: 100 },
+  ]);
+  assert.deepEqual(areasOf([], 10), []);
+});
+
+test('an alert points the way the price went, at the candle of its time', () => {
+  const alert = (at, change_pct, state = 'FIRING') => ({ event_time_us: at, change_pct, state });
+  const alerts = [alert(25e6, '2'), alert(12e6, '-3.1'), alert(31e6, null), alert(32e6, '1', 'RESOLVED'), alert(5e6, '1'), alert(900e6, '1')];
+  const found = markersOf(alerts, [10e6, 20e6, 30e6], 10e6, 'red').map(({ time, shape, position }) => `${time} ${shape} ${position}`);
+  assert.deepEqual(found, ['10 arrowDown aboveBar', '20 arrowUp belowBar', '30 square aboveBar', '30 circle aboveBar']);
 });

@@ -11,19 +11,19 @@ import { formatTime } from '../format.js';
 import { movingAverage } from './bars.js';
 import { Bands } from './band.js';
 import { colour } from './colours.js';
+import { Shade } from './shade.js';
+import { areasOf } from './shading.js';
+import { micros, time } from './times.js';
 
 export const AVERAGE_OF = 20;
 const QUIET = { lastValueVisible: false, priceLineVisible: false, crosshairMarkerVisible: false };
 
-/** @param {number} us */
-export const time = (us) => /** @type {UTCTimestamp} */ (us / 1e6);
-/** @param {Time} at */
-export const micros = (at) => Number(at) * 1e6;
-
 export class Drawing {
   /** @type {IChartApi} */
   #chart;
+  /** Gaps have places on the scale of time, where there may be no candle; what is seen of them is the shade. */
   #gaps;
+  #shade = new Shade();
   #volume;
   #forecast;
   #bands = new Bands();
@@ -64,6 +64,8 @@ export class Drawing {
       priceScaleId: 'gaps',
       autoscaleInfoProvider: () => ({ priceRange: { minValue: 0, maxValue: 1 } }),
     });
+    this.#gaps.applyOptions({ color: 'transparent' });
+    this.#gaps.attachPrimitive(this.#shade);
     this.#gaps.priceScale().applyOptions({ scaleMargins: { top: 0, bottom: 0 } });
     this.#volume = this.#chart.addSeries(HistogramSeries, { ...overlay, priceScaleId: 'volume' });
     this.#volume.priceScale().applyOptions({ scaleMargins: { top: 0.84, bottom: 0 } });
@@ -86,7 +88,7 @@ export class Drawing {
     this.#average.applyOptions({ color: colour('--average') });
     this.#compare.applyOptions({ color: colour('--compare') });
     this.#forecast.applyOptions({ color: colour('--forecast') });
-    this.#gaps.applyOptions({ color: colour('--gap') });
+    this.#shade.setColour(colour('--gap'));
   }
 
   /** @param {number} precision digits after the point */
@@ -157,9 +159,13 @@ export class Drawing {
     this.#compare.setData([...candles].map(closeOf));
   }
 
-  /** @param {number[]} starts of the buckets that a gap touches, in order, microseconds */
-  drawGaps(starts) {
+  /**
+   * @param {number[]} starts of the buckets that a gap touches, in order, microseconds
+   * @param {number} bucketUs
+   */
+  drawGaps(starts, bucketUs) {
     this.#gaps.setData(starts.map((start) => ({ time: time(start), value: 1 })));
+    this.#shade.show(areasOf(starts, bucketUs));
   }
 
   /** @param {SeriesMarker<Time>[]} markers in order */

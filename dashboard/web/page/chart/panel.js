@@ -8,10 +8,12 @@ import { fractionDigits } from '../decimal.js';
 import { axisDigits } from '../format.js';
 import { nextFrame } from '../frame.js';
 import { SECONDS } from '../state/view.js';
-import { Bars, firstFrom, oneBasis } from './bars.js';
+import { Bars, oneBasis } from './bars.js';
 import { colour } from './colours.js';
-import { Drawing, time } from './drawing.js';
+import { Drawing } from './drawing.js';
+import { markersOf } from './markers.js';
 import { gapBuckets, incomplete } from './shading.js';
+import { time } from './times.js';
 
 const FIRST_PAGE = 600;
 const PAGE = 1000;
@@ -226,21 +228,9 @@ export class ChartPanel {
     const bucketUs = SECONDS[series.tf] * 1e6;
     const untilUs = this.#detached ? (bars.lastUs ?? 0) + bucketUs : this.#now();
     const shaded = new Set([...gapBuckets(gaps, bars.firstUs, untilUs, bucketUs), ...incomplete(bars, this.#now(), bucketUs)]);
-    this.#drawing.drawGaps([...shaded].sort((a, b) => a - b));
+    this.#drawing.drawGaps([...shaded].sort((a, b) => a - b), bucketUs);
     const starts = [...bars].map((candle) => candle.start_us);
-    this.#drawing.drawMarkers([...alerts].sort((a, b) => a.event_time_us - b.event_time_us).flatMap((alert) => {
-      const at = starts[firstFrom(starts, alert.event_time_us + 1) - 1];
-      if (at === undefined || alert.event_time_us - at > bucketUs * 50) return [];
-      const falling = (alert.change_pct ?? '').startsWith('-');
-      return [{
-        time: time(at),
-        position: falling ? /** @type {const} */ ('belowBar') : /** @type {const} */ ('aboveBar'),
-        shape: alert.state === 'RESOLVED' ? /** @type {const} */ ('circle')
-          : falling ? /** @type {const} */ ('arrowUp') : /** @type {const} */ ('arrowDown'),
-        color: colour('--marker'),
-        size: 1,
-      }];
-    }));
+    this.#drawing.drawMarkers(markersOf(alerts, starts, bucketUs, colour('--marker')));
   }
 
   /** Back to the present, which may need another load. */
@@ -273,10 +263,10 @@ export class ChartPanel {
     this.#drawForecast();
   }
 
-  /** What the reader sees. */
+  /** What the reader sees, the compared source's behind the own. */
   visibleCandles() {
-    const range = this.#drawing.visible;
-    return range === null ? [...this.bars] : this.bars.between(range.fromUs, range.toUs);
+    const { fromUs, toUs } = this.#drawing.visible ?? { fromUs: 0, toUs: Number.POSITIVE_INFINITY };
+    return [...this.bars.between(fromUs, toUs), ...this.compared.between(fromUs, toUs)];
   }
 
   /**
@@ -293,7 +283,7 @@ export class ChartPanel {
     this.#todo = 'all';
     this.#draw();
     this.#drawing.drawCompared([]);
-    this.#drawing.drawGaps([]);
+    this.#drawing.drawGaps([], 0);
     this.#drawing.drawMarkers([]);
     this.#drawForecast();
   }

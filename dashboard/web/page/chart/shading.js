@@ -28,6 +28,22 @@ export function gapBuckets(gaps, fromUs, untilUs, bucketUs) {
 }
 
 /**
+ * Buckets next to each other as one area.
+ * @param {number[]} starts in order
+ * @param {number} bucketUs
+ */
+export function areasOf(starts, bucketUs) {
+  /** @type {{firstUs: number, lastUs: number}[]} */
+  const areas = [];
+  for (const start of starts) {
+    const area = areas.at(-1);
+    if (area !== undefined && start - area.lastUs <= bucketUs) area.lastUs = start;
+    else areas.push({ firstUs: start, lastUs: start });
+  }
+  return areas;
+}
+
+/**
  * The starts of candles whose time is over and of which the server says that something is missing.
  * @param {Iterable<Candle>} candles
  * @param {number} nowUs
