@@ -351,7 +351,7 @@ export class ChartPanel {
       this.#todo = 'all';
       this.#draw();
       this.#drawing.drawCompared(this.compared);
-      this.#events.loaded(this.bars.firstUs ?? firstUs, firstUs);
+      if (older.length > 0) this.#events.loaded(this.bars.firstUs ?? firstUs, firstUs);
       this.#events.note(older.length === 0 ? 'none' : null);
     } catch (error) {
       if (signal.aborted) return;
