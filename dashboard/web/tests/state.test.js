@@ -150,3 +150,12 @@ test('a time in the address is read as the server reads it', () => {
   assert.equal(readTime('-24h', expected), expected - 86400e6);
   for (const text of ['', 'foo-5', 'yesterdayish', '2025-13-01', '2025-11-21T14', '-5', '1e9']) assert.equal(readTime(text), null, text);
 });
+
+test('while the server is away its clock is still known', () => {
+  const clock = new Clock(() => 1000);
+  clock.ping(1e6, 1e6 + 600e6);
+  clock.forget();
+  assert.equal(clock.offsetUs, 600e6);
+  clock.heartbeat(1e6 + 50e6);
+  assert.equal(clock.offsetUs, 50e6, 'another server, or another clock');
+});

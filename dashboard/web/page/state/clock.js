@@ -7,6 +7,7 @@ export class Clock {
   /** @type {{offsetUs: number, tripUs: number}[]} */
   #pings = [];
   #heartbeatUs = Number.NEGATIVE_INFINITY;
+  #isOld = false;
   /** @type {{atUs: number, seenMs: number, rate: number} | null} */
   #replay = null;
 
@@ -25,6 +26,7 @@ export class Clock {
     const tripUs = receivedUs - sentUs;
     // A clock that was set meanwhile, or a page that slept, measures nothing.
     if (tripUs < 0 || tripUs > 10e6) return null;
+    this.#renew();
     this.#pings.push({ offsetUs: serverUs - (sentUs + receivedUs) / 2, tripUs });
     if (this.#pings.length > KEPT) this.#pings.shift();
     return tripUs;
@@ -35,11 +37,18 @@ export class Clock {
    * @param {number} serverUs
    */
   heartbeat(serverUs) {
+    this.#renew();
     this.#heartbeatUs = Math.max(this.#heartbeatUs, serverUs - this.now() * 1000);
   }
 
-  /** What was measured before no longer holds: another server, or this clock was set. */
+  /** What was measured before may not hold: another server, or this clock was set. Until something is measured it is the best there is. */
   forget() {
+    this.#isOld = true;
+  }
+
+  #renew() {
+    if (!this.#isOld) return;
+    this.#isOld = false;
     this.#pings = [];
     this.#heartbeatUs = Number.NEGATIVE_INFINITY;
   }
