@@ -1,7 +1,7 @@
 // Texts for people, in the reader's own manner of writing numbers. A price is never a number here: its digits are rounded and
 // grouped as text.
 
-import { fractionDigits, round } from './decimal.js';
+import { fractionDigits, round, roundSignificant } from './decimal.js';
 
 /** @param {string} locale */
 export function numbersOf(locale) {
@@ -55,10 +55,11 @@ export class Numbers {
   }
 
   /**
-   * `31.26B`, `31,26 bi`: for sizes, with the exact digits to be shown on hover.
+   * `31.26B`, `31,26 bi`, `0.000412`: for sizes, with the exact digits to be shown on hover.
    * @param {string} value
    */
   compact(value) {
+    if (Math.abs(Number(value)) < 1) return this.exact(roundSignificant(value, 3));
     return this.#compact.format(Number(value));
   }
 

@@ -28,6 +28,7 @@ test('a price shows the digits of its smallest step', () => {
 test('sizes are short', () => {
   assert.equal(en.compact('31260929299.5248'), '31.26B');
   assert.match(pt.compact('31260929299.5248'), /^31,26\sbi$/);
+  assert.deepEqual(['0.0005', '0.012345', '0.5', '0', '1'].map((value) => en.compact(value)), ['0.0005', '0.0123', '0.5', '0', '1.00']);
 });
 
 test('a change has a sign and enough digits', () => {
