@@ -46,7 +46,7 @@ export class Page {
   #status = new Status();
   #summary = new Summary(this.numbers);
   #tiles = new Tiles(this.numbers);
-  #ticks = new RecentTicks(this.numbers);
+  #ticks = new RecentTicks(this.numbers, () => this.clock.nowUs());
   #alerts = new AlertsFeed((symbol, source) => this.#chooseSymbol(symbol, source));
   #sources = new SourcesStrip(this.numbers);
   /** @type {Connection | null} */
@@ -56,6 +56,8 @@ export class Page {
   #rates = new Rates([]);
   #seconds = 0;
   #wasOpen = false;
+  /** Whether a snapshot has come since the ticks were asked for. */
+  #missedTicks = false;
   /** @type {string | null} */
   #shownKey = null;
 
@@ -96,6 +98,7 @@ export class Page {
         this.#showStatus();
         break;
       case 'snapshot':
+        if (message.channel === 'ticks') this.#missedTicks = true;
         if (message.reason === 'seek' && message.channel === 'ticks') this.#showChosen();
         if (message.candles) this.chart?.take(message.candles);
         break;
@@ -232,14 +235,25 @@ export class Page {
     this.#showSourceChoice();
     this.#showTiles();
     if (row === undefined) return;
-    this.#ticks.show([row]);
+    this.#ticks.show(row);
+    this.#loadTicks();
+    this.chart?.show(row);
+  }
+
+  /** The newest ticks as the server has them: a snapshot tells the last one only. */
+  #loadTicks() {
+    this.#missedTicks = false;
+    const row = this.chosen;
+    if (row === undefined) return;
     api.ticks(row.symbol, row.source, 40, this.#isReplay ? this.clock.nowUs() : null).then(
       (ticks) => {
-        if (this.chosen !== undefined && keyOf(this.chosen) === keyOf(row)) this.#ticks.addOlder(ticks);
+        const newest = this.chosen;
+        if (newest === undefined || keyOf(newest) !== keyOf(row)) return;
+        this.#ticks.join(ticks);
+        this.#ticks.add({ ...newest, skipped: 0 });
       },
       () => {},
     );
-    this.chart?.show(row);
   }
 
   #showSourceChoice() {
@@ -303,6 +317,7 @@ export class Page {
 
   #everySecond() {
     this.#showTitle();
+    if (this.#missedTicks) this.#loadTicks();
     nextFrame('status', () => this.#showStatus());
     nextFrame('ages', () => this.#showAges());
     nextFrame('sources', () => this.#showSources());
@@ -321,8 +336,7 @@ export class Page {
 
   /** @param {Row} row */
   #takeTick(row) {
-    const { symbol, source } = this.view;
-    if (row.symbol === symbol && row.source === source) this.#ticks.add(row);
+    if (keyOf(row) === this.#shownKey) this.#ticks.add(row);
     if (!this.#isReplay) this.#delays.tick(row);
   }
 

@@ -6,43 +6,49 @@ import { compare } from '../decimal.js';
 import { element, make } from '../dom.js';
 import { ARROWS, formatLatency, formatTime } from '../format.js';
 import { nextFrame } from '../frame.js';
+import { TickList } from '../state/tick_list.js';
 import { t } from '../words/words.js';
 
-const KEPT = 40;
 const EVERY_MS = 250;
 
 export class RecentTicks {
   #body = element('ticks', HTMLTableSectionElement);
+  #list = new TickList();
   #numbers;
-  /** Newest first. @type {Row[]} */
-  #ticks = [];
+  #nowUs;
+  /** The series' step: ticks of the log do not have it. @type {string | null} */
+  #step = null;
   #writtenMs = 0;
 
-  /** @param {import('../format.js').Numbers} numbers */
-  constructor(numbers) {
+  /**
+   * @param {import('../format.js').Numbers} numbers
+   * @param {() => number} nowUs
+   */
+  constructor(numbers, nowUs) {
     this.#numbers = numbers;
+    this.#nowUs = nowUs;
   }
 
-  /** @param {Row[]} ticks newest first */
-  show(ticks) {
-    this.#ticks = ticks.filter((tick) => tick.price !== null).slice(0, KEPT);
+  /** Another series. @param {Row} row its newest tick */
+  show(row) {
+    this.#step = row.tick_size;
+    this.#list.show([row]);
     this.#later();
   }
 
   /**
-   * Older ones, behind those that came meanwhile.
+   * The ones that the server has.
    * @param {Row[]} ticks newest first
    */
-  addOlder(ticks) {
-    const known = new Set(this.#ticks.map((tick) => tick.event_id));
-    this.show([...this.#ticks, ...ticks.filter((tick) => !known.has(tick.event_id))]);
+  join(ticks) {
+    this.#list.join(ticks);
+    this.#later();
   }
 
   /** @param {Row} tick */
   add(tick) {
-    if (tick.price === null || tick.event_id === this.#ticks[0]?.event_id) return;
-    this.#ticks.unshift(tick);
-    if (this.#ticks.length > KEPT) this.#ticks.pop();
+    this.#step = tick.tick_size ?? this.#step;
+    this.#list.add(tick);
     this.#later();
   }
 
@@ -57,18 +63,23 @@ export class RecentTicks {
 
   /** The rows stand still and their texts move on: no element is made for a tick. */
   #write() {
-    while (this.#body.rows.length > this.#ticks.length) this.#body.deleteRow(-1);
-    while (this.#body.rows.length < this.#ticks.length) this.#body.append(tickRow());
-    for (const [i, tick] of this.#ticks.entries()) {
+    const { ticks } = this.#list;
+    const nowUs = this.#nowUs();
+    while (this.#body.rows.length > ticks.length) this.#body.deleteRow(-1);
+    while (this.#body.rows.length < ticks.length) this.#body.append(tickRow());
+    for (const [i, tick] of ticks.entries()) {
       const [at, price, quantity, delay] = this.#body.rows[i]?.cells ?? [];
       if (!at || !price || !quantity || !delay || tick.price === null) continue;
-      const before = this.#ticks[i + 1]?.price;
+      const leftOut = tick.leftOut ?? 0;
+      const before = leftOut > 0 ? null : ticks[i + 1]?.price;
       const way = before == null ? 0 : compare(tick.price, before);
       const us = tick.event_time_us ?? 0;
-      write(at, `${formatTime(us, 0).slice(11)}.${String(Math.floor(us / 1000) % 1000).padStart(3, '0')}`,
-        `${new Date(us / 1000).toISOString()} · ${t(tick.event_time_origin === 'SOURCE' ? 'own_clock' : 'our_clock')}`);
+      const time = `${formatTime(us, nowUs)}.${String(Math.floor(us / 1000) % 1000).padStart(3, '0')}`;
+      write(at, leftOut > 0 ? `${time} ⋯${leftOut}` : time,
+        `${new Date(us / 1000).toISOString()} · ${t(tick.event_time_origin === 'SOURCE' ? 'own_clock' : 'our_clock')}${
+          leftOut > 0 ? ` · ${t('left_out', { n: leftOut })}` : ''}`);
       price.dataset['direction'] = way > 0 ? 'up' : way < 0 ? 'down' : 'flat';
-      write(price, `${way > 0 ? ARROWS.up : way < 0 ? ARROWS.down : ''} ${this.#numbers.price(tick.price, tick.tick_size ?? null)}`,
+      write(price, `${way > 0 ? ARROWS.up : way < 0 ? ARROWS.down : ''} ${this.#numbers.price(tick.price, tick.tick_size ?? this.#step)}`,
         this.#numbers.exact(tick.price));
       write(quantity, tick.quantity == null ? '–' : this.#numbers.compact(tick.quantity),
         tick.quantity == null ? '' : this.#numbers.exact(tick.quantity));

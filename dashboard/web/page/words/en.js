@@ -118,6 +118,7 @@ export const en = {
   rose: 'rose',
   fell: 'fell',
   own_clock: 'the exchange’s clock',
+  left_out: '{n} before it were left out: the connection is slow',
   our_clock: 'the source gives no time: when it was received',
   more_rows: '{n} more: use the filter',
   of_rows: '{n} of {all}',

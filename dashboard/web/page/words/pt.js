@@ -119,6 +119,7 @@ export const pt = {
   rose: 'subiu',
   fell: 'caiu',
   own_clock: 'o relógio da bolsa',
+  left_out: '{n} antes dele ficaram de fora: a conexão está lenta',
   our_clock: 'a fonte não dá hora: quando foi recebido',
   more_rows: 'mais {n}: use o filtro',
   of_rows: '{n} de {all}',
