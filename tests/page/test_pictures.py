@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import random
 import threading
 import time
@@ -20,30 +21,32 @@ PRICES = {"ADA": 0.41, "AVAX": 13.2, "BTC": 84_600, "DOGE": 0.139, "DOT": 2.31, 
 
 
 class Market:
-    """Prices that wander, seeded, over three hours of minutes."""
+    """Prices that wander, seeded, over a day: a tick a minute, and three in the last hours."""
 
     def __init__(self, topics, more):
         self.topics, self.chance = topics, random.Random(7)
-        self.series = {}
+        self.series, self.opened = {}, {}
         for base, price in {**PRICES, **{f"M{number}": 10 + number for number in range(more)}}.items():
             for source, share in (("coinbase", 1.0), ("kraken", 1.0004)):
                 if source == "coinbase" or base in ("BTC", "ETH", "SOL", "XRP"):
                     self.series[f"{base}-USD", source] = price * share
 
-    def step(self, key, at_us=None, scale=0.0004, **more):
+    def step(self, key, at_us=None, scale=0.0004, size=1.0, **more):
         symbol, source = key
-        self.series[key] *= 1 + self.chance.gauss(0, scale)
-        price = self.series[key]
+        # Where two exchanges have a symbol, the second is never far from the first.
+        first = self.series[symbol, "coinbase"] * 1.0004 if source == "kraken" else self.series[key]
+        price = self.series[key] = first * (1 + self.chance.gauss(0, scale / (4 if source == "kraken" else 1)))
+        change = price / self.opened.setdefault(key, price) - 1
         digits = max(2, 5 - int(math.log10(price)))
-        self.topics.tick(symbol, source, f"{price:.{digits}f}", at_us, wait=False, quantity=f"{self.chance.expovariate(2):.5f}",
+        self.topics.tick(symbol, source, f"{price:.{digits}f}", at_us, wait=False, quantity=f"{self.chance.expovariate(2 / size):.5f}",
                          bid=f"{price * 0.99995:.{digits}f}", ask=f"{price * 1.00005:.{digits}f}", volume_24h=f"{1e9 / price:.4f}",
-                         change_24h_pct=f"{math.sin(len(symbol) * 7 + price):.4f}", **more)
+                         change_24h_pct=f"{100 * change:.4f}", **more)
 
     def history(self, minutes):
         now = now_us()
         for minute in range(minutes, 0, -1):
             for key in self.series:
-                for second in (3, 21, 44):
+                for second in (3, 21, 44) if minute <= 180 else (3,):
                     # A gap has no prices.
                     if not (key == ("BTC-USD", "coinbase") and 52 > minute > 45):
                         self.step(key, now - minute * MINUTE + second * 1_000_000, origin="RECEIVED", received_at=now_us())
@@ -55,8 +58,10 @@ class Market:
     def run(self, stop, rate):
         keys = list(self.series)
         began, count = time.monotonic(), 0
+        # As much in a minute as the three ticks of a minute of history.
+        size = 3 * len(keys) / (60 * rate)
         while not stop.is_set():
-            self.step(keys[count % len(keys)], scale=0.0001)
+            self.step(keys[count % len(keys)], scale=0.0001, size=size)
             count += 1
             self.topics.producer.poll(0)
             time.sleep(max(0.0, began + count / rate - time.monotonic()))
@@ -98,11 +103,14 @@ LOOKS = {
 
 @pytest.mark.screenshots
 def test_pictures(server, open_page, market):
+    folder = Path(os.environ.get("PICTURES", DOCS))
     server.topics.tick("USD-BRL", "awesomeapi", "5.3391", kind="FX")
     server.topics.tick("BTC-USD", "coingecko", "84123.3358936566", kind="REFERENCE", market_cap="1659000000000.25")
-    market(rate=60, minutes=180)
+    market(rate=60, minutes=24 * 60 + 5)
     for source in ("coinbase", "kraken", "coingecko", "awesomeapi"):
         server.topics.health(source)
+    # What was written of the past is not to be among the delays of the last minute.
+    time.sleep(75)
     for name, look in LOOKS.items():
         look = dict(look)
         page = open_page("/?symbol=BTC-USD&source=coinbase" + look.pop("address", ""), **look)
@@ -111,8 +119,8 @@ def test_pictures(server, open_page, market):
             server.topics.health(source)
         page.wait_for_timeout(6000)
         picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-        # A palette is a third of the size, and there are no photographs here.
-        picture.quantize(128, dither=Image.Dither.NONE).save(DOCS / f"{name}.png", optimize=True)
+        # A palette is a third of the size, and there are no photographs here; the rare colours, of lines, are in it.
+        picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(folder / f"{name}.png", optimize=True)
 
 
 @pytest.mark.measure

@@ -11,6 +11,8 @@ import fastavro
 from confluent_kafka import Producer
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
+# What the way from the exchange takes.
+SENT_BEFORE_US = 20_000
 NAMESPACE = uuid.UUID(int=7)
 # What one source tells with every tick.
 ALWAYS = {("BTC-USD", "coinbase"): {"volume_24h": "11873.123456789", "change_24h_pct": "1.254", "bid": "84000.06", "ask": "84000.08"}}
@@ -32,12 +34,12 @@ class Topics:
     def tick(self, symbol, source, price, at_us=None, kind="TRADE", origin="SOURCE", wait=True, **more):
         """One tick; prices are texts. Gives its event time."""
         self.written += 1
-        at = at_us or now_us()
+        at = at_us or now_us() - SENT_BEFORE_US
         base, _, quote = symbol.rpartition("-")
         record = {
             "event_id": identity(str(self.written)), "revision": 0, "source": source, "symbol": symbol, "base": base,
             "quote": quote, "kind": kind, "price": price, "quantity": "0.5", "event_time": at, "event_time_origin": origin,
-            "received_at": at + 20_000, "source_symbol": symbol, "payload_id": identity("payload"), "retracted": False, **ALWAYS.get((symbol, source), {}), **more,
+            "received_at": at + SENT_BEFORE_US, "source_symbol": symbol, "payload_id": identity("payload"), "retracted": False, **ALWAYS.get((symbol, source), {}), **more,
         }
         self._write("market.ticks.v1", symbol, "price_tick-v2", record, wait)
         return at

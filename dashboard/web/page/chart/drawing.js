@@ -49,7 +49,7 @@ export class Drawing {
       // Its style element would need an exception in the page's security policy; the attribution stands below the chart.
       layout: { attributionLogo: false, fontFamily: 'system-ui, sans-serif', fontSize: 11, background: { color: 'transparent' } },
       timeScale: { timeVisible: true, rightOffset: 4, borderVisible: false },
-      rightPriceScale: { borderVisible: false, scaleMargins: { top: 0.14, bottom: 0.2 } },
+      rightPriceScale: { borderVisible: false, scaleMargins: { top: 0.06, bottom: 0.2 } },
       crosshair: { mode: 0 },
       localization: {
         locale: texts.locale,

@@ -6,10 +6,10 @@ import { button, element, html } from '../dom.js';
 import { download, toCsv } from '../share.js';
 import { t } from '../words/words.js';
 
-const CANDLE_COLUMNS = ['symbol', 'source', 'price_basis', 'start', 'open', 'high', 'low', 'close', 'volume', 'vwap', 'trades', 'complete'];
+const CANDLE_COLUMNS = ['symbol', 'source', 'price_basis', 'start', 'start_us', 'open', 'high', 'low', 'close', 'volume', 'vwap', 'trades', 'complete'];
 const ROW_COLUMNS = [
   'symbol', 'source', 'kind', 'price', 'change_pct', 'change_basis', 'high', 'low', 'bid', 'ask', 'volume_24h', 'quote_volume_24h',
-  'market_cap', 'event_time', 'event_time_origin',
+  'market_cap', 'event_time', 'event_time_us', 'event_time_origin',
 ];
 
 /**

@@ -75,7 +75,7 @@ export class Tiles {
       return;
     }
     const numbers = this.#numbers;
-    this.#price.show(numbers.exact(row.price), '', numbers.exact(row.price));
+    this.#price.show(numbers.price(row.price, row.tick_size), '', numbers.exact(row.price));
     this.#price.value.dataset['price'] = row.price;
     this.#showPriceNote(row, currency, rates, nowUs);
     this.#showVolume(row, others);
@@ -154,7 +154,7 @@ export class Tiles {
     }
     const spread = subtract(row.ask, row.bid);
     const share = divide(multiply(spread, '10000'), middle(row.bid, row.ask));
-    this.#spread.show(this.#numbers.exact(spread), share === null ? '' : `${this.#numbers.exact(round(share, 2))} bp`,
+    this.#spread.show(this.#numbers.padded(spread, row.tick_size), share === null ? '' : `${this.#numbers.exact(round(share, 2))} bp`,
       `${this.#numbers.exact(row.bid)} / ${this.#numbers.exact(row.ask)}`);
   }
 }
