@@ -42,8 +42,10 @@ class Lake:
         self.files = PyArrowFileIO(properties).fs_by_scheme(scheme, parts.netloc or None)
 
     def objects(self, path):
+        """What lies below `path`, in the order in which it was written."""
         found = self.files.get_file_info(FileSelector(f"{self.root}/{path}", allow_not_found=True, recursive=True))
-        return sorted(file.path for file in found if file.path.endswith(".parquet"))
+        found = [file for file in found if file.path.endswith(".parquet")]
+        return [file.path for file in sorted(found, key=lambda file: (file.mtime_ns or 0, file.path))]
 
     def schema(self, path):
         with self.files.open_input_file(path) as file:
@@ -60,7 +62,8 @@ def register(catalog, name, lake, path):
         pass
     if objects:
         # All or nothing: a table that cannot list its objects is not there.
-        with catalog.create_table_transaction(name, schema=lake.schema(objects[0])) as change:
+        # What was written last has every column; one that older objects lack is null there.
+        with catalog.create_table_transaction(name, schema=lake.schema(objects[-1])) as change:
             # The objects have no field ids: columns are found by their names.
             change.add_files([f"{lake.start}{file}" for file in objects], check_duplicate_files=False)
     return len(objects)

@@ -140,7 +140,7 @@ impl<W: World> Chain<W> {
                 Ok(Step { commit: link.next_offset, resume_at: link.next_offset, bad })
             }
             Landed::Found => {
-                let tail = self.walk(batch.start).await?;
+                let tail = self.walk_found(batch.start).await?;
                 Ok(Step { commit: tail, resume_at: tail, bad: Vec::new() })
             }
         }

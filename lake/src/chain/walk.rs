@@ -33,6 +33,13 @@ impl<W: World> Chain<W> {
         Err(self.closed(tail))
     }
 
+    /// As [`Chain::walk`], from an object that was seen, whether it is listed or not: a store's listing may be behind.
+    pub(super) async fn walk_found(&self, start: i64) -> Result<i64, Fault> {
+        let (link, stored) = self.look(start).await?;
+        let tail = self.pass(start, &link, stored).await?;
+        if link.kind == LinkKind::End { Err(self.closed(tail)) } else { self.walk(tail).await }
+    }
+
     pub(super) fn closed(&self, tail: i64) -> Fault {
         let Place { topic, partition, epoch, .. } = &self.place;
         Fault::Stop(anyhow!(

@@ -339,16 +339,13 @@ impl World for Sim {
         Err(anyhow!("no answer to PUT"))
     }
 
-    /// No snapshot: of two keys that were written while it was looked for them, it may show the later one alone.
+    /// No snapshot: a key that was written while it was looked for it may not show, though a later one does.
     async fn list(&self, prefix: &str, after: Option<&str>) -> anyhow::Result<Vec<String>> {
         let beyond = |key: &&String| key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after);
         let keys = |state: &mut State| state.objects.keys().filter(beyond).cloned().collect::<Vec<_>>();
         let before = self.ask(keys).await?;
         let mut after = self.ask(keys).await?;
-        let fresh = |key: &String| !before.contains(key);
-        if after.iter().filter(|key| fresh(key)).count() > 1
-            && let Some(first) = after.iter().position(fresh)
-        {
+        if let Some(first) = after.iter().position(|key| !before.contains(key)) {
             self.lock().count("listing without a link");
             after.remove(first);
         }
