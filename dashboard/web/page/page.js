@@ -280,11 +280,15 @@ export class Page {
   }
 
   #showCurrencies() {
-    this.#rates = new Rates(this.market.rows.values());
+    this.#rates = this.#ratesNow();
     const quotes = new Set([...this.market.rows.values()].flatMap((row) => quoteOf(row.symbol) ?? []));
     const { currency } = this.view;
     this.#tools.showCurrencies(currency, this.#rates.offered([...quotes].slice(0, 20)));
     this.watchlist.showIn(currency, this.#rates);
+  }
+
+  #ratesNow() {
+    return new Rates(this.market.rows.values(), this.clock.nowUs(), (row) => this.#judge(row).freshness.state !== 'unknown');
   }
 
   #showAlerts() {
@@ -322,8 +326,9 @@ export class Page {
     nextFrame('ages', () => this.#showAges());
     nextFrame('sources', () => this.#showSources());
     nextFrame('rates', () => {
-      this.#rates = new Rates(this.market.rows.values());
+      this.#rates = this.#ratesNow();
       this.watchlist.showIn(this.view.currency, this.#rates);
+      this.#showTiles();
     });
     if (this.#seconds % SPARKLINES_SECONDS === 1 && !this.#isReplay) {
       api.sparklines().then((lines) => this.watchlist.showSparklines(lines), () => {});

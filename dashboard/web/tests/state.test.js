@@ -101,6 +101,13 @@ test('a rate is direct, the other way round, or a cross', () => {
   assert.equal(implied('80000.12', rates.between('USD', 'BRL')), '427128.64');
 });
 
+test('a rate is as old as the oldest price that it is made of, and as unknown', () => {
+  const rows = [row('BTC-USD', 'x', '80000', { event_time_us: 10e6 }), row('BTC-EUR', 'y', '70000', { event_time_us: 40e6 })];
+  const rates = new Rates(rows, 50e6, ({ source }) => source === 'x');
+  const { ageSeconds, isKnown } = rates.between('USD', 'EUR');
+  assert.deepEqual([ageSeconds, isKnown], [40, false]);
+});
+
 test('a view goes into the address and back', () => {
   const view = { symbol: 'BTC-USD', source: 'kraken', tf: '5m', fromUs: Date.parse('2026-11-21T14:00:00Z') * 1000, toUs: Date.parse('2026-11-21T15:30:00Z') * 1000, compare: 'coinbase', currency: 'BRL', style: 'line' };
   const search = writeView(view, '?lang=pt');

@@ -9,6 +9,7 @@ import { html, make, setText, setTitle } from '../dom.js';
 import { ARROWS, direction, formatAge, formatTime } from '../format.js';
 import { implied, quoteOf } from '../state/convert.js';
 import { t } from '../words/words.js';
+import { basisSign, changeBasis } from './watchlist_row.js';
 
 const NEARLY_A_DAY_US = 23.5 * 3600e6;
 
@@ -77,7 +78,7 @@ export class Tiles {
     const numbers = this.#numbers;
     this.#price.show(numbers.price(row.price, row.tick_size), '', numbers.exact(row.price));
     this.#price.value.dataset['price'] = row.price;
-    this.#showPriceNote(row, currency, rates, nowUs);
+    this.#showPriceNote(row, currency, rates);
     this.#showVolume(row, others);
     this.#showCap(row, others);
     this.#showSpread(row);
@@ -91,28 +92,28 @@ export class Tiles {
    * @param {Row & {price: string | null}} row
    * @param {string | null} currency
    * @param {Rates} rates
-   * @param {number} nowUs
    */
-  #showPriceNote(row, currency, rates, nowUs) {
+  #showPriceNote(row, currency, rates) {
     const numbers = this.#numbers;
     const way = direction(row.change_pct);
-    const parts = row.change_pct === null ? [] : [`${ARROWS[way]} ${numbers.percent(row.change_pct)}`];
+    const parts = row.change_pct === null ? [] : [`${ARROWS[way]} ${numbers.percent(row.change_pct)}${basisSign(row)}`];
+    const basis = row.change_pct === null ? '' : changeBasis(row);
     const from = quoteOf(row.symbol);
     const rate = currency === null || from === null || from === currency ? null : rates.between(from, currency);
     const { note } = this.#price;
     note.dataset['direction'] = way;
     if (rate === null || currency === null) {
       setText(note, parts.join(''));
-      setTitle(note, '');
+      setTitle(note, basis);
       return;
     }
     const value = implied(row.price ?? '0', rate);
-    parts.push(`≈ ${numbers.exact(value)} ${currency} (${t('implied')})`);
+    parts.push(`≈ ${rate.isKnown ? '' : '? '}${numbers.exact(value)} ${currency} (${t('implied')})`);
     setText(note, parts.join('\n'));
-    setTitle(note, t('implied_how', {
-      price: numbers.exact(value), quote: currency, how: rate.how, rate: numbers.exact(rate.value), source: rate.source,
-      age: formatAge((nowUs - (rate.atUs ?? nowUs)) / 1e6),
-    }));
+    setTitle(note, `${basis}\n${t('implied_how', {
+      price: numbers.exact(multiply(row.price ?? '0', rate.value)), quote: currency, how: rate.how, rate: numbers.exact(rate.value),
+      source: rate.source, age: formatAge(rate.ageSeconds),
+    })}`.trim());
   }
 
   /**

@@ -98,7 +98,8 @@ export class Watchlist {
     const changed = currency !== this.#currency;
     this.#currency = currency;
     this.#rates = rates;
-    if (changed) for (const key of this.#rows.keys()) this.#touch(key);
+    // A rate moves the implied price of a row that stands.
+    if (changed || currency !== null) for (const key of this.#rows.keys()) this.#touch(key);
   }
 
   /** @param {{symbol: string, source: string, points: [number, string][]}[]} lines */

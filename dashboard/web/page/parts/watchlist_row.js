@@ -4,7 +4,7 @@
 /** @import {Rate} from '../state/convert.js' */
 /** @import {Row} from '../protocol.js' */
 
-import { hasMoved, units } from '../decimal.js';
+import { hasMoved, multiply, units } from '../decimal.js';
 import { make, setText, setTitle } from '../dom.js';
 import { ARROWS, direction, formatAge, formatTime } from '../format.js';
 import { implied, quoteOf } from '../state/convert.js';
@@ -98,10 +98,10 @@ export class WatchlistRow {
       return;
     }
     const value = implied(price, rate);
-    setText(this.#implied, `≈ ${this.#numbers.exact(value)} ${currency.to}`);
+    setText(this.#implied, `≈ ${rate.isKnown ? '' : '? '}${this.#numbers.exact(value)} ${currency.to}`);
     setTitle(this.#implied, t('implied_how', {
-      price: this.#numbers.exact(value), quote: currency.to, how: rate.how, rate: this.#numbers.exact(rate.value),
-      source: rate.source, age: formatAge(((this.row.event_time_us ?? 0) - (rate.atUs ?? 0)) / 1e6),
+      price: this.#numbers.exact(multiply(price, rate.value)), quote: currency.to, how: rate.how, rate: this.#numbers.exact(rate.value),
+      source: rate.source, age: formatAge(rate.ageSeconds),
     }));
   }
 
@@ -109,11 +109,8 @@ export class WatchlistRow {
   #showChange(row) {
     const way = direction(row.change_pct);
     if (this.#change.dataset['direction'] !== way) this.#change.dataset['direction'] = way;
-    const basis = row.change_basis === 'look_back' ? t('basis_short') : '';
-    setText(this.#change, row.change_pct === null ? '–' : `${ARROWS[way]} ${this.#numbers.percent(row.change_pct)}${basis}`);
-    if (row.change_pct === null) return;
-    const how = row.change_basis === 'look_back' ? t('basis_look_back', { time: since(row.stats_from_us) }) : t('basis_24h');
-    setTitle(this.#change, `${this.#numbers.exact(row.change_pct)} % ${how}`);
+    setText(this.#change, row.change_pct === null ? '–' : `${ARROWS[way]} ${this.#numbers.percent(row.change_pct)}${basisSign(row)}`);
+    if (row.change_pct !== null) setTitle(this.#change, `${this.#numbers.exact(row.change_pct)} % ${changeBasis(row)}`);
   }
 
   /**
@@ -183,6 +180,16 @@ export class WatchlistRow {
 function detailOf({ why, detail = '', more = '' }) {
   const known = why === 'gap' ? named('gap', detail) : why === 'source_state' ? named('source', detail) : detail;
   return more === '' ? known : `${known} (${more})`;
+}
+
+/** A change that is not over a day has a sign. @param {Row} row */
+export function basisSign(row) {
+  return row.change_basis === 'look_back' ? t('basis_short') : '';
+}
+
+/** Over what time a change is. @param {Row} row */
+export function changeBasis(row) {
+  return row.change_basis === 'look_back' ? t('basis_look_back', { time: since(row.stats_from_us) }) : t('basis_24h');
 }
 
 /** @param {number | null} us */

@@ -14,7 +14,8 @@ const CROSSES = ['BTC', 'ETH', 'USDT', 'USDC'];
  * @property {string} value units of `to` for one of `from`
  * @property {string} how the symbols that it was made of
  * @property {string} source
- * @property {number | null} atUs
+ * @property {number} ageSeconds
+ * @property {boolean} isKnown false: what it was made of may have moved, and nobody would know
  */
 
 /** @param {string} symbol */
@@ -29,8 +30,17 @@ export class Rates {
   /** @type {Map<string, Rate | null>} */
   #found = new Map();
 
-  /** @param {Iterable<Row>} rows */
-  constructor(rows) {
+  #nowUs;
+  #isKnown;
+
+  /**
+   * @param {Iterable<Row>} rows
+   * @param {number} [nowUs]
+   * @param {(row: Row) => boolean} [isKnown] false: the price may have moved
+   */
+  constructor(rows, nowUs = 0, isKnown = () => true) {
+    this.#nowUs = nowUs;
+    this.#isKnown = isKnown;
     for (const row of rows) {
       if (row.price === null || row.kind === 'FX_IMPLIED') continue;
       const other = this.#best.get(row.symbol);
@@ -64,7 +74,7 @@ export class Rates {
    */
   #direct(from, to) {
     const row = this.#best.get(`${from}-${to}`);
-    return row?.price == null ? null : rate(row.price, [row]);
+    return row?.price == null ? null : this.#rate(row.price, [row]);
   }
 
   /**
@@ -74,7 +84,7 @@ export class Rates {
   #inverse(from, to) {
     const row = this.#best.get(`${to}-${from}`);
     const value = row?.price == null ? null : divide('1', row.price);
-    return row === undefined || value === null ? null : rate(value, [row]);
+    return row === undefined || value === null ? null : this.#rate(value, [row]);
   }
 
   /**
@@ -86,9 +96,24 @@ export class Rates {
       const [one, other] = [this.#best.get(`${base}-${to}`), this.#best.get(`${base}-${from}`)];
       if (one?.price == null || other?.price == null) continue;
       const value = divide(one.price, other.price);
-      if (value !== null) return rate(value, [one, other]);
+      if (value !== null) return this.#rate(value, [one, other]);
     }
     return null;
+  }
+
+  /**
+   * @param {string} value
+   * @param {Row[]} rows
+   * @returns {Rate}
+   */
+  #rate(value, rows) {
+    return {
+      value,
+      how: rows.map((row) => row.symbol).join(' / '),
+      source: [...new Set(rows.map((row) => row.source))].join(', '),
+      ageSeconds: (this.#nowUs - Math.min(...rows.map((row) => row.event_time_us ?? 0))) / 1e6,
+      isKnown: rows.every((row) => this.#isKnown(row)),
+    };
   }
 }
 
@@ -104,18 +129,4 @@ export function implied(price, by) {
 /** @param {Row} row */
 function rank(row) {
   return (row.kind === 'FX' ? 1e17 : 0) + (row.event_time_us ?? 0);
-}
-
-/**
- * @param {string} value
- * @param {Row[]} rows
- * @returns {Rate}
- */
-function rate(value, rows) {
-  return {
-    value,
-    how: rows.map((row) => row.symbol).join(' / '),
-    source: [...new Set(rows.map((row) => row.source))].join(', '),
-    atUs: Math.min(...rows.map((row) => row.event_time_us ?? 0)),
-  };
 }
