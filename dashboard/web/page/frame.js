@@ -26,11 +26,18 @@ function run() {
   asked = false;
   const now = jobs;
   jobs = new Map();
+  /** @type {typeof jobs} */
+  const putOff = new Map();
+  /** @type {typeof jobs} */
+  const unfinished = new Map();
   const end = performance.now() + BUDGET_MS;
   for (const [name, job] of now) {
-    if (performance.now() >= end) {
-      if (!jobs.has(name)) jobs.set(name, job);
-    } else if (job() === true && !jobs.has(name)) jobs.set(name, job);
+    if (performance.now() >= end) putOff.set(name, job);
+    else if (job() === true) unfinished.set(name, job);
   }
+  // Those that had no turn come first; of two with one name the later is meant.
+  const order = new Map([...putOff, ...unfinished]);
+  for (const [name, job] of jobs) order.set(name, job);
+  jobs = order;
   if (jobs.size > 0) ask();
 }
