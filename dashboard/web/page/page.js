@@ -65,7 +65,7 @@ export class Page {
   constructor(isReplay) {
     this.#isReplay = isReplay;
     this.#choice = new Choice(this.market, isReplay);
-    this.market.onTick = (row) => this.#takeTick(row);
+    this.market.onTick = (row, before) => this.#takeTick(row, before);
   }
 
   /** @param {Connection} connection */
@@ -339,10 +339,15 @@ export class Page {
     this.#seconds += 1;
   }
 
-  /** @param {Row} row */
-  #takeTick(row) {
+  /**
+   * @param {Row} row
+   * @param {Row | undefined} before
+   */
+  #takeTick(row, before) {
     if (keyOf(row) === this.#shownKey) this.#ticks.add(row);
-    if (!this.#isReplay) this.#delays.tick(row);
+    // A row is sent again where an older tick came late, or was taken back.
+    const isNew = before === undefined || (row.event_id !== before.event_id && (row.event_time_us ?? 0) >= (before.event_time_us ?? 0));
+    if (isNew && !this.#isReplay) this.#delays.tick(row);
   }
 
   /**

@@ -90,6 +90,17 @@ test('median and 99th percentile are of the last minute', () => {
   assert.equal(latency.hop(200_000), null);
 });
 
+test('a busy minute is told of from end to end', () => {
+  const latency = new Latency();
+  // A thousand a second; the first half of the minute took ten times as long.
+  for (let ms = 0; ms < 60_000; ms += 1) latency.add(ms < 30_000 ? 50_000 : 5000, ms);
+  const { p99_us, count } = latency.hop(60_000);
+  assert.equal(p99_us, 50_000);
+  assert.ok(count > 2000 && count <= 4096, String(count));
+  for (let minute = 1; minute < 300; minute += 1) for (let i = 0; i < 60; i += 1) latency.add(7000, minute * 60_000 + i * 1000);
+  assert.ok(latency.hop(299 * 60_000 + 59_000).count > 30, 'and a quiet one too');
+});
+
 test('a rate is direct, the other way round, or a cross', () => {
   const rates = new Rates([row('USD-BRL', 'fx', '5.3391', { kind: 'FX' }), row('BTC-USD', 'x', '80000'), row('BTC-EUR', 'x', '70000'),
     row('USD-BRL', 'exchange', '5.5', { event_time_us: 2e15 })]);
