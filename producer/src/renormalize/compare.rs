@@ -169,14 +169,19 @@ impl Comparison {
     async fn correction(&mut self, event: Event) -> anyhow::Result<Change> {
         let old = self.decode(&event.record).await?;
         let revision = old.revision.checked_add(1).context("an event with 2^31 revisions")?;
+        // A revision that every sink refused has moved nothing: the tick stands where the one before it put it.
+        let stands = match &event.stands {
+            Some(stands) => &self.decode(&stands.record).await?,
+            None => &old,
+        };
         let (change, told) = match event.told {
             Told::Otherwise(told) => (Kind::Changed, self.decode(&told.record).await?),
-            Told::Nothing | Told::Same => (Kind::Retracted, PriceTick { retracted: true, ..old.clone() }),
+            Told::Nothing | Told::Same => (Kind::Retracted, PriceTick { retracted: true, ..stands.clone() }),
         };
         let new = PriceTick {
             revision,
-            previous_event_time: (told.event_time != old.event_time).then_some(old.event_time),
-            previous_symbol: (told.symbol != old.symbol).then(|| old.symbol.clone()),
+            previous_event_time: (told.event_time != stands.event_time).then_some(stands.event_time),
+            previous_symbol: (told.symbol != stands.symbol).then(|| stands.symbol.clone()),
             ..told
         };
         Ok(Change { change, old: Some(old), new })

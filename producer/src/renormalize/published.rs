@@ -15,6 +15,10 @@ use uuid::Uuid;
 
 use super::Range;
 
+/// No tick is older (2009-01-03) or further ahead of the broker's clock: every sink refuses it.
+const FIRST_US: i64 = 1_230_940_800_000_000;
+const AHEAD_US: i64 = 24 * 3_600 * 1_000_000;
+
 pub struct Published {
     range: Range,
     /// Sources whose payloads are read.
@@ -32,12 +36,33 @@ pub struct Event {
     pub in_range: bool,
     pub revision: i32,
     pub retracted: bool,
+    /// Whether its time was possible when the broker took it.
+    pub is_possible: bool,
     pub content: u128,
     pub payload_id: Uuid,
     /// Broker time, partition, offset: the first of equal revisions is what counts.
     pub place: (i64, i32, i64),
     pub record: Box<[u8]>,
+    /// The highest revision below this one whose time was possible, where this one's was not: every sink refused this one,
+    /// so the tick stands there.
+    pub stands: Option<Box<Stands>>,
     pub told: Told,
+}
+
+impl Event {
+    /// Takes in what an older revision, or a later copy, says of where the tick stands.
+    fn stood(&mut self, stands: Option<Box<Stands>>) {
+        let Some(stands) = stands else { return };
+        if !self.is_possible && self.stands.as_ref().is_none_or(|known| known.revision < stands.revision) {
+            self.stands = Some(stands);
+        }
+    }
+}
+
+/// A revision that sinks took.
+pub struct Stands {
+    revision: i32,
+    pub record: Box<[u8]>,
 }
 
 /// What today's parsers say of a published event.
@@ -77,23 +102,38 @@ impl Published {
             let index = *index as usize;
             let (time, offset) = (records.timestamps_ms().value(index), records.offsets().value(index));
             let (id, revision, place) = (columns.event_id(row), columns.revision(row), (time, partition, offset));
-            let known = self.events.get(&id);
-            if known
-                .is_some_and(|known| known.revision > revision || (known.revision == revision && known.place <= place))
+            let latest_us = time.saturating_mul(1000).saturating_add(AHEAD_US);
+            let is_possible = (FIRST_US..=latest_us).contains(&columns.event_time(row));
+            let record = || Box::<[u8]>::from(records.values().value(index));
+            let stands = || is_possible.then(|| Box::new(Stands { revision, record: record() }));
+            let known = self.events.get_mut(&id);
+            if let Some(known) = known
+                && (known.revision > revision || (known.revision == revision && known.place <= place))
             {
+                if known.revision > revision && !known.is_possible {
+                    known.stood(stands());
+                }
                 continue;
             }
+            let known = self.events.remove(&id);
             let tick = columns.get(row);
-            let event = Event {
-                in_range: in_range || known.is_some_and(|known| known.in_range),
+            let mut event = Event {
+                is_possible,
+                in_range: in_range || known.as_ref().is_some_and(|known| known.in_range),
                 revision,
                 retracted: tick.retracted,
                 content: self.digester.content(&tick),
                 payload_id: tick.payload_id,
                 place,
-                record: records.values().value(index).into(),
+                record: record(),
+                stands: None,
                 told: Told::Nothing,
             };
+            if let Some(known) = known {
+                let Event { revision, is_possible, record, stands, .. } = *known;
+                event.stood(stands);
+                event.stood(is_possible.then(|| Box::new(Stands { revision, record })));
+            }
             self.events.insert(id, Box::new(event));
             check_bound(self.events.len(), self.max_ticks)?;
         }

@@ -116,6 +116,7 @@ impl World {
         let from = world.from;
         let at = |seconds: i64| from + seconds * SECOND;
         let (t1, t2, t3, t4, t5, t6, t7, t8, t9) = (at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8), at(9));
+        let t12 = at(12);
         let (before, after) = (at(-5), at(3_600));
         let (poll1, poll2, poll3, poll4, poll5) = (at(60), at(120), at(180), at(240), at(300));
         let lead = at(-60);
@@ -165,6 +166,18 @@ impl World {
         let gone = PriceTick { event_id: Uuid::new_v4(), ..tick };
         world.published.push(gone.clone());
         world.was_right(PriceTick { revision: 1, retracted: true, ..gone });
+        // Corrected to a time that every sink refused: it stands where it stood before.
+        let tick = world.trade(12, "BTC-USD", "67001.20", t12);
+        let first = PriceTick { price: decimal("4"), event_time: tick.event_time - HOUR, ..tick.clone() };
+        world.published.push(first.clone());
+        let previous_event_time = Some(first.event_time);
+        let refused = PriceTick { revision: 1, event_time: 4_102_444_800 * SECOND, previous_event_time, ..first };
+        world.was_wrong(refused, PriceTick { revision: 2, previous_event_time, ..tick });
+        // The same of a tick that its frame does not tell: it is taken back where it stands.
+        let ghost = PriceTick { event_id: Uuid::new_v4(), ..ghost.clone() };
+        world.published.push(ghost.clone());
+        let refused = PriceTick { revision: 1, event_time: 4_102_444_800 * SECOND, ..ghost.clone() };
+        world.was_wrong(refused, PriceTick { revision: 2, retracted: true, ..ghost });
         // Told twice, as after a reconnection: the later telling is no other trade.
         let tick = world.trade(9, "BTC-USD", "67000.90", t9);
         world.was_right(tick.clone());
@@ -247,7 +260,7 @@ impl World {
             counts
         });
         let (changed, new, retracted) = (changes["changed"], changes["new"], changes["retracted"]);
-        assert_eq!((new, retracted, changed + new + retracted), (2, 1, self.expected.len() as u32));
+        assert_eq!((new, retracted, changed + new + retracted), (2, 2, self.expected.len() as u32));
 
         let ran = self.run(kafka, more, env).await;
         assert_eq!(ran.code, Some(0), "{}", ran.errors);
