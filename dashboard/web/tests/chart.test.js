@@ -68,10 +68,11 @@ test('a filter looks into symbol and source', () => {
   assert.deepEqual(['btc', 'coin btc', 'kraken', '', 'USD base'].map((filter) => matches(row, filter)), [true, true, false, true, true]);
 });
 
-test('a small line has two points at least', () => {
-  assert.equal(sparkPath([1]), '');
-  assert.equal(sparkPath([1, 2]), 'M0.0 17.0L64.0 1.0');
-  assert.equal(sparkPath([3, 3]), 'M0.0 9.0L64.0 9.0');
+test('a small line goes by time, and is broken where nothing was', () => {
+  assert.equal(sparkPath([[0, 1]]), '');
+  assert.equal(sparkPath([[0, 1], [10, 2]]), 'M0.0 17.0L64.0 1.0');
+  assert.equal(sparkPath([[0, 3], [10, 3]]), 'M0.0 9.0L64.0 9.0');
+  assert.equal(sparkPath([[0, 1], [10, 2], [70, 2], [80, 2]]), 'M0.0 17.0L8.0 1.0M56.0 1.0L64.0 1.0');
 });
 
 test('a CSV keeps digits, quotes texts and disarms formulas', () => {

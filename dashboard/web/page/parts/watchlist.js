@@ -48,7 +48,7 @@ export class Watchlist {
   #rates = null;
   /** @type {string | null} */
   #currency = null;
-  /** @type {Map<string, string[]>} */
+  /** @type {Map<string, [number, string][]>} */
   #sparklines = new Map();
   #seen = new IntersectionObserver((entries) => {
     for (const entry of entries) {
@@ -104,7 +104,7 @@ export class Watchlist {
 
   /** @param {{symbol: string, source: string, points: [number, string][]}[]} lines */
   showSparklines(lines) {
-    this.#sparklines = new Map(lines.map(({ symbol, source, points }) => [`${symbol}\n${source}`, points.map(([, close]) => close)]));
+    this.#sparklines = new Map(lines.map(({ symbol, source, points }) => [`${symbol}\n${source}`, points]));
     for (const [key, row] of this.#rows) row.showSparkline(this.#sparklines.get(key) ?? []);
   }
 

@@ -154,9 +154,9 @@ export class WatchlistRow {
     this.#age.title = `${named('fresh', freshness.state)}: ${t(`why_${freshness.why}`, { detail: detailOf(freshness) })}`;
   }
 
-  /** @param {string[]} prices */
-  showSparkline(prices) {
-    this.#sparkline.show(prices);
+  /** @param {[number, string][]} points */
+  showSparkline(points) {
+    this.#sparkline.show(points);
   }
 
   /** @param {boolean} selected */
