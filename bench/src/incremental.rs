@@ -1,5 +1,6 @@
-//! What `refiner once` takes for one new day, in a lake of one day, of ten and of a hundred: it must grow with what is new, not
-//! with the lake. The new day is the newest: an older one is also history to the forecasts of the 28 days after it.
+//! What `refiner once` takes for one new day, in a lake of one day, of ten, of thirty and of a hundred: it must grow with what is
+//! new, not with the lake. Up to 28 days it grows with the history that the new day's forecasts are made and tested on. The new
+//! day is the newest: an older one is also history to the forecasts of the 28 days after it.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +17,7 @@ const PREFIX: &str = "growing";
 /// Ticks of a day, over all its hours.
 const TICKS_A_DAY: usize = 20_000;
 const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
-const SCALES: [usize; 3] = [1, 10, 100];
+const SCALES: [usize; 4] = [1, 10, 30, 100];
 
 /// Prints a line for each size.
 ///
