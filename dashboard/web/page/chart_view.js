@@ -192,10 +192,7 @@ export class ChartView {
 
   /** @param {Row} row */
   #describe(row) {
-    const { numbers, view } = this.#page;
-    this.#chart.setAttribute('aria-label', t('chart_of', {
-      symbol: row.symbol, source: row.source, tf: view.tf, price: row.price === null ? '–' : numbers.exact(row.price),
-    }));
+    this.#chart.setAttribute('aria-label', t('chart_of', { symbol: row.symbol, source: row.source, tf: this.#page.view.tf }));
   }
 
   /**

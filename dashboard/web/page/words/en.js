@@ -38,7 +38,7 @@ export const en = {
   table: 'Table',
   now: 'Now',
   chart: 'Chart of the chosen symbol’s price. The button Table shows the same as a table.',
-  chart_of: 'Chart of {symbol} from {source}, {tf} candles. Last {price}. The button Table shows the same as a table.',
+  chart_of: 'Chart of {symbol} from {source}, {tf} candles. The button Table shows the same as a table.',
   chart_table: 'The chart as a table',
   times_utc: 'Times are UTC.',
   recent_ticks: 'Recent ticks',

@@ -39,7 +39,7 @@ export const pt = {
   table: 'Tabela',
   now: 'Agora',
   chart: 'Gráfico do preço do símbolo escolhido. O botão Tabela mostra o mesmo em tabela.',
-  chart_of: 'Gráfico de {symbol} de {source}, velas de {tf}. Último {price}. O botão Tabela mostra o mesmo em tabela.',
+  chart_of: 'Gráfico de {symbol} de {source}, velas de {tf}. O botão Tabela mostra o mesmo em tabela.',
   chart_table: 'O gráfico em tabela',
   times_utc: 'Horários em UTC.',
   recent_ticks: 'Ticks recentes',
