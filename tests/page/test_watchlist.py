@@ -1,6 +1,7 @@
 """The watchlist and what stands beside it: tiles, ticks, alerts, sources."""
 
 import re
+from decimal import Decimal
 
 from conftest import MINUTE
 from playwright.sync_api import expect
@@ -20,8 +21,9 @@ def test_a_row_has_price_change_range_volume_line_and_age(page):
     expect(cells.locator(".change")).to_have_attribute("title", re.compile("^1.254 %"))
     high, low = (float(cells.locator(".wide").nth(i).inner_text().replace(",", "")) for i in (0, 1))
     assert 83_900 < low < high < 84_800
-    expect(cells.locator(".volume")).to_have_text("11.87K")
-    expect(cells.locator(".volume")).to_have_attribute("title", "11,873.123456789 BTC")
+    worth = Decimal("11873.123456789") * Decimal(price)
+    expect(cells.locator(".volume")).to_have_text(re.compile(r"^\d\.\d\dB|^\d{3}\.\d\dM"))
+    expect(cells.locator(".volume")).to_have_attribute("title", f"11,873.123456789 BTC · {worth:,.18f}".rstrip("0").rstrip(".") + " USD")
     expect(cells.locator(".sparkline path")).to_have_attribute("d", re.compile("^M"))
     expect(cells.locator(".age")).to_have_text(re.compile(r"\d+[sm]"))
     expect(cells.locator(".badge")).to_have_text("coinbase")

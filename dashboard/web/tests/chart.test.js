@@ -6,6 +6,7 @@ import { markersOf } from '../page/chart/markers.js';
 import { areasOf, gapBuckets, incomplete } from '../page/chart/shading.js';
 import { inOrder, matches } from '../page/parts/order.js';
 import { sparkPath } from '../page/parts/sparkline.js';
+import { Rates } from '../page/state/convert.js';
 import { toCsv } from '../page/share.js';
 
 const candle = (start, close = '1', more = {}) => ({
@@ -61,6 +62,14 @@ test('the watchlist sorts exactly, what is unknown last', () => {
   assert.equal(names('change', true), 'DCAB');
   assert.equal(names('change', false), 'CDAB');
   assert.equal(names('symbol', true), 'DCBA');
+});
+
+test('volumes are compared by what they are worth', () => {
+  const row = (symbol, price, volume_24h, quote_volume_24h = null) => ({ symbol, source: 's', price, volume_24h, quote_volume_24h, kind: 'TRADE', event_time_us: 1 });
+  const rows = [row('BTC-USD', '80000', '10'), row('DOGE-USD', '0.1', '1000000'), row('XRP-USD', '2', null, '500000'), row('BTC-BRL', '430000', '2'),
+    row('ETH-USD', '2000', null), { ...row('USD-BRL', '5', null), kind: 'FX' }];
+  assert.deepEqual(inOrder(rows, 'volume', true, new Rates(rows)).map((key) => key.split('-')[0] + key.split('-')[1].slice(0, 1)),
+    ['BTCU', 'XRPU', 'BTCB', 'DOGEU', 'ETHU', 'USDB']);
 });
 
 test('a filter looks into symbol and source', () => {

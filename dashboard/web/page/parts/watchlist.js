@@ -113,7 +113,7 @@ export class Watchlist {
     this.#sortedMs = performance.now();
     const filter = this.#filter.value.trim();
     const found = [...this.#all.values()].filter((row) => matches(row, filter));
-    const all = inOrder(found, this.#column, this.#descending);
+    const all = inOrder(found, this.#column, this.#descending, this.#rates);
     const order = all.slice(0, LARGEST);
     const wanted = new Set(order);
     for (const [key, row] of this.#rows) {

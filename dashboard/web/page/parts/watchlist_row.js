@@ -10,6 +10,7 @@ import { ARROWS, direction, formatAge, formatTime } from '../format.js';
 import { implied, quoteOf } from '../state/convert.js';
 import { keyOf } from '../state/market.js';
 import { named, t } from '../words/words.js';
+import { turnover } from './order.js';
 import { Sparkline } from './sparkline.js';
 
 export class WatchlistRow {
@@ -125,12 +126,11 @@ export class WatchlistRow {
 
   /** @param {Row} row */
   #showVolume(row) {
-    const own = row.volume_24h;
-    const value = own ?? row.quote_volume_24h;
+    const value = turnover(row);
     setText(this.#volume, value === null ? '–' : this.#numbers.compact(value));
     if (value === null) return;
-    const unit = own === null ? quoteOf(row.symbol) : row.symbol.split('-')[0];
-    setTitle(this.#volume, `${this.#numbers.exact(value)} ${unit}`);
+    const own = row.volume_24h === null ? '' : `${this.#numbers.exact(row.volume_24h)} ${row.symbol.split('-')[0]} · `;
+    setTitle(this.#volume, `${own}${this.#numbers.exact(value)} ${quoteOf(row.symbol) ?? ''}`);
   }
 
   /** An arrow as well as a colour. Two names in turn start the animation anew without a layout. @param {'rose' | 'fell'} way */
