@@ -35,6 +35,8 @@ export class Drawing {
   /** @type {'candles' | 'line'} */
   #style = 'candles';
   #isNarrow = false;
+  /** @type {SeriesMarker<Time>[]} */
+  #shownMarkers = [];
   #precision = 2;
   /** @type {number[]} */
   #closes = [];
@@ -110,11 +112,15 @@ export class Drawing {
   }
 
   /** Candles of less than a pixel cannot be told apart and cost most to draw: they are drawn as a line. */
+  get #isLine() {
+    return this.#style === 'line' || this.#isNarrow;
+  }
+
   #showSeries() {
-    const isLine = this.#style === 'line' || this.#isNarrow;
-    this.#candles.applyOptions({ visible: !isLine });
-    this.#line.applyOptions({ visible: isLine });
+    this.#candles.applyOptions({ visible: !this.#isLine });
+    this.#line.applyOptions({ visible: this.#isLine });
     this.#volume.applyOptions({ visible: !this.#isNarrow });
+    this.drawMarkers(this.#shownMarkers);
   }
 
   /** @param {number} bars in sight */
@@ -170,8 +176,9 @@ export class Drawing {
 
   /** @param {SeriesMarker<Time>[]} markers in order */
   drawMarkers(markers) {
-    this.#markers.candles.setMarkers(this.#style === 'candles' ? markers : []);
-    this.#markers.line.setMarkers(this.#style === 'line' ? markers : []);
+    this.#shownMarkers = markers;
+    this.#markers.candles.setMarkers(this.#isLine ? [] : markers);
+    this.#markers.line.setMarkers(this.#isLine ? markers : []);
   }
 
   /**
