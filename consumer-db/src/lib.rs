@@ -10,7 +10,6 @@ mod config;
 mod copy_format;
 mod database;
 mod documents;
-mod fits;
 mod housekeeping;
 mod numeric;
 mod positions;

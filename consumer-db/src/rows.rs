@@ -6,10 +6,10 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use pipeline::decode::Ticks;
+use pipeline::fits;
 use uuid::Uuid;
 
 use crate::candles::Series;
-use crate::fits::{self, NAME_BYTES};
 use crate::timestamptz::Timestamptz;
 
 const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
@@ -120,9 +120,9 @@ impl<'a> Batch<'a> {
                 batch: self.ticks.len(),
                 index,
             };
-            match unfit(&ticks, index, broker_time, oldest_days) {
-                None => self.rows.push(row),
-                Some(reason) => {
+            match fits::tick(&ticks, index, broker_time.0, oldest_days) {
+                Ok(()) => self.rows.push(row),
+                Err(reason) => {
                     self.refused_moves.extend(row.refused_move());
                     refused.push((index, reason));
                 }
@@ -193,7 +193,7 @@ impl<'a> Batch<'a> {
         let mut days: Vec<i32> = self
             .rows
             .iter()
-            // Checked by `unfit`: within a few years of the broker's clock.
+            // Checked by `fits::tick`: within a few years of the broker's clock.
             .map(|row| i32::try_from(row.place.event_time.0.div_euclid(DAY_MICROS)).unwrap_or(i32::MAX))
             .collect();
         days.dedup();
@@ -212,38 +212,4 @@ impl<'a> Batch<'a> {
         let place = |(event_time, _, event_id)| Place { event_time, event_id };
         newest.into_iter().map(|(pair, order)| (pair, place(order))).collect()
     }
-}
-
-/// Why no row can be made of a tick, or `None`.
-fn unfit(ticks: &Ticks<'_>, i: usize, broker_time: Timestamptz, oldest_days: u32) -> Option<String> {
-    let event_time = Timestamptz(ticks.event_time(i));
-    let oldest = broker_time.0.saturating_sub(i64::from(oldest_days).saturating_mul(DAY_MICROS));
-    let fits_times = || {
-        fits::time("broker_time", broker_time)?;
-        fits::past("event_time", event_time, broker_time)?;
-        if event_time.0 < oldest {
-            return Err(format!(
-                "event_time out of range: {event_time} is more than {oldest_days} days before the broker took the record \
-                 ({broker_time})"
-            ));
-        }
-        fits::time("received_at", Timestamptz(ticks.received_at(i)))?;
-        ticks.previous_event_time(i).map_or(Ok(()), |time| fits::time("previous_event_time", Timestamptz(time)))
-    };
-    let texts = [
-        ("source", Some(ticks.source(i)), NAME_BYTES),
-        ("symbol", Some(ticks.symbol(i)), NAME_BYTES),
-        ("base", Some(ticks.base(i)), NAME_BYTES),
-        ("quote", Some(ticks.quote(i)), NAME_BYTES),
-        ("source_symbol", Some(ticks.source_symbol(i)), usize::MAX),
-        ("trade_id", ticks.trade_id(i), usize::MAX),
-        ("previous_symbol", ticks.previous_symbol(i), usize::MAX),
-    ];
-    let fits_texts = || {
-        let fits = |(name, text, most_bytes): (&str, Option<&str>, usize)| {
-            text.map_or(Ok(()), |text| fits::text(name, text, most_bytes))
-        };
-        texts.into_iter().try_for_each(fits)
-    };
-    fits_times().and_then(|()| fits_texts()).err()
 }

@@ -1,7 +1,6 @@
 //! Microseconds UTC as a Postgres `timestamptz`, exactly: no calendar library between the record and the row.
 
-use jiff::SignedDuration;
-use jiff::civil::{DateTime, datetime};
+use pipeline::fits::{HELD, Shown};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
@@ -10,9 +9,6 @@ use sqlx::{Decode, Encode, Postgres, Type};
 
 /// 2000-01-01, from which Postgres counts.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
-const EPOCH: DateTime = datetime(1970, 1, 1, 0, 0, 0, 0);
-/// Years 1 to 9999: what Postgres, Parquet readers and every client language agree to hold.
-const HELD: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// Microseconds from 1970-01-01 UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,11 +61,7 @@ impl Decode<'_, Postgres> for Timestamptz {
 
 impl std::fmt::Display for Timestamptz {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Not a jiff::Timestamp, which ends a day before the year 9999 does.
-        match EPOCH.checked_add(SignedDuration::from_micros(self.0)) {
-            Ok(time) => write!(f, "{time}Z"),
-            Err(_) => write!(f, "{} microseconds from 1970", self.0),
-        }
+        Shown(self.0).fmt(f)
     }
 }
 

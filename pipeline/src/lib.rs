@@ -14,6 +14,7 @@ pub mod decode;
 mod epoch_day;
 pub mod events;
 pub mod example;
+pub mod fits;
 pub mod headers;
 pub mod kafka;
 pub mod lake;
