@@ -1,6 +1,6 @@
 // What is asked of the server by plain requests: history, mostly.
 
-/** @import {Candle, CandleAnswer, ForecastRow, Gap, Row, Timeframe} from './protocol.js' */
+/** @import {Alert, Candle, CandleAnswer, ForecastRow, Gap, Row, Timeframe} from './protocol.js' */
 
 /**
  * The answer's JSON; an error says why there is none, in the server's own sentence where it gave one.
@@ -54,6 +54,17 @@ export async function ticks(symbol, source, limit, beforeUs) {
 export async function gaps(fromUs, toUs, source) {
   const answer = await ask('gaps', { from: micros(fromUs), to: micros(toUs), source, limit: 5000 });
   return answer.gaps;
+}
+
+/**
+ * Newest first.
+ * @param {string} symbol
+ * @param {number | null} beforeUs older ones than the server has in memory; it needs a database for them
+ * @returns {Promise<Alert[]>}
+ */
+export async function alerts(symbol, beforeUs) {
+  const answer = await ask('alerts', { symbol, before_us: micros(beforeUs), limit: 1000 });
+  return answer.alerts;
 }
 
 /**

@@ -2,7 +2,7 @@
 
 /** @import {Connection} from './link/connection.js' */
 /** @import {Page} from './page.js' */
-/** @import {Candle, Gap, Row} from './protocol.js' */
+/** @import {Alert, Candle, Gap, Row} from './protocol.js' */
 
 import * as api from './api.js';
 import { ChartPanel } from './chart/panel.js';
@@ -31,6 +31,8 @@ export class ChartView {
   #timer = 0;
   /** The chart's, from the log: the newest are known without asking. @type {Map<string, Gap>} */
   #gaps = new Map();
+  /** The chart's symbol's, by their ids. @type {Map<string, Alert>} */
+  #alerts = new Map();
   /** @type {Gap[]} */
   #marked = [];
 
@@ -48,7 +50,7 @@ export class ChartView {
     const texts = { locale, price: (/** @type {string} */ value) => numbers.exact(value), nowUs: () => clock.nowUs(), isReplay };
     this.#panel = new ChartPanel(this.#chart, texts, {
       changed: () => this.#changed(),
-      loaded: (fromUs, toUs) => this.#loadGaps(fromUs, toUs),
+      loaded: (fromUs, toUs) => void this.#loadPast(fromUs, toUs),
       scrolled: (fromUs, toUs) => this.#scrolled(fromUs, toUs),
       note: (note, reason = '') => this.#showNote(note, reason),
     });
@@ -65,6 +67,7 @@ export class ChartView {
     this.#timer = setTimeout(() => this.#connection.watchCandles({ symbol: row.symbol, tf }), SUBSCRIBE_AFTER_MS);
     const series = { symbol: row.symbol, source: row.source, tf, compare, kind: row.kind, price: row.price, tickSize: row.tick_size };
     this.#gaps.clear();
+    this.#alerts.clear();
     this.#panel.show(series, { fromUs, toUs, style }).then(() => this.mark());
     this.#describe(row);
   }
@@ -84,7 +87,7 @@ export class ChartView {
     const { series } = this.#panel;
     if (series === null) return;
     const { market } = this.#page;
-    const alerts = market.alerts.filter(
+    const alerts = [...new Map([...this.#alerts.values(), ...market.alerts].map((alert) => [alert.alert_id, alert])).values()].filter(
       (alert) => alert.symbol === series.symbol && (alert.source === null || alert.source === series.source),
     );
     // What came live knows of an end that the log did not when it was asked.
@@ -196,24 +199,25 @@ export class ChartView {
   }
 
   /**
-   * Gaps that ended before the page came: the log has them.
+   * Gaps that ended and alerts that fired before the page came.
    * @param {number} fromUs
    * @param {number} toUs
    */
-  async #loadGaps(fromUs, toUs) {
+  async #loadPast(fromUs, toUs) {
     const { series } = this.#panel;
     if (series === null) return;
     const nowUs = this.#page.clock.nowUs();
-    try {
+    const isOlder = toUs < nowUs;
+    const [gaps, alerts] = await Promise.all([
       // What an implied price is made of may be in a gap anywhere.
-      const gaps = await api.gaps(fromUs, toUs, series.kind === 'FX_IMPLIED' ? null : series.source);
-      if (series !== this.#panel.series) return;
-      // In a replay nothing is known of what came later.
-      const isKnown = (/** @type {Gap} */ { ended_at_us: end }) => end !== null && (!this.#isReplay || end <= nowUs);
-      for (const gap of gaps.filter(isKnown)) this.#gaps.set(gap.id, gap);
-      this.mark();
-    } catch {
-      // Those that are open come by themselves.
-    }
+      api.gaps(fromUs, toUs, series.kind === 'FX_IMPLIED' ? null : series.source).catch(() => []),
+      isOlder && !this.#panel.hasDatabase ? [] : api.alerts(series.symbol, isOlder ? toUs : null).catch(() => []),
+    ]);
+    if (series !== this.#panel.series) return;
+    // In a replay nothing is known of what came later; gaps that are open come by themselves.
+    const isKnown = (/** @type {number | null} */ us) => us !== null && (!this.#isReplay || us <= nowUs);
+    for (const gap of gaps) if (isKnown(gap.ended_at_us)) this.#gaps.set(gap.id, gap);
+    for (const alert of alerts) if (isKnown(alert.fired_at_us)) this.#alerts.set(alert.alert_id, alert);
+    this.mark();
   }
 }

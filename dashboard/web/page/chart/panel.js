@@ -53,6 +53,8 @@ export class ChartPanel {
   pointedUs = null;
   /** @type {ForecastRow[]} */
   forecast = [];
+  /** Whether the server has candles from one. */
+  hasDatabase = false;
   #drawing;
   #events;
   #now;
@@ -127,6 +129,7 @@ export class ChartPanel {
     try {
       const [own, other] = await Promise.all([this.#firstPage(series, series.source, fromUs, signal), this.#comparedPage(fromUs, signal)]);
       if (signal.aborted) return;
+      this.hasDatabase ||= own.origin === 'postgres';
       this.bars.take(oneBasis(own.candles, series.kind));
       // A market that is closed, or quiet: what was last is shown.
       if (this.bars.size === 0 && !own.history_problem) {
@@ -425,6 +428,7 @@ export class ChartPanel {
       const fromUs = toUs - (look === 0 ? PAGE : WIDEST_BUCKETS) * SECONDS[tf] * 1e6;
       if (fromUs <= 0) break;
       const answer = await api.candles({ symbol, source, tf, fromUs, toUs, limit: LONGEST_PAGE }, signal);
+      this.hasDatabase ||= answer.origin === 'postgres';
       // Another kind of price does not go on where this one ends.
       const older = (basis === null ? oneBasis(answer.candles, kind) : answer.candles.filter((candle) => candle.price_basis === basis))
         .filter((candle) => candle.start_us < beforeUs);
