@@ -5,7 +5,7 @@ import re
 
 from playwright.sync_api import expect
 
-SOL = '#prices tr[data-symbol="LTC-USD"][data-source="coinbase"]'
+LTC = '#prices tr[data-symbol="LTC-USD"][data-source="coinbase"]'
 NETWORK = r"Failed to load resource|WebSocket connection|net::ERR"
 
 
@@ -24,14 +24,14 @@ def test_play_pause_step_speed_and_back(server, open_page):
     page.locator("#replay-pause").click()
     expect(page.locator("#replay-state")).to_have_text("paused")
     expect(page.locator("#connection-word")).to_have_text("replay paused")
-    seen = page.locator(SOL).get_attribute("data-price") if page.locator(SOL).count() else None
+    seen = page.locator(LTC).get_attribute("data-price") if page.locator(LTC).count() else None
     page.locator("#replay-step").click()
-    expect(page.locator(SOL)).to_have_attribute("data-price", re.compile(r"80\.0\d"))
+    expect(page.locator(LTC)).to_have_attribute("data-price", re.compile(r"80\.0\d"))
     if seen:
-        expect(page.locator(SOL)).not_to_have_attribute("data-price", seen)
+        expect(page.locator(LTC)).not_to_have_attribute("data-price", seen)
     page.select_option("#replay-speed", "max")
     page.locator("#replay-pause").click()
-    expect(page.locator(SOL)).to_have_attribute("data-price", "80.06")
+    expect(page.locator(LTC)).to_have_attribute("data-price", "80.06")
     page.locator("#replay-live").click()
     expect(page.locator("#connection-word")).to_have_text("live")
     expect(page).to_have_url(re.compile(r"/\?symbol=LTC-USD"))
