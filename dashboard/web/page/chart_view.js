@@ -2,7 +2,7 @@
 
 /** @import {Connection} from './link/connection.js' */
 /** @import {Page} from './page.js' */
-/** @import {Alert, Candle, Gap, Row} from './protocol.js' */
+/** @import {Alert, Candle, Gap, Gone, Row, Timeframe} from './protocol.js' */
 
 import * as api from './api.js';
 import { ChartPanel } from './chart/panel.js';
@@ -75,6 +75,14 @@ export class ChartView {
   /** @param {Candle[]} candles */
   take(candles) {
     this.#panel.take(candles);
+  }
+
+  /**
+   * @param {Gone[]} gone
+   * @param {Timeframe | undefined} tf
+   */
+  forget(gone, tf) {
+    this.#panel.forget(gone, tf);
   }
 
   /** @param {boolean} isAfterLoss */

@@ -101,9 +101,11 @@ export class Page {
         if (message.channel === 'ticks') this.#missedTicks = true;
         if (message.reason === 'seek' && message.channel === 'ticks') this.#showChosen();
         if (message.candles) this.chart?.take(message.candles);
+        if (message.gone) this.chart?.forget(message.gone, message.tf);
         break;
       case 'update':
         if (message.candles) this.chart?.take(message.candles);
+        if (message.gone) this.chart?.forget(message.gone, message.tf);
         break;
       case 'error':
         console.warn(`${message.code}: ${message.message}`);

@@ -41,6 +41,8 @@
  * @property {number} trades
  * @property {boolean} complete
  *
+ * @typedef {{symbol: string, source: string, price_basis: string, start_us: number}} Gone a candle without a tick left
+ *
  * @typedef {object} Gap
  * @property {string} id
  * @property {string} source
@@ -92,8 +94,8 @@
  *
  * @typedef {{seq: number} & (
  *   | {type: 'subscribed' | 'unsubscribed', id: number | null, channel: string, symbols: string[]}
- *   | {type: 'snapshot'} & Snapshot & {ticks?: Row[], gaps?: Gap[], alerts?: Alert[], sources?: Source[], candles?: Candle[], tf?: Timeframe}
- *   | {type: 'update', channel: string, cursor: string, ticks?: Row[], sources?: Source[], candles?: Candle[], tf?: Timeframe}
+ *   | {type: 'snapshot'} & Snapshot & {ticks?: Row[], gaps?: Gap[], alerts?: Alert[], sources?: Source[], candles?: Candle[], gone?: Gone[], tf?: Timeframe}
+ *   | {type: 'update', channel: string, cursor: string, ticks?: Row[], sources?: Source[], candles?: Candle[], gone?: Gone[], tf?: Timeframe}
  *   | {type: 'gap', channel: 'gaps', cursor: string, gap: Gap}
  *   | {type: 'alert', channel: 'alerts', cursor: string, alert: Alert}
  *   | {type: 'heartbeat', now_us: number, feed: Feed}

@@ -27,6 +27,15 @@ test('candles stay in order, whatever order they come in', () => {
   assert.deepEqual(starts(bars.last(2)), [20, 30]);
 });
 
+test('a candle without a tick left is forgotten', () => {
+  const bars = new Bars();
+  bars.take([candle(10), candle(20), candle(30)]);
+  assert.equal(bars.forget({ start_us: 20, price_basis: 'TICKER' }), false, 'another kind of price');
+  assert.equal(bars.forget({ start_us: 15, price_basis: 'TRADE' }), false);
+  assert.equal(bars.forget({ start_us: 20, price_basis: 'TRADE' }), true);
+  assert.deepEqual([starts(bars), bars.at(20), bars.size], [[10, 30], undefined, 2]);
+});
+
 test('one series has one kind of price', () => {
   const mixed = [candle(1), candle(2), candle(2, '9', { price_basis: 'TICKER' })];
   assert.equal(oneBasis(mixed, 'TICKER').length, 1);

@@ -1,6 +1,6 @@
 // The candles of one series, by their start: exact as they came, in order, older ones joined on before and newer ones put in place.
 
-/** @import {Candle} from '../protocol.js' */
+/** @import {Candle, Gone} from '../protocol.js' */
 
 const LARGEST = 50_000;
 
@@ -51,6 +51,17 @@ export class Bars {
     if (!inOrder) this.#starts.sort((a, b) => a - b);
     while (this.#starts.length > LARGEST) this.#byStart.delete(this.#starts.shift() ?? 0);
     return all ? 'all' : 'last';
+  }
+
+  /**
+   * Says whether it was among them.
+   * @param {Gone} gone
+   */
+  forget({ start_us: startUs, price_basis: basis }) {
+    if (this.#byStart.get(startUs)?.price_basis !== basis) return false;
+    this.#byStart.delete(startUs);
+    this.#starts.splice(firstFrom(this.#starts, startUs), 1);
+    return true;
   }
 
   /** @param {number} startUs */

@@ -1,6 +1,6 @@
 // The chart of the chosen series: fetches its history, takes in what comes live, and keeps the drawing, the readout and the table true.
 
-/** @import {Alert, Candle, ForecastRow, Gap, Timeframe} from '../protocol.js' */
+/** @import {Alert, Candle, ForecastRow, Gap, Gone, Timeframe} from '../protocol.js' */
 /** @import {BandPoint} from './band.js' */
 
 import * as api from '../api.js';
@@ -185,6 +185,27 @@ export class ChartPanel {
     if (todo === 'nothing' && compared === 'nothing') return;
     this.#comparedMoved ||= compared !== 'nothing';
     if (todo === 'all' || (todo === 'last' && this.#todo === 'nothing')) this.#todo = todo;
+    this.#drawSoon();
+  }
+
+  /**
+   * Every tick of these was taken back.
+   * @param {Gone[]} gone
+   * @param {Timeframe | undefined} tf
+   */
+  forget(gone, tf) {
+    const series = this.series;
+    if (series === null || tf !== series.tf) return;
+    const mine = gone.filter((candle) => candle.symbol === series.symbol);
+    const isLess = (/** @type {Bars} */ bars, /** @type {string | null} */ source) =>
+      mine.filter((candle) => candle.source === source && bars.forget(candle)).length > 0;
+    const [own, compared] = [isLess(this.bars, series.source), isLess(this.compared, series.compare)];
+    if (own) this.#todo = 'all';
+    this.#comparedMoved ||= compared;
+    if (own || compared) this.#drawSoon();
+  }
+
+  #drawSoon() {
     nextFrame('chart', () => {
       if (performance.now() - this.#drawnMs < DRAW_EVERY_MS) return true;
       this.#draw();
