@@ -59,6 +59,10 @@ impl Kafka {
         format!("127.0.0.1:{}", self.port)
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Ends the broker in an orderly way; clients see an outage until [`Kafka::restart`].
     pub fn stop(&self) -> anyhow::Result<()> {
         if !self.with(|process| process.stop(Signal::SIGTERM, Duration::from_secs(15))) {

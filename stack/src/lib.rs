@@ -5,6 +5,7 @@
 //! Invariant: whatever is started ends with the process that started it, SIGKILL included (see [`Watchdog`]).
 //! Nothing here may outlive its starter or listen on another address than 127.0.0.1.
 
+mod broker_line;
 mod data_folder;
 mod kafka;
 mod port;
@@ -20,6 +21,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 
+pub use broker_line::{BrokerLine, Fault, Request};
 pub use data_folder::DataFolder;
 pub use kafka::Kafka;
 pub use port::free as free_ports;
