@@ -67,7 +67,9 @@ impl Transactions {
             Err(error) => return Ended::Aborted(error),
         };
         if let Err(error) = fill(&producer, records, offsets, member) {
-            return self.abort(producer, error);
+            // Where that is refused, too: nobody but this client could have committed it, and the broker aborts it in time.
+            self.abort(producer);
+            return Ended::Aborted(error);
         }
         let deadline = Instant::now() + COMMIT_PATIENCE;
         loop {
@@ -80,11 +82,12 @@ impl Transactions {
             };
             match &error {
                 KafkaError::Transaction(cause) if cause.txn_requires_abort() => {
-                    return self.abort(producer, error.into());
+                    // A broker that has committed, whatever it answered, does not abort any more.
+                    return if self.abort(producer) { Ended::Aborted(error.into()) } else { unknown(error) };
                 }
                 KafkaError::Transaction(cause) if cause.is_retriable() && Instant::now() < deadline => {}
                 // The client goes with what it does not know; the next one's initialisation ends what it left open.
-                _ => return Ended::Unknown(anyhow!(error).context("committing a transaction")),
+                _ => return unknown(error),
             }
         }
     }
@@ -95,13 +98,15 @@ impl Transactions {
         Ok(producer)
     }
 
-    fn abort(&mut self, producer: FutureProducer, error: anyhow::Error) -> Ended {
-        match producer.abort_transaction(TIMEOUT) {
-            Ok(()) => self.producer = Some(producer),
-            // Nobody but this client could have committed it: the broker aborts it in time.
-            Err(refused) => tracing::debug!("aborting a transaction: {refused}"),
+    /// Whether the broker has aborted it; else the client goes.
+    fn abort(&mut self, producer: FutureProducer) -> bool {
+        let aborted = producer.abort_transaction(TIMEOUT);
+        if let Err(refused) = &aborted {
+            tracing::debug!("aborting a transaction: {refused}");
+            return false;
         }
-        Ended::Aborted(error)
+        self.producer = Some(producer);
+        true
     }
 
     /// Whether the group's commits are those of the transaction with this mark, which ended without an answer.
@@ -124,6 +129,10 @@ impl Transactions {
         }
         Ok(false)
     }
+}
+
+fn unknown(error: KafkaError) -> Ended {
+    Ended::Unknown(anyhow!(error).context("committing a transaction"))
 }
 
 fn fill(

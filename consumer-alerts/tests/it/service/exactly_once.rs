@@ -8,7 +8,7 @@ use pipeline::topics;
 
 use super::room::Room;
 
-const CROSSED: &str = r#"
+pub const CROSSED: &str = r#"
 [[rule]]
 name = "above a hundred"
 kind = "threshold"

@@ -98,12 +98,17 @@ impl Room {
     }
 
     pub fn start(&self) -> Service {
+        self.start_at(&self.kafka.kafka_bootstrap_servers)
+    }
+
+    /// Its broker is asked for there.
+    pub fn start_at(&self, bootstrap_servers: &str) -> Service {
         let mut command = Command::new(env!("CARGO_BIN_EXE_consumer-alerts"));
         command
             .arg("run")
             .env("ALERT_RULES", self.rules.path())
             .env("ALERT_GROUP", &self.group)
-            .env("KAFKA_BOOTSTRAP_SERVERS", &self.kafka.kafka_bootstrap_servers)
+            .env("KAFKA_BOOTSTRAP_SERVERS", bootstrap_servers)
             .args(["--ticks-topic", &self.ticks, "--gaps-topic", &self.gaps, "--health-topic", &self.health])
             .args(["--alerts-topic", &self.alerts, "--state-topic", &self.state])
             .envs([("RUST_LOG", "info"), ("ADMIN_ADDR", "127.0.0.1:0")]);
