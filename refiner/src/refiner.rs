@@ -149,6 +149,7 @@ impl Refiner {
         let mut done = BTreeMap::new();
         let read = async |(group, new): &(Group, Wanted)| {
             let bases = self.bases(group, mode).await?;
+            is_ours(group, &bases)?;
             let wanted = self.wanted(group, &bases, new).await?;
             anyhow::Ok((group.clone(), bases, wanted))
         };
@@ -163,9 +164,7 @@ impl Refiner {
         let mut work = Vec::new();
         for (group, bases, wanted) in hours.into_iter().filter(|(group, ..)| !strangers.contains(group)) {
             let inputs: Inputs = wanted.keys().filter_map(|key| inputs.get_key_value(key)).map(owned).collect();
-            let newer = bases.values().any(|base| base.made.version > group.table.version());
-            if newer || wanted.is_empty() || mode == Mode::WhereTouched && is_up_to_date(&group, &bases, &inputs) {
-                let inputs = if newer { Inputs::new() } else { inputs };
+            if wanted.is_empty() || mode == Mode::WhereTouched && is_up_to_date(&group, &bases, &inputs) {
                 done.insert(group, Done { unchanged: bases.len(), inputs, ..Done::default() });
             } else {
                 work.push((group, bases, inputs));
@@ -210,12 +209,8 @@ impl Refiner {
 
     /// `None`: somebody was first.
     async fn attempt(&self, group: &Group, new: &Wanted, mode: Mode) -> anyhow::Result<Option<Done>> {
-        let table = group.table;
         let bases = self.bases(group, mode).await?;
-        if bases.values().any(|base| base.made.version > table.version()) {
-            tracing::debug!(%group, "made by a newer version, left alone");
-            return Ok(Some(Done { unchanged: bases.len(), ..Done::default() }));
-        }
+        is_ours(group, &bases)?;
         let wanted = self.wanted(group, &bases, new).await?;
         if wanted.is_empty() || bases.is_empty() && self.is_of_no_day(group, &wanted) {
             return Ok(Some(Done::default()));
@@ -412,6 +407,19 @@ fn want(wanted: &mut Wanted, key: &str, etag: &Option<String>) {
         Entry::Vacant(place) => drop(place.insert(etag.clone())),
         Entry::Occupied(mut known) if known.get() != etag => drop(known.insert(None)),
         Entry::Occupied(_) => {}
+    }
+}
+
+/// What a newer refiner made is left to it. That is no success: the group stays pending, with all that touched it, since an
+/// upgrade or a step back runs old and new over one state.
+fn is_ours(group: &Group, bases: &HashMap<String, Base>) -> anyhow::Result<()> {
+    let (newest, ours) = (bases.values().map(|base| base.made.version).max(), group.table.version());
+    match newest.filter(|version| *version > ours) {
+        None => Ok(()),
+        Some(newer) => Err(anyhow!(
+            "a newer refiner made it (version {newer} of {}, this one's is {ours}) and it is left to that one: end this older one",
+            group.table.name()
+        )),
     }
 }
 

@@ -88,8 +88,8 @@ impl Table {
         }
     }
 
-    /// To be raised whenever the same inputs give other bytes: an object of a higher version is left alone, one of a lower
-    /// version is made again when it is touched.
+    /// To be raised whenever the same inputs give other bytes: an object of a higher version is left to the refiner that made
+    /// it, one of a lower version is made again when it is touched.
     #[must_use]
     pub fn version(self) -> u32 {
         match self {

@@ -11,3 +11,4 @@ mod incremental;
 mod interleaved;
 mod rebuilding;
 mod store_faults;
+mod versions;
