@@ -1,8 +1,8 @@
 //! What is new in bronze: the raw chains from each cursor on. Invariant: raw object k + 1 exists only once the bronze of k is
-//! there, so a chain's first raw object without its bronze ends what is taken up of it; and each link begins where the one
-//! before it ends, so what a listing does not show, or somebody deleted, ends it too. The cost grows with what is new, not
-//! with the lake. Must never happen here: a cursor that moves over an object that nobody looked at, or a listing of the whole
-//! lake, but for a refiner that has no state.
+//! there, so a chain's last raw object without its bronze ends what is taken up of it, and an earlier one holds it and is
+//! named; and each link begins where the one before it ends, so what a listing does not show, or somebody deleted, ends it
+//! too. The cost grows with what is new, not with the lake. Must never happen here: a cursor that moves over an object that
+//! nobody looked at, or a listing of the whole lake, but for a refiner that has no state.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,7 @@ use pipeline::store::StoreError;
 use pipeline::topics;
 
 use crate::objects::Objects;
+use crate::run::bronze_again;
 
 /// HEADs under way at once.
 const AT_ONCE: usize = 16;
@@ -153,6 +154,7 @@ async fn follow(
             };
             anyhow::Ok((key, Ok((link, bronze, there))))
         };
+        let newest = starts[starts.len() - 1];
         // A hole in the listing shows itself at the latest behind this page.
         let starts = &starts[..starts.len().min(limit - taken)];
         let looked: Vec<_> = stream::iter(starts).map(look).buffered(AT_ONCE).try_collect().await?;
@@ -168,6 +170,13 @@ async fn follow(
                 continue 'chain;
             }
             if !there {
+                // Under way, unless the chain goes on: then it was there when the next link was put.
+                if let Some(bronze) = bronze.filter(|_| newest > link.start) {
+                    let again = bronze_again(&bronze);
+                    let gone =
+                        anyhow!("{bronze} is missing, though its chain goes on at {newest}: {again} makes it again");
+                    found.held.push((bronze, gone));
+                }
                 break 'chain;
             }
             taken += 1;

@@ -431,6 +431,12 @@ pub(crate) fn day_in(key: &str) -> Option<Date> {
     partition_value(key, "dt").or_else(|| partition_value(key, "pregao_date"))?.parse().ok()
 }
 
+/// The command that makes the bronze under `key` again.
+pub(crate) fn bronze_again(key: &str) -> String {
+    let day = partition_value(key, "dt").unwrap_or("DATE");
+    format!("`refiner rebuild --layer bronze --from {day} --to {day}`")
+}
+
 /// Whether a key is one that a run takes up.
 #[must_use]
 pub fn is_bronze(key: &str) -> bool {

@@ -68,6 +68,31 @@ async fn a_raw_object_that_is_gone_is_named_and_nothing_behind_it_is_taken_up() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bronze_that_is_gone_is_named_and_bronze_under_way_is_waited_for() {
+    let lake = Lake::new(stack::shared().await, "refine-bronze-gone").await;
+    hour(&lake, 0, 1).await;
+    let gone = hour(&lake, 0, 2).await;
+    let last = hour(&lake, 0, 3).await;
+    hour(&lake, 1, 4).await;
+    let objects = [lake.store.get(&gone).await, lake.store.get(&last).await];
+    let [of_gone, of_last] = objects.map(|object| object.expect("a store").expect("there"));
+    lake.store.delete(&gone).await.expect("deleted");
+    let report = held(&lake).await;
+    assert_eq!(report.held[0].0, gone);
+    let said = report.held[0].1.to_string();
+    assert!(said.contains("`refiner rebuild --layer bronze --from 2026-03-02 --to 2026-03-02`"), "{said}");
+    assert_eq!(of_hours(&lake).await, BTreeMap::from([("01".to_owned(), 1), ("04".to_owned(), 1)]));
+
+    put_back(&lake, &gone, of_gone).await;
+    lake.store.delete(&last).await.expect("deleted");
+    let report = refine(&lake.refiner().await).await;
+    assert!(report.held.is_empty(), "nothing follows it: it is under way: {report:#?}");
+    put_back(&lake, &last, of_last).await;
+    refine(&lake.refiner().await).await;
+    assert_eq!(of_hours(&lake).await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn damaged_bronze_and_an_unreadable_note_hold_what_is_theirs_alone() {
     let lake = Lake::new(stack::shared().await, "refine-held").await;
     hour(&lake, 0, 1).await;
