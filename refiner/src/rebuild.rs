@@ -22,7 +22,7 @@ use crate::discover::partitions;
 use crate::engine::{DAY_US, day_start_us};
 use crate::gaps;
 use crate::refiner::{Done, Mode, Refiner, Wanted};
-use crate::run::{Looked, Report, day_in, later, make_days, make_forecasts, refresh_all, take_up};
+use crate::run::{Looked, Report, day_in, later, make_days, make_forecasts, make_rates, refresh_all, take_up};
 use crate::service::say;
 use crate::state::State;
 use crate::tables::{Group, Table};
@@ -38,10 +38,12 @@ const ROUNDS: usize = 8;
 /// A tick is at most a day ahead of the broker's clock, a portfolio some days: what is older cannot belong to a day.
 const AHEAD_DAYS: i64 = 8;
 
-/// How far a rebuild is: the days that are done, by layer.
+/// How far a rebuild is: the days that were begun and those that are done, by layer.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Progress {
     what: String,
+    #[serde(default)]
+    begun: BTreeSet<String>,
     done: BTreeSet<String>,
 }
 
@@ -67,23 +69,27 @@ pub async fn rebuild(refiner: &Arc<Refiner>, config: &Config, args: &RebuildArgs
         }
         summary(refiner, "bronze", &done)?;
     }
-    let (mut state, etag) = State::read(refiner.objects.store(), &refiner.prefixes.state("state")).await?;
-    let before = state.clone();
+    let mut stored = Stored::read(refiner).await?;
     if wants(RebuildLayer::Silver) {
         let listed = bronze_since(refiner, args.from).await?;
         let mut looked = State::default();
         let Looked { etags, held } = take_up(refiner, &mut looked, &listed).await?;
-        state.newest_us = state.newest_us.max(looked.newest_us);
+        stored.state.newest_us = stored.state.newest_us.max(looked.newest_us);
         let mut report = Report { held, ..Report::default() };
         for day in days() {
             if progress.has("silver", day) {
                 continue;
             }
+            // What a run that was killed wrote is so already and counts as changed all the same.
+            let again = progress.begin(refiner, "silver", day).await?;
             let failed = report.failed.len();
-            let touched = silver(refiner, &mut state, &looked, &etags, day, &mut report).await?;
-            // Gold of other days that its gaps reach: the next run makes it.
-            let outside = touched.into_iter().filter(|day| !(args.from..=args.to).contains(day));
-            state.pending.extend(outside.map(|day| (Group::day(Table::Candles, day), BTreeSet::new())));
+            let mut touched = BTreeSet::from_iter(again.then_some(day));
+            silver(refiner, &mut stored.state, &looked, &etags, day, &mut report, &mut touched).await?;
+            // Gold that is not made here the next run makes: of other days that gaps reach, or all of it.
+            let here = |day: &Date| wants(RebuildLayer::Gold) && (args.from..=args.to).contains(day);
+            let left = touched.into_iter().filter(|day| !here(day));
+            stored.state.pending.extend(left.map(|day| (Group::day(Table::Candles, day), BTreeSet::new())));
+            stored.write(refiner).await?;
             if report.failed.len() == failed && report.held.is_empty() {
                 progress.finish(refiner, "silver", day).await?;
             }
@@ -91,7 +97,8 @@ pub async fn rebuild(refiner: &Arc<Refiner>, config: &Config, args: &RebuildArgs
         end(refiner, "silver", report)?;
     }
     if wants(RebuildLayer::Gold) {
-        read_reaches(refiner, &mut state).await?;
+        let state = &mut stored.state;
+        read_reaches(refiner, state).await?;
         if state.newest_us == 0 {
             state.newest_us = day_start_us(args.to) + DAY_US - 1;
         }
@@ -99,7 +106,7 @@ pub async fn rebuild(refiner: &Arc<Refiner>, config: &Config, args: &RebuildArgs
         let left: Vec<Date> = days().filter(|day| !progress.has("gold", *day)).collect();
         for days in left.chunks(DAYS) {
             let mut made = Report::default();
-            let failed = make_days(refiner, &state, &days.iter().copied().collect(), Mode::Again, &mut made).await;
+            let failed = make_days(refiner, state, &days.iter().copied().collect(), Mode::Again, &mut made).await;
             for day in days.iter().filter(|day| !failed.contains(day)) {
                 progress.finish(refiner, "gold", *day).await?;
             }
@@ -108,15 +115,40 @@ pub async fn rebuild(refiner: &Arc<Refiner>, config: &Config, args: &RebuildArgs
             report.failed.extend(made.failed);
         }
         // Each reads the candles of the days before it, which all stand now.
-        make_forecasts(refiner, &state, &days().collect(), Mode::Again, &mut report).await;
+        make_forecasts(refiner, state, &days().collect(), Mode::Again, &mut report).await;
+        if let Some(after) = later(args.to, 1) {
+            make_rates(refiner, state, after, &mut report).await;
+        }
         end(refiner, "gold", report)?;
     }
-    if state != before && !refiner.objects.is_dry() {
-        state.write(refiner.objects.store(), &refiner.prefixes.state("state"), etag).await?;
-    }
+    stored.write(refiner).await?;
     progress.end(refiner).await
 }
 
+/// The refiner's state, as it stands in the store and as it is to be.
+struct Stored {
+    state: State,
+    standing: State,
+    etag: Option<String>,
+}
+
+impl Stored {
+    async fn read(refiner: &Refiner) -> anyhow::Result<Self> {
+        let (state, etag) = State::read(refiner.objects.store(), &refiner.prefixes.state("state")).await?;
+        Ok(Self { standing: state.clone(), state, etag })
+    }
+
+    async fn write(&mut self, refiner: &Refiner) -> anyhow::Result<()> {
+        if self.state == self.standing || refiner.objects.is_dry() {
+            return Ok(());
+        }
+        self.state.write(refiner.objects.store(), &refiner.prefixes.state("state"), &mut self.etag).await?;
+        self.standing = self.state.clone();
+        Ok(())
+    }
+}
+
+/// Makes a day of silver; `touched` gets the days of gold above what changed.
 async fn silver(
     refiner: &Arc<Refiner>,
     state: &mut State,
@@ -124,7 +156,8 @@ async fn silver(
     etags: &HashMap<String, String>,
     day: Date,
     report: &mut Report,
-) -> anyhow::Result<Vec<Date>> {
+    touched: &mut BTreeSet<Date>,
+) -> anyhow::Result<()> {
     let mut groups: BTreeSet<Group> = looked.pending.keys().filter(|group| group.day == day).cloned().collect();
     groups.extend(standing(refiner, day).await?);
     let work = groups.into_iter().map(|group| {
@@ -132,19 +165,22 @@ async fn silver(
         let new: Wanted = keys.map(|key| (key.clone(), etags.get(key).cloned())).collect();
         (group, new)
     });
-    let (mut made, mut touched) = (Done::default(), Vec::new());
+    let mut made = Done::default();
     for (group, result) in refresh_all(refiner, work.collect(), Mode::Again).await {
         match result {
-            Ok(done) => made.add(done),
+            Ok(done) => {
+                touched.extend((group.table == Table::Ticks && !done.written.is_empty()).then_some(day));
+                made.add(done);
+            }
             Err(error) => report.failed.push((group.clone(), error)),
         }
         if group.table == Table::Gaps {
-            touched = gaps::spanned(refiner, state, day).await?;
+            touched.extend(gaps::spanned(refiner, state, day).await?);
         }
     }
     tell("silver", day, &made);
     report.done.add(made);
-    Ok(touched)
+    Ok(())
 }
 
 /// Groups of silver whose objects stand there, though no bronze may touch them any more.
@@ -320,7 +356,7 @@ impl Progress {
                 tracing::info!("going on with the rebuild of {what}: {days} days of layers were done before");
                 Ok(stored)
             }
-            None => Ok(Self { what, done: BTreeSet::new() }),
+            None => Ok(Self { what, ..Self::default() }),
         }
     }
 
@@ -328,8 +364,23 @@ impl Progress {
         self.done.contains(&format!("{layer}/{day}"))
     }
 
+    /// Whether it was begun before, and not done.
+    async fn begin(&mut self, refiner: &Refiner, layer: &str, day: Date) -> anyhow::Result<bool> {
+        let new = self.begun.insert(format!("{layer}/{day}"));
+        if new {
+            self.write(refiner).await?;
+        }
+        Ok(!new)
+    }
+
     async fn finish(&mut self, refiner: &Refiner, layer: &str, day: Date) -> anyhow::Result<()> {
-        self.done.insert(format!("{layer}/{day}"));
+        let name = format!("{layer}/{day}");
+        self.begun.remove(&name);
+        self.done.insert(name);
+        self.write(refiner).await
+    }
+
+    async fn write(&self, refiner: &Refiner) -> anyhow::Result<()> {
         if refiner.objects.is_dry() {
             return Ok(());
         }

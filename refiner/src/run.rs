@@ -73,7 +73,7 @@ pub async fn run(refiner: &Arc<Refiner>, due: impl Fn(&Group, &State) -> bool) -
 async fn step(refiner: &Arc<Refiner>, due: impl Fn(&Group, &State) -> bool) -> anyhow::Result<(Report, bool)> {
     let objects = &refiner.objects;
     let key = refiner.prefixes.state("state");
-    let (mut state, etag) = State::read(objects.store(), &key).await?;
+    let (mut state, mut etag) = State::read(objects.store(), &key).await?;
     let before = state.clone();
     let found = discover(objects, &state.cursors, STEP).await?;
     let mut held = found.held;
@@ -95,7 +95,7 @@ async fn step(refiner: &Arc<Refiner>, due: impl Fn(&Group, &State) -> bool) -> a
     still.extend(held.iter().map(|(key, _)| key.clone()));
     report.held = held;
     if state != before {
-        state.write(objects.store(), &key, etag).await?;
+        state.write(objects.store(), &key, &mut etag).await?;
     }
     for note in notes.iter().filter(|note| listed && !still.contains(&note.bronze)) {
         objects.store().delete(&note.key).await?;
@@ -126,7 +126,7 @@ fn short_of(
 /// When the store does not answer.
 pub async fn take(refiner: &Arc<Refiner>, bronze: &BTreeSet<String>) -> anyhow::Result<Report> {
     let key = refiner.prefixes.state("state");
-    let (mut state, etag) = State::read(refiner.objects.store(), &key).await?;
+    let (mut state, mut etag) = State::read(refiner.objects.store(), &key).await?;
     let before = state.clone();
     let looked = take_up(refiner, &mut state, bronze).await?;
     let ready: Vec<Group> = state
@@ -137,7 +137,7 @@ pub async fn take(refiner: &Arc<Refiner>, bronze: &BTreeSet<String>) -> anyhow::
         .collect();
     let report = make(refiner, &mut state, ready, &looked.etags, Mode::WhereTouched).await?;
     if state != before {
-        state.write(refiner.objects.store(), &key, etag).await?;
+        state.write(refiner.objects.store(), &key, &mut etag).await?;
     }
     Ok(Report { bronze: looked.etags.len(), held: looked.held, ..report })
 }
@@ -328,6 +328,12 @@ pub(crate) async fn make_forecasts(
     let work = forecast.into_iter().map(|day| (Group::day(Table::Forecasts, day), history(refiner, day))).collect();
     collect(refresh_all(refiner, work, mode).await, report, &mut failed);
     failed
+}
+
+/// Makes the cross rates of `day` again, whatever else stands there: they reach back into the day before.
+pub(crate) async fn make_rates(refiner: &Arc<Refiner>, state: &State, day: Date, report: &mut Report) {
+    let work = work_of(refiner, state, Table::CrossRates, &BTreeSet::from([day]), Mode::Again);
+    collect(refresh_all(refiner, work, Mode::Again).await, report, &mut BTreeSet::new());
 }
 
 fn collect(results: Vec<(Group, anyhow::Result<Done>)>, report: &mut Report, failed: &mut BTreeSet<Date>) {

@@ -55,24 +55,24 @@ impl State {
         Ok((state, Some(object.head.etag)))
     }
 
-    /// Stores the state, joined with what another refiner has stored since `etag` was read.
+    /// Stores the state, joined with what another refiner has stored since `etag` was read; `etag` is then what stands there.
     ///
     /// # Errors
     /// When the store does not answer, or others are faster again and again.
-    pub async fn write(mut self, store: &Store, key: &str, etag: Option<String>) -> anyhow::Result<()> {
-        let mut etag = etag;
+    pub async fn write(&mut self, store: &Store, key: &str, etag: &mut Option<String>) -> anyhow::Result<()> {
         for _ in 0..ROUNDS {
             let condition = etag.as_deref().map_or(Condition::IfNoneMatch, Condition::IfMatch);
-            let bytes = Bytes::from(serde_json::to_vec(&self)?);
-            if let Ok(Put::Done { .. }) = store.put(key, bytes, Default::default(), condition).await {
+            let bytes = Bytes::from(serde_json::to_vec(self)?);
+            if let Ok(Put::Done { etag: now }) = store.put(key, bytes, Default::default(), condition).await {
+                *etag = Some(now);
                 return Ok(());
             }
             let (other, now) = Self::read(store, key).await?;
-            if other == self {
+            *etag = now;
+            if other == *self {
                 return Ok(());
             }
             self.join(other);
-            etag = now;
         }
         anyhow::bail!("{key} keeps changing: are many refiners at work on one lake?")
     }

@@ -7,12 +7,17 @@ use pipeline::store::Condition;
 use stack::Stack;
 
 use crate::bronze::{DAY, HOUR, Lake, MONDAY, refine, trade};
+use crate::fault_store::{Fault, FaultStore, when};
 
 fn rebuild(stack: &Stack, prefix: &str, args: &[&str]) -> Output {
+    rebuild_at(stack, &stack.s3.endpoint_url, prefix, args)
+}
+
+fn rebuild_at(stack: &Stack, url: &str, prefix: &str, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_refiner"));
     command.arg("rebuild").args(args).envs(stack.env()).env("S3_PREFIX", prefix).env("RUST_LOG", "warn");
     // No broker is needed.
-    command.env("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1").output().expect("ended")
+    command.env("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1").env("S3_ENDPOINT_URL", url).output().expect("ended")
 }
 
 fn text(output: &Output) -> String {
@@ -114,4 +119,59 @@ async fn bronze_of_an_older_decoder_is_made_again_and_silver_follows_its_note() 
     assert!(lake.partition("silver/ticks/dt=2026-03-02/hour=05").await.is_empty(), "the old row is gone");
     assert_eq!(lake.partition("silver/ticks/dt=2026-03-02/hour=00").await[0]["price"], "1.000000000000000000");
     assert!(lake.etags("bronze/_notes/").await.is_empty(), "the note is closed");
+}
+
+async fn closes(lake: &Lake, day: &str) -> Vec<String> {
+    let rows = lake.partition(&format!("gold/candles/timeframe=1d/dt={day}")).await;
+    rows.iter().map(|row| row["close"].trim_end_matches('0').to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gold_follows_silver_that_was_made_again_alone() {
+    let stack = stack::shared().await;
+    let faults = FaultStore::start(stack).await;
+    let prefix = "rebuild-silver";
+    let lake = Lake::new(stack, prefix).await;
+    let (morning, evening) = (MONDAY + 9 * HOUR, MONDAY + 20 * HOUR);
+    lake.ticks(0, morning, &[trade("kraken", "BTC-USD", 1, "5", morning)]).await;
+    let wrong = lake.ticks(0, evening, &[trade("kraken", "BTC-USD", 2, "7", evening)]).await;
+    refine(&lake.refiner().await).await;
+    assert_eq!(closes(&lake, "2026-03-02").await, ["7."]);
+    lake.store.delete(&wrong).await.expect("deleted");
+    let silver = ["--from", "2026-03-02", "--to", "2026-03-02", "--layer", "silver"];
+    // It ends after silver was written and before the state was: as a kill would end it.
+    faults.set([when(
+        |request| request.method == "PUT" && request.key.ends_with("state.json"),
+        Fault::Refused(403, "AccessDenied"),
+    )]);
+    let ended = rebuild_at(stack, &faults.url, prefix, &silver);
+    assert!(!ended.status.success(), "{}", text(&ended));
+    assert!(lake.partition("silver/ticks/dt=2026-03-02/hour=20").await.is_empty());
+    faults.lift();
+    let made = rebuild_at(stack, &faults.url, prefix, &silver);
+    assert!(made.status.success(), "{}", text(&made));
+    refine(&lake.refiner().await).await;
+    assert_eq!(closes(&lake, "2026-03-02").await, ["5."], "gold is that of the silver that stands");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rates_of_the_next_day_follow_a_day_that_is_made_again() {
+    let stack = stack::shared().await;
+    let lake = Lake::new(stack, "rebuild-rates").await;
+    let (evening, after) = (MONDAY + 23 * HOUR, MONDAY + DAY);
+    let rate = lake.ticks(0, evening, &[trade("awesome", "USD-BRL", 1, "5", evening)]).await;
+    let prices = [trade("kraken", "BTC-USD", 2, "100", after), trade("mercado", "BTC-BRL", 3, "500", after)];
+    lake.ticks(0, after, &prices).await;
+    refine(&lake.refiner().await).await;
+    let observed = async || -> Vec<String> {
+        let rows = lake.partition("gold/cross_rates/dt=2026-03-03").await;
+        rows.iter().map(|row| row["observed_rate"].clone()).collect()
+    };
+    assert_eq!(observed().await, ["5.0"]);
+    lake.store.delete(&rate).await.expect("deleted");
+    for layer in ["silver", "gold"] {
+        let made = rebuild(stack, "rebuild-rates", &["--from", "2026-03-02", "--to", "2026-03-02", "--layer", layer]);
+        assert!(made.status.success(), "{}", text(&made));
+    }
+    assert_eq!(observed().await, [""], "nobody knows the rate any more");
 }
