@@ -294,10 +294,15 @@ impl Prefixes {
         format!("{}{column}={}/", self.table(table), escape(value))
     }
 
-    /// The refiner's own notes on how far it is.
+    /// The refiner's own notes on how far it is: each gold has its own, since who has made silver of something need not have
+    /// made every gold above it.
     #[must_use]
     pub fn state(&self, name: &str) -> String {
-        format!("{}/_refiner/{name}.json", self.silver)
+        let folder = format!("{}/_refiner", self.silver);
+        if self.gold == Self::default().gold {
+            return format!("{folder}/{name}.json");
+        }
+        format!("{folder}/{}/{name}.json", self.gold.replace('/', "+"))
     }
 
     /// The view that an input object belongs to.
@@ -364,6 +369,8 @@ mod tests {
         let other = Prefixes { silver: "silver-2".to_owned(), gold: "gold-2".to_owned() };
         assert_eq!(other.view("silver-2/ticks/dt=2026-03-02/hour=07/part.parquet"), Some(View::SilverTicks));
         assert_eq!(other.view("silver/ticks/dt=2026-03-02/hour=07/part.parquet"), None);
+        assert_eq!(prefixes.state("state"), "silver/_refiner/state.json");
+        assert_eq!(other.state("state"), "silver-2/_refiner/gold-2/state.json");
     }
 
     #[test]

@@ -67,9 +67,13 @@ impl Lake {
     }
 
     pub async fn refiner_over(&self, objects: Objects) -> Arc<Refiner> {
+        self.refiner_of(objects, Prefixes::default()).await
+    }
+
+    pub async fn refiner_of(&self, objects: Objects, prefixes: Prefixes) -> Arc<Refiner> {
         let spool = Spool::new(None, 64 << 20).expect("a folder");
         let engine = Engine::new(256 << 20, spool.folder(), Default::default()).await.expect("sound SQL");
-        Arc::new(Refiner { objects, prefixes: Prefixes::default(), spool, engine })
+        Arc::new(Refiner { objects, prefixes, spool, engine })
     }
 
     /// One raw object and its bronze; gives the bronze key.

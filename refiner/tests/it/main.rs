@@ -7,6 +7,7 @@ mod corrections;
 #[expect(dead_code, reason = "the lake's writer is tried with more faults than the refiner")]
 mod fault_store;
 mod faults;
+mod generations;
 mod incremental;
 mod interleaved;
 mod rebuilding;
