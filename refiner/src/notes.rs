@@ -1,6 +1,6 @@
-//! Notes of rewritten bronze: whoever makes a bronze object again by a newer decoder leaves one first. Invariant: a note is
-//! taken up only when the bronze that it names has its version or a higher one, and deleted only when everything made of the
-//! bronze object has been made again. Must never happen here: a partition that keeps rows which the newer decoder does not give.
+//! Notes of rewritten bronze: whoever makes a bronze object again, by a newer decoder or where it was gone, leaves one first.
+//! Invariant: a note is taken up only when the bronze that it names has its version or a higher one, and deleted only when
+//! everything made of the bronze object has been made again. Must never happen here: a partition that keeps rows which the newer decoder does not give.
 
 use anyhow::anyhow;
 use futures::{StreamExt, TryStreamExt, stream};

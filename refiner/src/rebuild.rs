@@ -22,7 +22,9 @@ use crate::discover::partitions;
 use crate::engine::{DAY_US, day_start_us};
 use crate::gaps;
 use crate::refiner::{Done, Mode, Refiner, Wanted};
-use crate::run::{Looked, Report, day_in, later, make_days, make_forecasts, make_rates, refresh_all, take_up};
+use crate::run::{
+    Looked, Report, day_in, is_bronze, later, make_days, make_forecasts, make_rates, refresh_all, take_up,
+};
 use crate::service::say;
 use crate::state::State;
 use crate::tables::{Group, Table};
@@ -287,17 +289,16 @@ async fn swap(refiner: &Refiner, remade: &Remade) -> anyhow::Result<bool> {
         if stored.as_ref().is_some_and(|stored| remade.is_settled_by(stored)) {
             return Ok(false);
         }
-        let condition = match &stored {
-            None => Condition::IfNoneMatch,
-            Some(stored) => {
-                let (key, note) = &remade.note;
-                // There already is as good as done; no answer is asked again by the next round.
-                if objects.put(key, note.clone(), HashMap::new(), Condition::IfNoneMatch).await.is_err() {
-                    continue;
-                }
-                Condition::IfMatch(&stored.head.etag)
-            }
-        };
+        // Where nothing stands, what an older decoder made may have stood: silver may hold its rows. Of other tables nobody
+        // reads notes.
+        let (key, note) = &remade.note;
+        if is_bronze(&remade.key)
+            && objects.put(key, note.clone(), HashMap::new(), Condition::IfNoneMatch).await.is_err()
+        {
+            continue;
+        }
+        let etag = stored.as_ref().map(|stored| stored.head.etag.as_str());
+        let condition = etag.map_or(Condition::IfNoneMatch, Condition::IfMatch);
         let put = objects.put(&remade.key, remade.bytes.clone(), remade.metadata.clone(), condition).await;
         if let Ok(Put::Done { .. }) = put {
             return Ok(true);

@@ -87,3 +87,19 @@ async fn an_hour_that_is_written_after_the_note_was_closed_is_made_again() {
     assert!(lake.partition(five).await.is_empty(), "a row that no bronze has any more");
     assert_eq!(lake.partition("silver/ticks/dt=2026-03-02/hour=00").await[0]["price"], "1.000000000000000000");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bronze_that_was_deleted_leaves_a_note_too_when_it_is_made_again() {
+    let stack = stack::shared().await;
+    let lake = Lake::new(stack, "refine-deleted").await;
+    let key = of_an_older_decoder(stack, &lake, "refine-deleted").await;
+    let refiner = lake.refiner().await;
+    refine(&refiner).await;
+    assert_eq!(lake.partition("silver/ticks/dt=2026-03-02/hour=05").await.len(), 1);
+    lake.store.delete(&key).await.expect("deleted");
+    decode_again(stack, "refine-deleted");
+    refine(&refiner).await;
+    assert!(lake.partition("silver/ticks/dt=2026-03-02/hour=05").await.is_empty(), "a row of the older decoder");
+    assert_eq!(lake.partition("silver/ticks/dt=2026-03-02/hour=00").await[0]["price"], "1.000000000000000000");
+    assert!(lake.etags("bronze/_notes/").await.is_empty(), "the note is closed");
+}
