@@ -1,6 +1,6 @@
 //! The tables above bronze: what each is made of, how it is cut into objects, and where they stand. Invariant: a key is known
 //! from the table and its partition alone, and one partition is one object. Must never happen here: I/O, or a version that
-//! stays while the SQL changes (a test holds them together).
+//! stays while the SELECT changes (a test holds them together).
 
 use std::fmt;
 use std::str::FromStr;
@@ -88,8 +88,9 @@ impl Table {
         }
     }
 
-    /// To be raised whenever the same inputs give other bytes: an object of a higher version is left to the refiner that made
-    /// it, one of a lower version is made again when it is touched.
+    /// To be raised whenever the same inputs give other bytes, by another SELECT or another way to write (a test holds the
+    /// SELECTs to it, nothing the rest): an object of a higher version is left to the refiner that made it, one of a lower
+    /// version is made again when it is touched.
     #[must_use]
     pub fn version(self) -> u32 {
         match self {
@@ -349,6 +350,7 @@ fn escape(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use jiff::civil::date;
+    use twox_hash::XxHash3_128;
 
     use super::*;
 
@@ -371,6 +373,37 @@ mod tests {
         assert_eq!(other.view("silver/ticks/dt=2026-03-02/hour=07/part.parquet"), None);
         assert_eq!(prefixes.state("state"), "silver/_refiner/state.json");
         assert_eq!(other.state("state"), "silver-2/_refiner/gold-2/state.json");
+    }
+
+    /// A SELECT as an engine sees it: without comments and line breaks.
+    fn bare(sql: &str) -> String {
+        let lines = sql.lines().filter_map(|line| line.split("--").next());
+        lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_select_that_changes_raises_its_tables_version() {
+        let known = [
+            (Table::Ticks, 1, "bedc43f0c72ec412b43d9aa466d18720"),
+            (Table::QuarantinedTicks, 1, "ab04786312d38e22656221fb60295e00"),
+            (Table::Gaps, 2, "4d5daedf28006e4d53e7436fa0b6df3d"),
+            (Table::IndexWeights, 1, "d69e9537940aaf37048f8c27654e76a1"),
+            (Table::Candles, 2, "fd8f5353082afddf8e8aed9bca8f1216"),
+            (Table::DailyStats, 1, "4aefd1872f78bce44863f014bed7c779"),
+            (Table::CrossRates, 2, "4e406289b79959a932259f1ad2dc5131"),
+            (Table::DataQuality, 2, "25e7041351be5e6b1efedbfec8f3a6e0"),
+            (Table::Forecasts, 1, "a562062f5d6de6c18fb7edc4cd991f12"),
+        ];
+        assert_eq!(known.map(|(table, ..)| table), Table::ALL);
+        for (table, version, hash) in known {
+            let now = format!("{:032x}", XxHash3_128::oneshot(bare(table.sql()).as_bytes()));
+            let name = table.name();
+            assert_eq!(
+                (table.version(), now.as_str()),
+                (version, hash),
+                "{name}: raise its version, and write both here"
+            );
+        }
     }
 
     #[test]
