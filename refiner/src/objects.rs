@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataReader;
 use pipeline::store::{Condition, Failure, Head, Listed, Object, Put, Store, StoreError};
+use serde::Serialize;
 use tempfile::TempDir;
 use twox_hash::XxHash3_128;
 
@@ -20,6 +21,8 @@ use crate::object::Made;
 
 /// How often a PUT is sent that the store does not answer plainly.
 const PUTS: u32 = 5;
+/// How often somebody else may be first at an object before that counts as an outage.
+const ROUNDS: u32 = 8;
 /// What is asked for of an object's end at first: its footer, mostly.
 const TAIL: u64 = 64 * 1024;
 
@@ -50,6 +53,27 @@ impl Overlay {
         place.0 = head;
         Ok(())
     }
+}
+
+/// What is to stand under a key.
+pub struct New {
+    pub bytes: Bytes,
+    pub metadata: HashMap<String, String>,
+}
+
+impl New {
+    /// A note of the refiner's own.
+    ///
+    /// # Errors
+    /// When it is not JSON: a bug.
+    pub fn json(value: &impl Serialize) -> anyhow::Result<Self> {
+        Ok(Self { bytes: Bytes::from(serde_json::to_vec(value)?), metadata: HashMap::new() })
+    }
+}
+
+/// Longer from round to round, and never the same for two.
+fn pause(round: u32) -> Duration {
+    Duration::from_millis(100 << round).mul_f64(0.5 + fastrand::f64())
 }
 
 impl Objects {
@@ -197,16 +221,47 @@ impl Objects {
         Ok(Put::Done { etag })
     }
 
+    /// Puts what `make` gives in the place of what stands under `key`, which it is shown, and begins again where somebody else
+    /// was first. Gives the new ETag; `None` when `make` gave nothing, since what stands there will do.
+    ///
+    /// # Errors
+    /// `make`'s own, the store's own reason, or that others are first again and again.
+    pub async fn update<F, R>(&self, key: &str, mut make: F) -> anyhow::Result<Option<String>>
+    where
+        F: FnMut(Option<Object>) -> R,
+        R: Future<Output = anyhow::Result<Option<New>>>,
+    {
+        for round in 0..ROUNDS {
+            if round > 0 {
+                tokio::time::sleep(pause(round)).await;
+            }
+            let stored = self.get(key).await?;
+            let base = stored.as_ref().map(|object| object.head.etag.clone());
+            let Some(New { bytes, metadata }) = make(stored).await? else { return Ok(None) };
+            let put = self.put_surely(key, &bytes, &metadata, base.as_deref()).await;
+            if let Some(etag) = put.with_context(|| format!("{key} could not be written"))? {
+                return Ok(Some(etag));
+            }
+        }
+        Err(anyhow!("{key} keeps changing: are many refiners at work on one lake?"))
+    }
+
     /// Puts `bytes` where the object with the ETag `base` stands, or where none does, and gives their ETag; `None` when
     /// something else is there now. No plain answer: what is there is asked for, and the same bytes are sent again.
     ///
     /// # Errors
     /// The store's own reason, when it refuses, or does not answer again and again.
-    pub async fn put_surely(&self, key: &str, bytes: &Bytes, base: Option<&str>) -> anyhow::Result<Option<String>> {
+    pub async fn put_surely(
+        &self,
+        key: &str,
+        bytes: &Bytes,
+        metadata: &HashMap<String, String>,
+        base: Option<&str>,
+    ) -> anyhow::Result<Option<String>> {
         let condition = base.map_or(Condition::IfNoneMatch, Condition::IfMatch);
         let mut attempt = 1;
         loop {
-            let error = match self.put(key, bytes.clone(), HashMap::new(), condition).await {
+            let error = match self.put(key, bytes.clone(), metadata.clone(), condition).await {
                 Ok(Put::Done { etag }) => return Ok(Some(etag)),
                 Ok(Put::Exists | Put::Racing) => return Ok(None),
                 Err(error) => error,
@@ -217,8 +272,7 @@ impl Objects {
                 return Err(error);
             }
             tracing::info!(key, "no plain answer to the PUT of {key}: {error:#}");
-            let pause = Duration::from_millis(100 << attempt).mul_f64(0.5 + fastrand::f64());
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(pause(attempt)).await;
             attempt += 1;
             let now = self.head(key).await?;
             if now.as_ref().map(|head| head.etag.as_str()) != base {

@@ -4,16 +4,16 @@
 //! layer begun before the one below it is done.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::ready;
 use std::sync::Arc;
 
 use anyhow::Context;
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::civil::Date;
 use lake::encodings::Encodings;
 use lake::remake::{Remade, bronze_of_raw};
 use pipeline::lake::{Link, bronze_key, epoch_key, parse_raw_key, partition_prefix, table};
-use pipeline::store::{Condition, Put};
+use pipeline::store::Object;
 use pipeline::topics;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,7 @@ use crate::config::{Config, RebuildArgs, RebuildLayer};
 use crate::discover::partitions;
 use crate::engine::{DAY_US, day_start_us};
 use crate::gaps;
+use crate::objects::New;
 use crate::refiner::{Done, Mode, Refiner, Wanted};
 use crate::run::{
     Looked, Report, day_in, is_bronze, later, make_days, make_forecasts, make_rates, refresh_all, take_up,
@@ -35,8 +36,6 @@ const AT_ONCE: usize = 16;
 const DECODED: usize = 4;
 /// Days of gold that are made side by side.
 const DAYS: usize = 4;
-/// How often another may be first at a bronze object.
-const ROUNDS: usize = 8;
 /// A tick is at most a day ahead of the broker's clock, a portfolio some days: what is older cannot belong to a day.
 const AHEAD_DAYS: i64 = 8;
 
@@ -144,7 +143,7 @@ impl Stored {
         if self.state == self.standing || refiner.objects.is_dry() {
             return Ok(());
         }
-        self.state.write(refiner.objects.store(), &refiner.prefixes.state("state"), &mut self.etag).await?;
+        self.state.write(&refiner.objects, &refiner.prefixes.state("state"), &mut self.etag).await?;
         self.standing = self.state.clone();
         Ok(())
     }
@@ -283,28 +282,20 @@ async fn bronze(refiner: &Refiner, encodings: &Encodings, raw: &[String]) -> any
 
 /// Whether the object was written.
 async fn swap(refiner: &Refiner, remade: &Remade) -> anyhow::Result<bool> {
-    let objects = &refiner.objects;
-    for _ in 0..ROUNDS {
-        let stored = objects.get(&remade.key).await?;
-        if stored.as_ref().is_some_and(|stored| remade.is_settled_by(stored)) {
-            return Ok(false);
+    let make = |stored: Option<Object>| async move {
+        if stored.is_some_and(|stored| remade.is_settled_by(&stored)) {
+            return anyhow::Ok(None);
         }
         // Where nothing stands, what an older decoder made may have stood: silver may hold its rows. Of other tables nobody
         // reads notes.
-        let (key, note) = &remade.note;
-        if is_bronze(&remade.key)
-            && objects.put(key, note.clone(), HashMap::new(), Condition::IfNoneMatch).await.is_err()
-        {
-            continue;
+        if is_bronze(&remade.key) {
+            let (key, note) = &remade.note;
+            let new = || New { bytes: note.clone(), metadata: HashMap::new() };
+            refiner.objects.update(key, |stored| ready(Ok(stored.is_none().then(new)))).await?;
         }
-        let etag = stored.as_ref().map(|stored| stored.head.etag.as_str());
-        let condition = etag.map_or(Condition::IfNoneMatch, Condition::IfMatch);
-        let put = objects.put(&remade.key, remade.bytes.clone(), remade.metadata.clone(), condition).await;
-        if let Ok(Put::Done { .. }) = put {
-            return Ok(true);
-        }
-    }
-    anyhow::bail!("{} could not be swapped: another writer is always first, or the store does not answer", remade.key)
+        Ok(Some(New { bytes: remade.bytes.clone(), metadata: remade.metadata.clone() }))
+    };
+    Ok(refiner.objects.update(&remade.key, make).await?.is_some())
 }
 
 fn tell(layer: &str, day: Date, done: &Done) {
@@ -385,12 +376,8 @@ impl Progress {
         if refiner.objects.is_dry() {
             return Ok(());
         }
-        let key = Self::key(refiner);
-        let head = refiner.objects.head(&key).await?;
-        let condition = head.as_ref().map_or(Condition::IfNoneMatch, |head| Condition::IfMatch(&head.etag));
-        let bytes = Bytes::from(serde_json::to_vec(self)?);
         // Two rebuilds at once only repeat each other's work: whose progress is remembered does not matter.
-        refiner.objects.put(&key, bytes, HashMap::new(), condition).await.map(drop)
+        refiner.objects.update(&Self::key(refiner), |_| ready(New::json(self).map(Some))).await.map(drop)
     }
 
     async fn end(self, refiner: &Refiner) -> anyhow::Result<()> {

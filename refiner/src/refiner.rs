@@ -264,7 +264,8 @@ impl Refiner {
                 continue;
             }
             let base = base.map(|base| base.etag.as_str());
-            let Some(etag) = self.objects.put_surely(&key, &bytes, base).await? else { return Ok(None) };
+            let put = self.objects.put_surely(&key, &bytes, &HashMap::new(), base).await?;
+            let Some(etag) = put else { return Ok(None) };
             self.spool.keep(&key, &etag, &bytes)?;
             done.written.push(key);
         }

@@ -95,7 +95,7 @@ async fn step(refiner: &Arc<Refiner>, due: impl Fn(&Group, &State) -> bool) -> a
     still.extend(held.iter().map(|(key, _)| key.clone()));
     report.held = held;
     if state != before {
-        state.write(objects.store(), &key, &mut etag).await?;
+        state.write(objects, &key, &mut etag).await?;
     }
     for note in notes.iter().filter(|note| listed && !still.contains(&note.bronze)) {
         objects.store().delete(&note.key).await?;
@@ -137,7 +137,7 @@ pub async fn take(refiner: &Arc<Refiner>, bronze: &BTreeSet<String>) -> anyhow::
         .collect();
     let report = make(refiner, &mut state, ready, &looked.etags, Mode::WhereTouched).await?;
     if state != before {
-        state.write(refiner.objects.store(), &key, &mut etag).await?;
+        state.write(&refiner.objects, &key, &mut etag).await?;
     }
     Ok(Report { bronze: looked.etags.len(), held: looked.held, ..report })
 }

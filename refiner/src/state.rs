@@ -4,20 +4,19 @@
 //! join to the further one. Must never happen here: a cursor that moves before the work is done.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
 
 use anyhow::Context;
-use bytes::Bytes;
 use jiff::civil::Date;
-use pipeline::store::{Condition, Put, Store};
+use pipeline::store::{Object, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::DAY_US;
+use crate::objects::{New, Objects};
 use crate::tables::Group;
 
 /// A gap that is open reaches on without end.
 pub const OPEN: Date = Date::MAX;
-
-const ROUNDS: usize = 8;
 
 /// How far ahead of this machine's clock a broker's may be.
 fn latest_us() -> i64 {
@@ -48,33 +47,39 @@ impl State {
     /// When the store does not answer, or the object is not a state.
     pub async fn read(store: &Store, key: &str) -> anyhow::Result<(Self, Option<String>)> {
         let Some(object) = store.get(key).await? else { return Ok((Self::default(), None)) };
+        Ok((Self::of(key, &object)?, Some(object.head.etag)))
+    }
+
+    fn of(key: &str, object: &Object) -> anyhow::Result<Self> {
         let mut state: Self = serde_json::from_slice(&object.bytes).with_context(|| {
             format!("{key} is not a state of the refiner's; delete it, and the whole lake is looked through")
         })?;
         state.disbelieve_beyond(latest_us());
-        Ok((state, Some(object.head.etag)))
+        Ok(state)
     }
 
     /// Stores the state, joined with what another refiner has stored since `etag` was read; `etag` is then what stands there.
     ///
     /// # Errors
     /// When the store does not answer, or others are faster again and again.
-    pub async fn write(&mut self, store: &Store, key: &str, etag: &mut Option<String>) -> anyhow::Result<()> {
-        for _ in 0..ROUNDS {
-            let condition = etag.as_deref().map_or(Condition::IfNoneMatch, Condition::IfMatch);
-            let bytes = Bytes::from(serde_json::to_vec(self)?);
-            if let Ok(Put::Done { etag: now }) = store.put(key, bytes, Default::default(), condition).await {
-                *etag = Some(now);
-                return Ok(());
-            }
-            let (other, now) = Self::read(store, key).await?;
+    pub async fn write(&mut self, objects: &Objects, key: &str, etag: &mut Option<String>) -> anyhow::Result<()> {
+        let put = objects.update(key, |stored| ready(self.over(stored, key, etag))).await?;
+        *etag = put.or(etag.take());
+        Ok(())
+    }
+
+    /// What is to stand where `stored` does; `etag` is then what `self` knows of.
+    fn over(&mut self, stored: Option<Object>, key: &str, etag: &mut Option<String>) -> anyhow::Result<Option<New>> {
+        let now = stored.as_ref().map(|object| object.head.etag.clone());
+        if now != *etag {
             *etag = now;
+            let other = stored.map(|object| Self::of(key, &object)).transpose()?.unwrap_or_default();
             if other == *self {
-                return Ok(());
+                return Ok(None);
             }
             self.join(other);
         }
-        anyhow::bail!("{key} keeps changing: are many refiners at work on one lake?")
+        New::json(self).map(Some)
     }
 
     /// Takes note of a broker time. One that is far ahead of this machine's clock is a broker's with a wrong clock: it would

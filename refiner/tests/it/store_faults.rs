@@ -115,3 +115,31 @@ async fn no_bronze_is_made_of_raw_bytes_that_were_not_written() {
     assert!(!output.status.success() && told.contains(&raw) && told.contains("damaged"), "{told}");
     assert!(lake.etags("bronze/").await.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_or_bronze_that_may_not_be_written_is_told_with_the_stores_reason() {
+    let stack = stack::shared().await;
+    let faults = FaultStore::start(stack).await;
+    let lake = Lake::new(stack, "refine-denied").await;
+    let bronze = lake.ticks(0, MONDAY, &[trade("kraken", "BTC-USD", 1, "1", MONDAY)]).await;
+    let refiner = through(stack, &faults, &lake, "refine-denied").await;
+    faults.set([when(
+        |request| request.method == "PUT" && request.key.ends_with("state.json"),
+        Fault::Refused(403, "AccessDenied"),
+    )]);
+    let error = run(&refiner, |_, _| true).await.expect_err("nobody knows how far it is");
+    let error = format!("{error:#}");
+    assert!(error.contains("state.json") && error.contains("403 AccessDenied"), "{error}");
+
+    lake.store.delete(&bronze).await.expect("deleted");
+    faults.set([when(|request| request.puts("bronze/ticks"), Fault::Refused(403, "AccessDenied"))]);
+    let output = Command::new(env!("CARGO_BIN_EXE_refiner"))
+        .args(["rebuild", "--from", "2026-03-02", "--to", "2026-03-02", "--layer", "bronze"])
+        .envs(stack.env())
+        .env("S3_ENDPOINT_URL", &faults.url)
+        .env("S3_PREFIX", "refine-denied")
+        .output()
+        .expect("ended");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success() && told.contains(&bronze) && told.contains("403 AccessDenied"), "{told}");
+}
