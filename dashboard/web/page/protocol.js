@@ -122,13 +122,13 @@
  *
  * @typedef {object} ForecastRow
  * @property {number} at_us
- * @property {string | number} value
- * @property {string | number | null} lo80
- * @property {string | number | null} hi80
- * @property {string | number | null} lo95
- * @property {string | number | null} hi95
- * @property {string} [model]
- * @property {boolean} [beats_naive]
+ * @property {number} value statistics, not prices
+ * @property {number} lo80
+ * @property {number} hi80
+ * @property {number} lo95
+ * @property {number} hi95
+ * @property {string} model
+ * @property {boolean} beats_naive
  */
 
 export {};

@@ -3,6 +3,7 @@ import test from 'node:test';
 
 import { Bars, movingAverage, oneBasis } from '../page/chart/bars.js';
 import { markersOf } from '../page/chart/markers.js';
+import { firstSpan } from '../page/chart/pages.js';
 import { areasOf, gapBuckets, incomplete } from '../page/chart/shading.js';
 import { inOrder, matches } from '../page/parts/order.js';
 import { sparkPath } from '../page/parts/sparkline.js';
@@ -110,4 +111,12 @@ test('an alert points the way the price went, at the candle of its time', () => 
   const alerts = [alert(25e6, '2'), alert(12e6, '-3.1'), alert(31e6, null), alert(32e6, '1', 'RESOLVED'), alert(5e6, '1'), alert(900e6, '1')];
   const found = markersOf(alerts, [10e6, 20e6, 30e6], 10e6, 'red').map(({ time, shape, position }) => `${time} ${shape} ${position}`);
   assert.deepEqual(found, ['10 arrowDown aboveBar', '20 arrowUp belowBar', '30 square aboveBar', '30 circle aboveBar']);
+});
+
+test('a chart begins at the present, or with a page of a past that is too far away', () => {
+  const now = 1e12;
+  assert.deepEqual(firstSpan('1m', null, now, null), { fromUs: null, toUs: null, limit: 600, isPast: false });
+  assert.deepEqual(firstSpan('1m', now - 2000 * 60e6, now, now), { fromUs: null, toUs: now, limit: 2050, isPast: false });
+  assert.deepEqual(firstSpan('1s', now - 9000e6, now, null), { fromUs: now - 9050e6, toUs: now - 8450e6, limit: 600, isPast: true });
+  assert.equal(firstSpan('1d', -5, 1e18, null).fromUs, 0);
 });

@@ -1,7 +1,6 @@
 // The chart of the chosen series: fetches its history, takes in what comes live, and keeps the drawing, the readout and the table true.
 
 /** @import {Alert, Candle, ForecastRow, Gap, Gone, Timeframe} from '../protocol.js' */
-/** @import {BandPoint} from './band.js' */
 
 import * as api from '../api.js';
 import { fractionDigits } from '../decimal.js';
@@ -11,16 +10,11 @@ import { SECONDS } from '../state/view.js';
 import { Bars, oneBasis } from './bars.js';
 import { colour } from './colours.js';
 import { Drawing } from './drawing.js';
+import { drawForecast } from './forecast.js';
 import { markersOf } from './markers.js';
+import { FIRST_PAGE, firstSpan, LONGEST_PAGE, olderThan, PAGE } from './pages.js';
 import { gapBuckets, incomplete } from './shading.js';
-import { time } from './times.js';
 
-const FIRST_PAGE = 600;
-const PAGE = 1000;
-const LONGEST_PAGE = 5000;
-/** As many as the server looks through at once: over a night, or a weekend. */
-const WIDEST_BUCKETS = 20_000;
-const LOOKS_BACK = 4;
 const SEEN_AT_FIRST = 120;
 const DRAW_EVERY_MS = 250;
 /** More new candles than that are quicker drawn with all the others. */
@@ -116,7 +110,9 @@ export class ChartPanel {
     this.#isLoaded = false;
     this.#hasOlder = true;
     this.#olderFromMs = 0;
-    this.#detached = false;
+    const span = firstSpan(series.tf, fromUs, this.#now(), this.#untilUs);
+    this.#detached = span.isPast;
+    this.#shownToUs = span.toUs ?? this.#now();
     this.#waiting = [];
     this.forecast = [];
     this.pointedUs = null;
@@ -127,14 +123,13 @@ export class ChartPanel {
     this.#clearDrawing();
     this.#events.note('loading');
     try {
-      const [own, other] = await Promise.all([this.#firstPage(series, series.source, fromUs, signal), this.#comparedPage(fromUs, signal)]);
+      const [own, other] = await Promise.all([api.candles({ ...series, ...span }, signal), this.#comparedPage(series, span, signal)]);
       if (signal.aborted) return;
       this.hasDatabase ||= own.origin === 'postgres';
       this.bars.take(oneBasis(own.candles, series.kind));
       // A market that is closed, or quiet: what was last is shown.
       if (this.bars.size === 0 && !own.history_problem) {
-        const beforeUs = this.#detached ? this.#shownToUs : (this.#untilUs ?? this.#now());
-        this.bars.take((await this.#olderThan(beforeUs, series, signal)).older);
+        this.bars.take((await this.#olderThan(this.#shownToUs, series, signal)).older);
         if (signal.aborted) return;
       }
       if (typeof other !== 'string') this.compared.take(oneBasis(other, null));
@@ -284,7 +279,7 @@ export class ChartPanel {
     this.#drawing.takeColours();
     this.#todo = 'all';
     this.#draw();
-    this.#drawForecast();
+    drawForecast(this.#drawing, this.forecast);
   }
 
   /** What the reader sees, the compared source's behind the own. */
@@ -309,7 +304,7 @@ export class ChartPanel {
     this.#drawing.drawCompared([]);
     this.#drawing.drawGaps([], 0);
     this.#drawing.drawMarkers([]);
-    this.#drawForecast();
+    drawForecast(this.#drawing, this.forecast);
   }
 
   #draw() {
@@ -325,33 +320,13 @@ export class ChartPanel {
 
   /**
    * @param {Series} series
-   * @param {string} source
-   * @param {number | null} fromUs
+   * @param {ReturnType<typeof firstSpan>} span
    * @param {AbortSignal} signal
    */
-  async #firstPage({ symbol, tf }, source, fromUs, signal) {
-    const nowUs = this.#now();
-    const bucketUs = SECONDS[tf] * 1e6;
-    const wanted = fromUs === null ? FIRST_PAGE : Math.ceil((nowUs - fromUs) / bucketUs) + 50;
-    if (wanted <= LONGEST_PAGE) {
-      const limit = Math.max(FIRST_PAGE, wanted);
-      return api.candles({ symbol, source, tf, toUs: this.#untilUs, limit }, signal);
-    }
-    this.#detached = true;
-    const startUs = Math.max(0, (fromUs ?? 0) - 50 * bucketUs);
-    this.#shownToUs = startUs + FIRST_PAGE * bucketUs;
-    return api.candles({ symbol, source, tf, fromUs: startUs, toUs: this.#shownToUs, limit: FIRST_PAGE }, signal);
-  }
-
-  /**
-   * @param {number | null} fromUs
-   * @param {AbortSignal} signal
-   */
-  async #comparedPage(fromUs, signal) {
-    const series = this.series;
-    if (series?.compare == null) return [];
+  async #comparedPage(series, span, signal) {
+    if (series.compare === null) return [];
     try {
-      return (await this.#firstPage(series, series.compare, fromUs, signal)).candles;
+      return (await api.candles({ ...series, ...span, source: series.compare }, signal)).candles;
     } catch (error) {
       // The chosen one is shown without it, and this is said.
       return signal.aborted ? [] : `${series.compare}: ${message(error)}`;
@@ -437,26 +412,14 @@ export class ChartPanel {
   }
 
   /**
-   * The candles before a time, over holes as long as a weekend.
    * @param {number} beforeUs
    * @param {Series} series
    * @param {AbortSignal} signal
    */
-  async #olderThan(beforeUs, { symbol, source, tf, kind }, signal) {
-    const basis = this.bars.last(1)[0]?.price_basis ?? null;
-    let toUs = beforeUs;
-    for (let look = 0; look < LOOKS_BACK; look += 1) {
-      const fromUs = toUs - (look === 0 ? PAGE : WIDEST_BUCKETS) * SECONDS[tf] * 1e6;
-      if (fromUs <= 0) break;
-      const answer = await api.candles({ symbol, source, tf, fromUs, toUs, limit: LONGEST_PAGE }, signal);
-      this.hasDatabase ||= answer.origin === 'postgres';
-      // Another kind of price does not go on where this one ends.
-      const older = (basis === null ? oneBasis(answer.candles, kind) : answer.candles.filter((candle) => candle.price_basis === basis))
-        .filter((candle) => candle.start_us < beforeUs);
-      if (older.length > 0 || (answer.complete_from_us ?? 0) > fromUs) return { older, fromUs };
-      toUs = fromUs;
-    }
-    return { older: [], fromUs: toUs };
+  async #olderThan(beforeUs, series, signal) {
+    const found = await olderThan(beforeUs, series, this.bars.last(1)[0]?.price_basis ?? null, signal);
+    this.hasDatabase ||= found.isOfDatabase;
+    return found;
   }
 
   #tellScroll() {
@@ -478,16 +441,8 @@ export class ChartPanel {
       if (signal.aborted) return;
       this.forecast = [...rows].sort((a, b) => a.at_us - b.at_us);
     }
-    this.#drawForecast();
+    drawForecast(this.#drawing, this.forecast);
     this.#events.changed();
-  }
-
-  #drawForecast() {
-    const points = (/** @type {'lo80' | 'lo95'} */ lo, /** @type {'hi80' | 'hi95'} */ hi) =>
-      /** @type {BandPoint[]} */ (this.forecast.flatMap((row) => row[lo] == null || row[hi] == null
-        ? [] : [{ time: time(row.at_us), low: Number(row[lo]), high: Number(row[hi]) }]));
-    const line = this.forecast.map((row) => ({ time: time(row.at_us), value: Number(row.value) }));
-    this.#drawing.drawForecast(line, points('lo95', 'hi95'), points('lo80', 'hi80'));
   }
 }
 
