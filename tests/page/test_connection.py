@@ -27,12 +27,15 @@ def test_reconnecting_counts_down_and_goes_on_by_cursor(server, open_page, watch
     expect(page.locator("#connection")).to_have_text(re.compile(r"reconnecting in \d+ s"))
     expect(page.locator("#feed")).to_contain_text("Prices are as of")
     expect(page.locator(BTC)).to_have_attribute("data-freshness", "unknown")
-    server.topics.tick("BTC-USD", "coinbase", "84777.77")
+    for price in ("84776.66", "84777.77"):
+        server.topics.tick("BTC-USD", "coinbase", price)
     sent.clear()
     service.start()
     expect(page.locator("#connection")).to_have_attribute("data-state", "live", timeout=60_000)
     expect(page.locator(BTC)).to_have_attribute("data-price", "84777.77")
     assert any(frame.get("channel") == "ticks" and "@" in (frame.get("cursor") or "") for frame in sent)
+    # Those that came meanwhile stand between.
+    expect(page.locator("#ticks tr").nth(1)).to_contain_text("84,776.66")
     service.stop()
 
 
@@ -111,6 +114,8 @@ def test_an_outage_says_since_when(server, open_page):
     state.update(state="outage", reason="no broker answers", since_us=1_795_000_000_000_000)
     expect(page.locator("#connection")).to_have_text(re.compile(r"stale since .*\d\d:\d\d:\d\d"))
     expect(page.locator("#feed")).to_contain_text("no broker answers")
+    since = page.locator("#connection-detail").inner_text().removeprefix(" since ").strip().removeprefix("since ")
+    expect(page.locator("#feed")).to_contain_text(f"Prices are as of {since}")
     expect(page.locator(BTC)).to_have_attribute("data-freshness", "unknown")
     assert page.locator("#selected-price").inner_text() == shown, "nothing is made up"
     state.clear()
