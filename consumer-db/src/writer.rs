@@ -37,7 +37,7 @@ pub struct Writer {
 /// What the last batch met, and the next one therefore expects.
 #[derive(Clone, Copy, Default)]
 struct Expected {
-    /// Places that were taken: then a batch is not sent the direct way.
+    /// Places that were taken: then they are looked up before anything is sent.
     known: bool,
     /// Rows that were refused: then they are looked for before anything is written.
     refused: bool,
@@ -124,7 +124,7 @@ async fn answered<T>(question: impl Future<Output = Result<T, sqlx::Error>>) -> 
 
 async fn write_all(open: &mut Open, round: &mut Round<'_>, expected: Expected) -> anyhow::Result<(Outcome, Refused)> {
     let mut blamed = Blamed::default();
-    let mut method = if expected.known || round.ticks.corrects() { Method::Staged } else { Method::Direct };
+    let mut method = if expected.known || round.ticks.corrects() { Method::LookedUp } else { Method::Direct };
     let mut tries = 0;
     let mut look_first = expected.refused;
     loop {
@@ -136,9 +136,8 @@ async fn write_all(open: &mut Open, round: &mut Round<'_>, expected: Expected) -
         let refusal = match attempt {
             Ok(Some(outcome)) => return Ok((outcome, blamed.records)),
             Ok(None) => continue,
-            // The upsert tells which place was taken.
-            Err(Refusal::Taken(_)) if method == Method::Direct => {
-                method = Method::Staged;
+            Err(Refusal::Taken(_)) if method != Method::Staged => {
+                method = if method == Method::Direct { Method::LookedUp } else { Method::Staged };
                 continue;
             }
             Err(Refusal::This(row, reason)) => blamed.this(open, round, &row, reason).await,
@@ -229,7 +228,7 @@ async fn attempt(open: &mut Open, round: &Round<'_>, method: Method) -> Result<O
             open.days.insert(day);
         }
     }
-    if method == Method::Staged {
+    if method != Method::Direct {
         stage_ready(open).await?;
     }
     transaction::write(&mut open.connection, round, method).await

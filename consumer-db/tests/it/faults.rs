@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::database::{TestDatabase, try_write, write};
+use crate::database::{TestDatabase, assert_candles, try_write, write};
 use crate::log::{one_batch, tick};
 
 async fn ticks(from: i64, count: i64) -> PartitionBatch {
@@ -151,6 +151,42 @@ async fn a_deadlock_is_tried_again() {
     held.commit().await.expect("committed");
     assert!(writing.await.expect("no panic").is_empty());
     assert_eq!(database.value("select string_agg(revision || base, ' ') from ticks").await, "1BTC 1BTC");
+}
+
+/// Places are looked up before anything is sent, and one of them is taken before the copy comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_another_writer_takes_between_look_up_and_copy() {
+    let database = TestDatabase::new().await;
+    let mut sink = database.sink();
+    // What repeats is looked up from then on.
+    for _ in 0..2 {
+        write(&mut sink, &[ticks(0, 10).await]).await;
+    }
+    let new = tick("t12", 12, "1.5");
+    let mut other = database.connect().await;
+    let mut held = other.begin().await.expect("begin");
+    let (event_id, event_time) = (new.event_id, jiff::Timestamp::from_microsecond(new.event_time).expect("a time"));
+    held.execute(AssertSqlSafe(format!(
+        "insert into ticks select (jsonb_populate_record(ticks, jsonb_build_object('event_id', '{event_id}', \
+         'event_time', '{event_time}', 'kafka_offset', 999))).* from ticks where trade_id = 't0'"
+    )))
+    .await
+    .expect("the same event, of a later record");
+    let writing = tokio::spawn(async move { (write(&mut sink, &[ticks(5, 10).await]).await, sink) });
+    let waits =
+        "select count(*)::text from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    while database.value(waits).await == "0" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    held.commit().await.expect("committed");
+    let (letters, mut sink) = writing.await.expect("no panic");
+    assert!(letters.is_empty());
+    let stands = "select concat_ws(' ', count(*), count(distinct event_id), max(kafka_offset)) from ticks";
+    assert_eq!(database.value(stands).await, "15 15 9", "the earlier record stands");
+    assert_candles(&database).await;
+    let before = database.dump().await;
+    write(&mut sink, &[ticks(5, 10).await]).await;
+    assert!(database.dump().await == before);
 }
 
 /// A real full disk is the operator's; here a trigger says what Postgres says then.
