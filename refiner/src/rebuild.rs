@@ -345,7 +345,11 @@ impl Progress {
         match stored.filter(|stored| stored.what == what) {
             Some(stored) => {
                 let days = stored.done.len();
-                tracing::info!("going on with the rebuild of {what}: {days} days of layers were done before");
+                let key = Self::key(refiner);
+                say(&format!(
+                    "going on with a rebuild that was ended: {days} days of layers were done by it and are left out; to make them \
+                     again too, delete {key} first"
+                ))?;
                 Ok(stored)
             }
             None => Ok(Self { what, ..Self::default() }),

@@ -27,7 +27,7 @@ use twox_hash::XxHash3_128;
 use crate::engine::{Engine, Partitions, Source};
 use crate::object::{Inputs, Made};
 use crate::objects::Objects;
-use crate::run::later;
+use crate::run::{again, later};
 use crate::spool::Spool;
 use crate::tables::{Group, Layer, Prefixes, Table, View, partition_value};
 use crate::touched::touched;
@@ -382,7 +382,12 @@ impl Refiner {
                     Ok(None)
                 }
                 None => {
-                    Err(anyhow!("{key} was there and is gone: `refiner rebuild` makes bronze, silver and gold again"))
+                    let layer = match self.prefixes.view(key) {
+                        Some(View::SilverTicks | View::SilverGaps) => "silver",
+                        Some(View::GoldCandles) => "gold",
+                        _ => "bronze",
+                    };
+                    Err(anyhow!("{key} was there and is gone: {} makes it again", again(key, layer)))
                 }
             }
         };

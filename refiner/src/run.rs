@@ -184,14 +184,11 @@ async fn look(refiner: &Refiner, key: &str) -> anyhow::Result<(String, Touched)>
     let folder = refiner.spool.query_folder()?;
     let place = folder.path().join("bronze.parquet");
     let etag = refiner.spool.fetch(&refiner.objects, key, None, &place).await?;
-    let etag =
-        etag.with_context(|| format!("{key} was there and is gone: `refiner rebuild --layer bronze` makes it again"))?;
+    let etag = etag.with_context(|| format!("{key} was there and is gone: {} makes it again", bronze_again(key)))?;
     let bytes = Bytes::from(tokio::fs::read(&place).await.with_context(|| format!("a local copy of {key}"))?);
     let touched = tokio::task::spawn_blocking(move || touched(view, bytes)).await?;
     let touched = touched.with_context(|| {
-        format!(
-            "{key} is damaged: `tickstream audit --deep` tells more, `refiner rebuild --layer bronze` makes it again"
-        )
+        format!("{key} is damaged: `tickstream audit --deep` tells more, {} makes it again", bronze_again(key))
     })?;
     Ok((etag, touched))
 }
@@ -439,8 +436,13 @@ pub(crate) fn day_in(key: &str) -> Option<Date> {
 
 /// The command that makes the bronze under `key` again.
 pub(crate) fn bronze_again(key: &str) -> String {
-    let day = partition_value(key, "dt").unwrap_or("DATE");
-    format!("`refiner rebuild --layer bronze --from {day} --to {day}`")
+    again(key, "bronze")
+}
+
+/// The command that makes what stands under `key` in this layer again.
+pub(crate) fn again(key: &str, layer: &str) -> String {
+    let day = day_in(key).map_or_else(|| "DATE".to_owned(), |day| day.to_string());
+    format!("`refiner rebuild --layer {layer} --from {day} --to {day}`")
 }
 
 /// Whether a key is one that a run takes up.

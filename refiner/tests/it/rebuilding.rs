@@ -150,6 +150,7 @@ async fn gold_follows_silver_that_was_made_again_alone() {
     faults.lift();
     let made = rebuild_at(stack, &faults.url, prefix, &silver);
     assert!(made.status.success(), "{}", text(&made));
+    assert!(text(&made).contains("delete silver/_refiner/rebuild.json first"), "{}", text(&made));
     refine(&lake.refiner().await).await;
     assert_eq!(closes(&lake, "2026-03-02").await, ["5."], "gold is that of the silver that stands");
 }
