@@ -43,14 +43,14 @@ async fn apply_creates_grows_and_mends_and_then_changes_nothing() {
         "market.ticks.v1: changed: partitions 2 -> 4, message.timestamp.type CreateTime -> LogAppendTime"
     );
     assert_eq!(lines[1], "market.ticks.v1.dlq: created: 1 partition, replication 1");
-    assert_eq!(lines.len(), 15);
+    assert_eq!(lines.len(), 16);
     assert_eq!(lines[12], "market.sources.v1: created: 16 partitions, replication 1");
     assert_eq!(lines[13], "market.alert_state.v1: created: 1 partition, replication 1");
 
     let _changing = CHANGING.lock().await;
     let again = tickstream(stack, &["topics", "apply"]).await;
     assert!(
-        again.stdout.lines().count() == 15 && again.stdout.lines().all(|line| line.ends_with(": unchanged")),
+        again.stdout.lines().count() == 16 && again.stdout.lines().all(|line| line.ends_with(": unchanged")),
         "{}",
         again.stdout
     );
