@@ -1,6 +1,7 @@
 //! The backtest as a person runs it, over topics whose records have the times that the test gives them, and over a lake that
 //! is made of the same records.
 
+mod long;
 mod room;
 
 use jiff::Timestamp;

@@ -1,7 +1,7 @@
 //! Topics and a lake of a test's own, a file of rules, and the command on them.
 
 use std::collections::HashMap;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use clap::Parser;
@@ -57,6 +57,12 @@ pub struct Room {
 }
 
 impl Answer {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        let code = output.status.code().expect("the command ended by itself");
+        Self { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
     pub fn json_lines(&self) -> Vec<Value> {
         let value = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         self.stdout.lines().map(value).collect()
@@ -158,6 +164,17 @@ impl Room {
         }
     }
 
+    /// Puts one object of ticks into the lake, with their broker times, as if the topic had held them.
+    pub async fn put_ticks(&self, partition: i32, first_offset: i64, ticks: &[(i64, PriceTick)]) {
+        let mut buffer = RecordBuffer::new();
+        for (offset, (timestamp_ms, tick)) in (first_offset..).zip(ticks) {
+            let value = self.encoder.tick(tick);
+            buffer.push_owned(Record { offset, timestamp_ms: *timestamp_ms, key: None, value: Some(&value) }, &[]);
+        }
+        let topic = format!("ticks-{}", self.suffix);
+        put(&self.store().await, RecordType::PriceTick, &topic, partition, &buffer.finish()).await;
+    }
+
     fn read_all(&self, topic: &str, partition: i32) -> Records {
         let consumer: BaseConsumer = self.kafka.consumer(None).create().expect("consumer");
         let mut list = TopicPartitionList::new();
@@ -189,18 +206,38 @@ impl Room {
         admin.delete_records(&list, &AdminOptions::new()).await.expect("deleted");
     }
 
-    pub async fn run(&self, arguments: &[&str]) -> Answer {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_consumer-alerts"));
         command.args(["backtest", "--rules"]).arg(self.rules.path()).args(arguments);
         for (flag, name) in ["--ticks-topic", "--gaps-topic", "--health-topic"].iter().zip(self.topics()) {
             command.args([flag, name.1.as_str()]);
         }
         command.stdin(Stdio::null()).env_clear().envs(self.stack.env()).env("S3_PREFIX", &self.suffix);
+        command
+    }
+
+    /// The most memory that the command has, MiB, and what it answers.
+    pub async fn peak(&self, arguments: &[&str]) -> (u64, Answer) {
+        let mut command = self.command(arguments);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
+        let status = format!("/proc/{}/status", child.id());
+        let ended = tokio::task::spawn_blocking(move || child.wait_with_output().expect("the command ends"));
+        let mut peak = 0;
+        while !ended.is_finished() {
+            let told = std::fs::read_to_string(&status).unwrap_or_default();
+            let line = told.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
+            peak = peak.max(kib.unwrap_or(0) / 1024);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        (peak, Answer::of(ended.await.expect("no panic")))
+    }
+
+    pub async fn run(&self, arguments: &[&str]) -> Answer {
+        let mut command = self.command(arguments);
         let output =
             tokio::task::spawn_blocking(move || command.output().expect("the command starts")).await.expect("no panic");
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-        let code = output.status.code().expect("the command ended by itself");
-        Answer { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+        Answer::of(output)
     }
 
     /// As [`Room::run`], when nothing is wrong.
