@@ -336,6 +336,8 @@ export class Page {
       api.sparklines().then((lines) => this.watchlist.showSparklines(lines), () => {});
     }
     if (this.#seconds % 2 === 0 && this.#connection?.bringsCandles === false && this.#link.state === 'open') this.chart?.refresh(false);
+    // Past midnight an alert's time needs its day.
+    if (this.#seconds % 60 === 7) nextFrame('alerts', () => this.#showAlerts());
     if (this.#seconds % 10 === 0) this.chart?.mark();
     if (this.#seconds % SUMMARY_SECONDS === 3) this.#summary.tell(this.market.rows, this.chosen, (row) => this.#judge(row));
     this.#seconds += 1;

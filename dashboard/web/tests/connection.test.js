@@ -85,5 +85,5 @@ test('a replay may take its time to begin', async () => {
   await pass(24_000);
   assert.deepEqual(states.map((state) => state.state), ['connecting']);
   await pass(3000);
-  assert.equal(states[1].why, 'no answer');
+  assert.equal(states[1].why, 'no_answer');
 });

@@ -14,7 +14,7 @@ import { StreamLink } from './stream.js';
  * @property {(message: ServerMessage) => void} message
  * @property {() => void} alive an answer without news
  * @property {(joined: string) => void} cursor where all channels stand
- * @property {(why: string) => void} lost
+ * @property {(why: string) => void} lost why: a word of ours, or the sentence of whoever ended it
  *
  * @typedef {'socket' | 'stream' | 'polling'} Way
  * @typedef {{state: 'connecting' | 'open' | 'waiting', way: Way, retryAtMs: number, why: string, isLoggedOut?: boolean}} LinkState
@@ -190,7 +190,7 @@ export class Connection {
     const { state } = this.state;
     const silentMs = Date.now() - this.#heardMs;
     if (state === 'waiting' && Date.now() > this.state.retryAtMs + 1000) this.retryNow();
-    else if (state === 'connecting' && silentMs > (this.#addresses.patienceMs ?? SILENCE_MS)) this.#lost('no answer');
+    else if (state === 'connecting' && silentMs > (this.#addresses.patienceMs ?? SILENCE_MS)) this.#lost('no_answer');
     else if (state === 'open' && silentMs > SILENCE_MS) {
       this.#closeLink();
       this.#attempts = 0;

@@ -83,7 +83,7 @@ export class SocketLink {
     /** @type {ServerMessage} */
     const message = JSON.parse(text);
     if (message.seq !== this.#seq + 1) {
-      this.#events.lost(`message ${message.seq} came after ${this.#seq}`);
+      this.#events.lost('message_missing');
       return;
     }
     this.#seq = message.seq;

@@ -17,7 +17,7 @@ export class StreamLink {
   constructor(url, last, events) {
     this.#events = events;
     this.#read(url, last).then(
-      () => this.#lost('the stream ended'),
+      () => this.#lost('stream_ended'),
       (error) => this.#lost(String(error)),
     );
   }

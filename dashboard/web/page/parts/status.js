@@ -3,9 +3,11 @@
 /** @import {Feed, Replay} from '../protocol.js' */
 /** @import {LinkState} from '../link/connection.js' */
 
-import { element, html, setText } from '../dom.js';
+import { element, html, setText, setTitle } from '../dom.js';
 import { formatTime } from '../format.js';
-import { t } from '../words/words.js';
+import { named, t } from '../words/words.js';
+
+const LOST = new Set(['no_answer', 'stream_ended', 'message_missing']);
 
 /**
  * @typedef {object} Situation
@@ -57,7 +59,7 @@ export class Status {
     if (this.#badge.dataset['state'] !== state) this.#badge.dataset['state'] = state;
     setText(this.#word, word);
     setText(this.#detail, detail);
-    this.#badge.title = now.link.why;
+    setTitle(this.#badge, LOST.has(now.link.why) ? named('lost', now.link.why) : now.link.why);
     this.#simulated.hidden = !now.isSimulated;
     const problem = now.link.isLoggedOut ? t('logged_out') : this.#problem(now, nowMs);
     this.#banner.hidden = problem === null;
