@@ -94,7 +94,8 @@ impl Table {
     #[must_use]
     pub fn version(self) -> u32 {
         match self {
-            Self::Candles | Self::CrossRates | Self::DataQuality | Self::Gaps => 2,
+            Self::CrossRates | Self::DataQuality => 3,
+            Self::Candles | Self::Gaps | Self::Forecasts => 2,
             _ => 1,
         }
     }
@@ -390,9 +391,9 @@ mod tests {
             (Table::IndexWeights, 1, "d69e9537940aaf37048f8c27654e76a1"),
             (Table::Candles, 2, "fd8f5353082afddf8e8aed9bca8f1216"),
             (Table::DailyStats, 1, "4aefd1872f78bce44863f014bed7c779"),
-            (Table::CrossRates, 2, "4e406289b79959a932259f1ad2dc5131"),
-            (Table::DataQuality, 2, "25e7041351be5e6b1efedbfec8f3a6e0"),
-            (Table::Forecasts, 1, "a562062f5d6de6c18fb7edc4cd991f12"),
+            (Table::CrossRates, 3, "2bb247d6ceea9e6855cfe3b419a5b1ed"),
+            (Table::DataQuality, 3, "839769d0ca657a49df6c938edf7ddbd8"),
+            (Table::Forecasts, 2, "37883130c093b954f0b598bd8760da31"),
         ];
         assert_eq!(known.map(|(table, ..)| table), Table::ALL);
         for (table, version, hash) in known {

@@ -160,7 +160,8 @@ def closes(candles_made, timeframe):
     """{(symbol, bucket): {source: (close, complete)}}: a source by its best price basis."""
     best = {}
     for (frame, source, symbol, basis, bucket), candle in candles_made.items():
-        if frame != timeframe or basis == "FX_IMPLIED":
+        # A close that is not positive is no price; it is off the median of a minute all the same.
+        if frame != timeframe or basis == "FX_IMPLIED" or frame == "1h" and candle["close"] <= 0:
             continue
         key, place = (symbol, bucket, source), ORDER.index(basis)
         if key not in best or place < best[key][0]:
@@ -174,9 +175,10 @@ def closes(candles_made, timeframe):
 def off_median(candles_made, source, start):
     compared = off = 0
     for (_, bucket), by_source in closes(candles_made, "1m").items():
-        if source not in by_source or len(by_source) < 3 or not start <= bucket < start + DAY:
+        prices = [close for close, _ in by_source.values() if close > 0]
+        if source not in by_source or len(prices) < 3 or not start <= bucket < start + DAY:
             continue
-        middle = median(close for close, _ in by_source.values())
+        middle = median(prices)
         compared += 1
         off += abs(by_source[source][0] - middle) > 0.01 * middle
     return {"compared_minutes": compared, "off_median_share": off / compared if compared else None}
@@ -230,12 +232,14 @@ def daily_stats(candles_made):
     made = {}
     for key, series in minutes.items():
         day = candles_made[("1d", *key)]
-        moves = [math.log(after / before) for before, after in zip(series, series[1:], strict=False)]
+        pairs = zip(series, series[1:], strict=False)
+        moves = [math.log(after / before) for before, after in pairs if before > 0 and after > 0]
         opened, closed = float(day["open"]), float(day["close"])
         made[key] = {
             "open": day["open"], "close": day["close"], "min": day["low"], "max": day["high"],
             "range": day["high"] - day["low"], "average": day["average"], "ticks": day["ticks"], "minutes": len(series),
-            "volume": day["volume"], "simple_return": closed / opened - 1, "log_return": math.log(closed / opened),
+            "volume": day["volume"], "simple_return": closed / opened - 1 if opened else None,
+            "log_return": math.log(closed / opened) if opened > 0 and closed > 0 else None,
             "realised_volatility": math.sqrt(math.fsum(move * move for move in moves)) if moves else None,
             "complete": day["complete"],
         }

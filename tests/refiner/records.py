@@ -1,5 +1,6 @@
 """What the sources said over some days, with everything that can happen to an event: late, told twice, corrected, moved in
-time, moved to and fro, retracted, in no possible time; several sources of one symbol, exchange rates, gaps closed and open."""
+time, moved to and fro, retracted, in no possible time, worth nothing; several sources of one symbol, exchange rates, gaps
+closed and open."""
 
 import datetime
 import io
@@ -67,6 +68,7 @@ class Market:
         self.history()
         self.trading(2500)
         self.impossible()
+        self.worthless()
         self.poison()
 
     def tick(self, key, market, at, **other):
@@ -144,6 +146,13 @@ class Market:
                 wave.append(self.tick(key, MARKETS[0], at, received_at=self.now))
         self.first.append(self.tick("the first day", MARKETS[0], QUARANTINE_FROM, received_at=self.now))
         self.second.append(self.tick("tomorrow", MARKETS[0], self.now + 23 * HOUR, received_at=self.now))
+
+    def worthless(self):
+        """Prices of nothing, as a producer of another's might let them through: a source that says no other, and one whose last
+        trade of an hour is one."""
+        for at in range(self.dense, self.dense + DENSE_HOURS * HOUR, 7 * MINUTE):
+            self.first.append(self.tick(f"worthless {at}", ("foreign", "BTC-USD", "TRADE", 1.0), at, price=Decimal(0)))
+        self.first.append(self.tick("worthless", MARKETS[1], self.dense + 3 * HOUR - 1, price=Decimal(0)))
 
     def poison(self):
         """Quantities whose sum no DECIMAL(38,18) holds, in one minute and in two minutes of an hour."""

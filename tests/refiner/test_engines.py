@@ -140,6 +140,7 @@ def test_the_data_has_what_it_is_said_to_have(lake, refined, bronze, expected):
     gaps = refined["silver/gaps"]
     assert any(gap["source"] == "*" for gap in gaps) and not any(gap["detail"] == "impossible" for gap in gaps)
     assert any(row["off_median_share"] for row in refined["gold/data_quality"])
+    assert any(row["source"] == "foreign" and row["off_median_share"] == 1 for row in refined["gold/data_quality"])
 
 
 def test_an_hour_that_the_second_wave_emptied_has_no_row(lake, refined):

@@ -8,7 +8,7 @@
 -- price of a symbol is the median of its sources' 1h closes; prices computed with an exchange rate (FX_IMPLIED) would
 -- prove themselves and do not count. complete: no counted candle touches a gap. Wanted are rows by bucket.
 WITH
--- A source counts once, by its trades rather than quotes, tickers, references.
+-- A source counts once, by its trades rather than quotes, tickers, references. A close that is not positive is no price.
 closes AS (
     SELECT
         source, symbol, bucket, dt,
@@ -27,7 +27,7 @@ closes AS (
             bool_and(complete)
         ) AS complete
     FROM gold_candles
-    WHERE timeframe = '1h' AND price_basis <> 'FX_IMPLIED'
+    WHERE timeframe = '1h' AND price_basis <> 'FX_IMPLIED' AND close > 0
     GROUP BY source, symbol, bucket, dt
 ),
 prices AS (
@@ -50,7 +50,6 @@ pairs AS (
         a.complete AND b.complete AS complete
     FROM prices a
     JOIN prices b ON b.base = a.base AND b.bucket = a.bucket AND b.quote > a.quote
-    WHERE a.price > 0 AND b.price > 0
 ),
 wanted_pairs AS (
     SELECT p.*
@@ -66,12 +65,12 @@ rates AS (
     SELECT h.of_a, h.of_b, h.hour_us, p.symbol, p.bucket_us AS rate_us, 1 AS way, p.price AS rate, p.complete
     FROM hours h
     JOIN prices p ON p.base = h.of_b AND p.quote = h.of_a
-    WHERE p.price > 0 AND p.bucket_us <= h.hour_us AND p.bucket_us >= h.hour_us - 86400000000
+    WHERE p.bucket_us <= h.hour_us AND p.bucket_us >= h.hour_us - 86400000000
     UNION ALL
     SELECT h.of_a, h.of_b, h.hour_us, p.symbol, p.bucket_us, 2, 1 / p.price, p.complete
     FROM hours h
     JOIN prices p ON p.base = h.of_a AND p.quote = h.of_b
-    WHERE p.price > 0 AND p.bucket_us <= h.hour_us AND p.bucket_us >= h.hour_us - 86400000000
+    WHERE p.bucket_us <= h.hour_us AND p.bucket_us >= h.hour_us - 86400000000
 ),
 ranked AS (
     SELECT r.*, row_number() OVER (PARTITION BY of_a, of_b, hour_us ORDER BY rate_us DESC, way) AS place

@@ -150,9 +150,11 @@ closes AS (
     WHERE timeframe = '1m' AND price_basis <> 'FX_IMPLIED'
     GROUP BY source, symbol, bucket, dt
 ),
+-- A close that is not positive is no price: it is off the median, and no part of it.
 medians AS (
     SELECT symbol, bucket, median(close) AS median
     FROM closes
+    WHERE close > 0
     GROUP BY symbol, bucket
     HAVING count(*) >= 3
 ),

@@ -4,7 +4,7 @@
 -- Prices that were computed with an exchange rate (FX_IMPLIED) are not observed and do not count. complete: no counted
 -- candle touches a gap.
 WITH
--- A source counts once, by its trades rather than quotes, tickers, references.
+-- A source counts once, by its trades rather than quotes, tickers, references. A close that is not positive is no price.
 closes AS (
     SELECT
         source, symbol, bucket,
@@ -23,7 +23,7 @@ closes AS (
             bool_and(complete)
         ) AS complete
     FROM gold_candles
-    WHERE timeframe = '1h' AND price_basis <> 'FX_IMPLIED'
+    WHERE timeframe = '1h' AND price_basis <> 'FX_IMPLIED' AND close > 0
     GROUP BY source, symbol, bucket
 )
 SELECT

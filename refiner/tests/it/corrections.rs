@@ -186,3 +186,15 @@ async fn index_weights_stand_by_day_and_paper() {
     assert!(lake.partition(&at("VALE3")).await.is_empty(), "what was taken back is gone");
     assert_eq!(lake.partition(&at(&weight.code)).await.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_of_nothing_is_no_price_in_a_rate() {
+    let lake = Lake::new(stack::shared().await, "refine-zero").await;
+    let at = MONDAY + 3 * HOUR;
+    let prices = [("kraken", "BTC-USD", "100"), ("foreign", "BTC-USD", "0"), ("mercado", "BTC-BRL", "500")];
+    let ticks = (0..).zip(prices).map(|(number, (source, symbol, price))| trade(source, symbol, number, price, at));
+    lake.ticks(0, at, &ticks.collect::<Vec<_>>()).await;
+    refine(&lake.refiner().await).await;
+    let rates = lake.partition("gold/cross_rates/dt=2026-03-02").await;
+    assert_eq!((ids(&rates, "price_b"), ids(&rates, "implied_rate")), (texts(&["100.0"]), texts(&["5.0"])));
+}
