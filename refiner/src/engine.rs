@@ -155,18 +155,13 @@ impl Engine {
                 .with_file_extension(".parquet")
                 .with_table_partition_cols(partitions.map(|column| ((*column).to_owned(), DataType::Utf8)).collect());
             let path = format!("file://{}/", source.folder.display());
-            let Some(pruned) = pruned_by(source.view, table) else {
+            let Some(pruned) = pruned(source.view, table) else {
                 session.register_listing_table(source.view.name(), path, options, Some(columns.clone()), None).await?;
                 continue;
             };
             // What lies outside is not read at all, where the files' statistics tell so. The SELECT says the same again.
             session.register_listing_table("files", path, options, Some(columns.clone()), None).await?;
-            let between = |column: &str| {
-                let time = |us: i64| lit(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
-                col(column).gt_eq(time(wanted.0)).and(col(column).lt(time(wanted.1)))
-            };
-            let inside = pruned.iter().map(|column| between(column)).reduce(Expr::or).context("no column")?;
-            let rows = session.table("files").await?.filter(inside)?;
+            let rows = session.table("files").await?.filter(pruned(wanted))?;
             session.register_table(source.view.name(), rows.into_view())?;
         }
         let bound = |value: i64| -> ArrayRef { Arc::new(Int64Array::from(vec![value])) };
@@ -176,13 +171,20 @@ impl Engine {
     }
 }
 
-/// The columns of bronze of which one must lie in the wanted time for a row to matter.
-fn pruned_by(view: View, table: Table) -> Option<&'static [&'static str]> {
+/// What a row of bronze must be to matter for the wanted time. A correction may, wherever it moved its event to.
+fn pruned(view: View, table: Table) -> Option<fn((i64, i64)) -> Expr> {
     match (view, table) {
-        (View::BronzeTicks, Table::Ticks) => Some(&["event_time", "previous_event_time"]),
-        (View::BronzeTicks, Table::QuarantinedTicks) => Some(&["broker_time"]),
+        (View::BronzeTicks, Table::Ticks) => {
+            Some(|wanted| between("event_time", wanted).or(col("previous_event_time").is_not_null()))
+        }
+        (View::BronzeTicks, Table::QuarantinedTicks) => Some(|wanted| between("broker_time", wanted)),
         _ => None,
     }
+}
+
+fn between(column: &str, (start_us, end_us): (i64, i64)) -> Expr {
+    let time = |us: i64| lit(ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
+    col(column).gt_eq(time(start_us)).and(col(column).lt(time(end_us)))
 }
 
 /// Micros UTC, first included, last not.

@@ -17,6 +17,7 @@ pub mod object;
 pub mod objects;
 mod rebuild;
 pub mod refiner;
+pub mod refused;
 pub mod run;
 mod service;
 pub mod spool;

@@ -75,6 +75,7 @@ pub async fn rebuild(refiner: &Arc<Refiner>, config: &Config, args: &RebuildArgs
         let listed = bronze_since(refiner, args.from).await?;
         let mut looked = State::default();
         let Looked { etags, held } = take_up(refiner, &mut looked, &listed).await?;
+        stored.state.learn(std::mem::take(&mut looked.refused));
         stored.state.newest_us = stored.state.newest_us.max(looked.newest_us);
         let mut report = Report { held, ..Report::default() };
         for day in days() {

@@ -27,6 +27,7 @@ use twox_hash::XxHash3_128;
 use crate::engine::{Engine, Partitions, Source};
 use crate::object::{Inputs, Made};
 use crate::objects::Objects;
+use crate::refused::hours_left;
 use crate::run::{again, later};
 use crate::spool::Spool;
 use crate::tables::{Group, Layer, Prefixes, Table, View, partition_value};
@@ -199,8 +200,12 @@ impl Refiner {
                 continue;
             }
             let bytes = std::fs::read(&place).with_context(|| format!("a local copy of {key}"))?;
-            let touched =
-                touched(View::BronzeTicks, Bytes::from(bytes)).with_context(|| format!("{key} is damaged"))?;
+            let bytes = Bytes::from(bytes);
+            let touched = touched(View::BronzeTicks, bytes.clone()).with_context(|| format!("{key} is damaged"))?;
+            if touched.refused {
+                // Whether what they left is left depends on others' inputs too.
+                strangers.extend(hours_left(bytes)?);
+            }
             let unlisted = hours.iter().filter(|(.., wanted)| !wanted.contains_key(key)).map(|(group, ..)| group);
             strangers.extend(unlisted.filter(|group| touched.groups.contains(*group)).cloned());
         }

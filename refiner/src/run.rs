@@ -18,6 +18,7 @@ use crate::discover::{self, discover};
 use crate::gaps;
 use crate::notes;
 use crate::refiner::{Done, Mode, Refiner, Wanted};
+use crate::refused::{self, Corrected};
 use crate::state::State;
 use crate::tables::{Group, Layer, OF_A_DAY, Table, partition_value};
 use crate::touched::{Touched, day_of, touched};
@@ -161,7 +162,7 @@ pub(crate) async fn take_up(
         let looked = look(refiner, &key).await;
         (key, looked)
     };
-    let mut all = Looked::default();
+    let (mut all, mut corrected) = (Looked::default(), Corrected::default());
     let mut looked = stream::iter(bronze.iter().cloned()).map(look).buffer_unordered(LOOKS);
     while let Some((key, result)) = looked.next().await {
         match result {
@@ -170,12 +171,15 @@ pub(crate) async fn take_up(
                     state.pending.entry(group).or_default().insert(key.clone());
                 }
                 state.meet(touched.newest_us);
+                corrected.moves.extend(touched.moves.then(|| key.clone()));
+                corrected.refused.extend(touched.refused.then(|| key.clone()));
                 all.etags.insert(key, etag);
             }
             Err(error) if error.is::<StoreError>() => return Err(error),
             Err(error) => all.held.push((key, error)),
         }
     }
+    refused::follow(refiner, state, &all.etags, corrected).await?;
     Ok(all)
 }
 

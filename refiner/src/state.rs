@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::DAY_US;
 use crate::objects::{New, Objects};
+use crate::refused::Refused;
 use crate::tables::Group;
 
 /// A gap that is open reaches on without end.
@@ -32,6 +33,8 @@ pub struct State {
     pub pending: BTreeMap<Group, BTreeSet<String>>,
     /// By the day that gaps began on: the last day that one of them reaches, where that is a later day.
     pub reach: BTreeMap<Date, Date>,
+    /// Events that were moved to impossible times, by their id.
+    pub refused: BTreeMap<String, Refused>,
     /// Notes of rewritten bronze for which all of silver was looked through.
     pub noted: BTreeSet<String>,
     /// The newest broker time that was met, micros UTC: the lake's own clock.
@@ -97,6 +100,13 @@ impl State {
         }
     }
 
+    /// What another has found out about refused corrections.
+    pub(crate) fn learn(&mut self, refused: BTreeMap<String, Refused>) {
+        for (id, known) in refused {
+            self.refused.entry(id).or_default().join(known);
+        }
+    }
+
     fn join(&mut self, other: Self) {
         for (chain, offset) in other.cursors {
             let mine = self.cursors.entry(chain).or_insert(offset);
@@ -109,6 +119,7 @@ impl State {
             let mine = self.reach.entry(day).or_insert(reach);
             *mine = reach.max(*mine);
         }
+        self.learn(other.refused);
         self.noted.extend(other.noted);
         self.newest_us = self.newest_us.max(other.newest_us);
         self.last_day = self.last_day.max(other.last_day);

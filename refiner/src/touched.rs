@@ -1,5 +1,5 @@
 //! Which groups of silver the rows of one bronze object belong to. Invariant: never too few: a row touches the hour that it
-//! is in and the hour that it was moved from. Must never happen here: an hour of its own for a time that no market had; such
+//! is in and the hour that it was moved from, even where its own time is refused. Must never happen here: an hour of its own for a time that no market had; such
 //! rows go to the quarantine of their broker's day.
 
 use std::collections::BTreeSet;
@@ -28,6 +28,10 @@ pub struct Touched {
     pub groups: BTreeSet<Group>,
     /// The newest broker time of its rows, micros UTC.
     pub newest_us: Option<i64>,
+    /// Whether some row says where its event stood before.
+    pub moves: bool,
+    /// Whether one of these moves leads to an impossible time, or comes from one: see [`crate::refused`].
+    pub refused: bool,
 }
 
 /// # Errors
@@ -47,7 +51,7 @@ pub fn touched(view: View, bronze: Bytes) -> anyhow::Result<Touched> {
         let brokers = times(&batch, "broker_time")?;
         touched.newest_us = touched.newest_us.max(brokers.iter().flatten().max().copied());
         match view {
-            View::BronzeTicks => ticks(&batch, &brokers, &mut touched.groups)?,
+            View::BronzeTicks => ticks(&batch, &brokers, &mut touched)?,
             View::BronzeGaps => {
                 for (start, broker) in times(&batch, "started_at")?.into_iter().zip(brokers) {
                     // One that began when there was no market tells of no time: silver/gaps.sql leaves it out.
@@ -70,33 +74,44 @@ pub fn touched(view: View, bronze: Bytes) -> anyhow::Result<Touched> {
     Ok(touched)
 }
 
-fn ticks(batch: &RecordBatch, brokers: &[Option<i64>], groups: &mut BTreeSet<Group>) -> anyhow::Result<()> {
+fn ticks(batch: &RecordBatch, brokers: &[Option<i64>], touched: &mut Touched) -> anyhow::Result<()> {
     let (events, previous) = (times(batch, "event_time")?, times(batch, "previous_event_time")?);
     let mut hours = BTreeSet::new();
     for (row, broker) in brokers.iter().enumerate() {
         let broker = broker.context("a row without broker_time")?;
         let event = events.get(row).copied().flatten().context("a row without event_time")?;
         let possible = |time: i64| is_possible(time, broker);
-        if !possible(event) {
-            groups.insert(Group::day(Table::QuarantinedTicks, day_of(broker)?));
-            continue;
+        if possible(event) {
+            hours.insert(event.div_euclid(HOUR_US));
+        } else {
+            touched.groups.insert(Group::day(Table::QuarantinedTicks, day_of(broker)?));
         }
-        hours.insert(event.div_euclid(HOUR_US));
-        // A previous time that was quarantined has no hour to leave.
-        hours.extend(previous[row].filter(|time| possible(*time)).map(|time| time.div_euclid(HOUR_US)));
+        let Some(left) = previous[row] else { continue };
+        touched.moves = true;
+        touched.refused |= !possible(event) || !possible(left);
+        // A previous time that was refused has no hour to leave.
+        hours.extend(possible(left).then(|| left.div_euclid(HOUR_US)));
     }
     for hour in hours {
-        let time = civil(hour * HOUR_US)?;
-        groups.insert(Group::hour(time.date(), time.hour()));
+        touched.groups.insert(hour_of(hour * HOUR_US)?);
     }
     Ok(())
 }
 
-fn is_possible(time: i64, broker: i64) -> bool {
+/// The hour of ticks that a time lies in.
+///
+/// # Errors
+/// For a time outside the calendar.
+pub(crate) fn hour_of(us: i64) -> anyhow::Result<Group> {
+    let time = civil(us)?;
+    Ok(Group::hour(time.date(), time.hour()))
+}
+
+pub(crate) fn is_possible(time: i64, broker: i64) -> bool {
     time >= FIRST_US && time <= broker.saturating_add(AHEAD_US)
 }
 
-fn times(batch: &RecordBatch, column: &str) -> anyhow::Result<Vec<Option<i64>>> {
+pub(crate) fn times(batch: &RecordBatch, column: &str) -> anyhow::Result<Vec<Option<i64>>> {
     let Some(array) = batch.column_by_name(column) else {
         // An object of an older schema has no such column; one that must be there is missed by its reader.
         return Ok(vec![None; batch.num_rows()]);

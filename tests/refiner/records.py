@@ -4,6 +4,7 @@ closed and open."""
 
 import datetime
 import io
+import itertools
 import json
 import random
 import uuid
@@ -144,8 +145,24 @@ class Market:
             for at in times:
                 key = f"impossible {at} {wave is self.first}"
                 wave.append(self.tick(key, MARKETS[0], at, received_at=self.now))
+        self.moved_to_impossible()
         self.first.append(self.tick("the first day", MARKETS[0], QUARANTINE_FROM, received_at=self.now))
         self.second.append(self.tick("tomorrow", MARKETS[0], self.now + 23 * HOUR, received_at=self.now))
+
+    def moved_to_impossible(self):
+        """A refused move alone changes nothing; a sound one behind it takes the event away from where it stood, whether one or
+        two were refused before it, and wherever it leads."""
+        never, nowhere = 4_102_444_800 * SECOND, 1000
+        ways = [[never], [never, HOUR], [never, nowhere, HOUR], [nowhere, 0]]
+        waves = [(self.first, self.first), (self.first, self.second), (self.second, self.second)]
+        for number, (way, (earlier, last)) in enumerate(itertools.product(ways, waves)):
+            at = self.dense + number * MINUTE
+            told = self.tick(f"moved to impossible {number}", MARKETS[0], at)
+            self.first.append(told)
+            for revision, to in enumerate(way, start=1):
+                moved = to if to in (never, nowhere) else at + to
+                told = {**told, "revision": revision, "event_time": moved, "previous_event_time": told["event_time"]}
+                (last if revision == len(way) else earlier).append(told)
 
     def worthless(self):
         """Prices of nothing, as a producer of another's might let them through: a source that says no other, and one whose last

@@ -1,5 +1,5 @@
 -- silver/quarantined_ticks: bronze rows whose time cannot be true, as they came, with the reason; filed by the broker's
--- date. Exactly the rows that silver/ticks does not look at. Wanted are rows by broker_time.
+-- date. Exactly the rows that have no place in silver/ticks. Wanted are rows by broker_time.
 SELECT
     event_id, revision, source, symbol, base, quote, kind, price, quantity, bid, ask, volume_24h, quote_volume_24h,
     market_cap, change_24h_pct, event_time, event_time_origin, received_at, sequence, trade_id, source_symbol,

@@ -2,8 +2,10 @@
 --
 -- A place is (event_time, event_id). At a place stands the highest revision, and among equal ones the first in
 -- (broker_time, kafka_partition, kafka_offset); it stands unless it is retracted, or a higher revision names the place
--- as the one that it moved away from. Nothing else is looked at, so an hour alone and the whole lake give the same
--- rows. copies: bronze rows at the winner's place, the winner included. revisions: the different revisions among them.
+-- as the one that it moved away from. A move whose own time is refused counts once a higher revision has moved the event
+-- to a sound time, which may name the refused one as the place that it left. Nothing else is looked at, so an hour alone
+-- and the whole lake give the same rows. copies: bronze rows at the winner's place, the winner included. revisions: the
+-- different revisions among them.
 WITH
 sound AS (
     SELECT
@@ -47,12 +49,43 @@ told_again AS (
     GROUP BY event_us, event_id
     HAVING sum(copies) > 1
 ),
-moved_away AS (
-    SELECT previous_us AS event_us, event_id, max(revision) AS moved_by
+refused AS (
+    SELECT
+        t.event_id AS refused_id,
+        t.revision AS refused_revision,
+        unix_micros(t.previous_event_time) AS left_us
+    FROM wanted w
+    CROSS JOIN bronze_ticks t
+    WHERE t.previous_event_time IS NOT NULL
+      AND unix_micros(t.previous_event_time) >= w.start_us AND unix_micros(t.previous_event_time) < w.end_us
+      AND unix_micros(t.previous_event_time) >= 1230940800000000
+      AND unix_micros(t.previous_event_time) <= unix_micros(t.broker_time) + 86400000000
+      AND (
+            unix_micros(t.event_time) < 1230940800000000
+            OR unix_micros(t.event_time) > unix_micros(t.broker_time) + 86400000000
+        )
+),
+moves AS (
+    SELECT event_id AS moved_id, max(revision) AS newest_move
+    FROM sound
+    WHERE previous_event_time IS NOT NULL
+    GROUP BY event_id
+),
+departures AS (
+    SELECT previous_us AS left_us, event_id AS left_id, revision AS left_by
     FROM sound
     WHERE previous_event_time IS NOT NULL
       AND previous_us >= start_us AND previous_us < end_us AND previous_us <> event_us
-    GROUP BY previous_us, event_id
+    UNION ALL
+    SELECT r.left_us, r.refused_id, r.refused_revision
+    FROM refused r
+    JOIN moves m ON m.moved_id = r.refused_id
+    WHERE m.newest_move > r.refused_revision
+),
+moved_away AS (
+    SELECT left_us AS event_us, left_id AS event_id, max(left_by) AS moved_by
+    FROM departures
+    GROUP BY left_us, left_id
 )
 SELECT
     p.event_id, p.revision, p.source, p.symbol, p.base, p.quote, p.kind, p.price, p.quantity, p.bid, p.ask,

@@ -198,3 +198,83 @@ async fn a_close_of_nothing_is_no_price_in_a_rate() {
     let rates = lake.partition("gold/cross_rates/dt=2026-03-02").await;
     assert_eq!((ids(&rates, "price_b"), ids(&rates, "implied_rate")), (texts(&["100.0"]), texts(&["5.0"])));
 }
+
+/// Revisions of one event, a row each: after how many hours of Monday it stands then, by its source; and where it stands.
+const MOVES: [(&str, &[i64], &[i64]); 6] = [
+    ("a refused move alone changes nothing", &[1, NEVER], &[1]),
+    ("a sound move counts for the refused one before it", &[2, NEVER, 10], &[10]),
+    ("and for two of them", &[3, NEVER, NEVER + 1, 11], &[11]),
+    ("back to where it stood", &[4, NEVER, 4], &[4]),
+    ("refused by the clock of its own day, possible by that of the next", &[5, 50, 12], &[12]),
+    ("moved, then refused, then moved", &[6, 13, NEVER, 14], &[14]),
+];
+const NEVER: i64 = 24 * 365 * 80;
+
+/// The revision `number` of each event that has so many, as it is told `number` hours and a day after the one before.
+fn told(number: usize) -> Vec<PriceTick> {
+    let ticks = (0..).zip(MOVES).filter_map(|(event, (_, hours, _))| {
+        let at = |hours: i64| MONDAY + hours * HOUR;
+        Some(PriceTick {
+            revision: i32::try_from(number).expect("few"),
+            event_time: at(*hours.get(number)?),
+            previous_event_time: number.checked_sub(1).map(|before| at(hours[before])),
+            ..trade("kraken", "BTC-USD", event, "1", MONDAY)
+        })
+    });
+    ticks.collect()
+}
+
+async fn standing(lake: &Lake) -> Vec<(String, i64)> {
+    let mut found = Vec::new();
+    for key in lake.etags("silver/ticks/").await.into_keys() {
+        let part = |name: &str| refiner::tables::partition_value(&key, name).expect("a partition").to_owned();
+        let hour: i64 = part("hour").parse().expect("an hour");
+        let day = if part("dt") == "2026-03-02" { 0 } else { 24 };
+        found.extend(lake.rows(&key).await.into_iter().map(|row| (row["event_id"].clone(), day + hour)));
+    }
+    found.sort();
+    found
+}
+
+/// One object a revision; gives their keys.
+async fn publish(lake: &Lake, number: usize) -> String {
+    let broker = MONDAY + 15 * HOUR + i64::try_from(number).expect("few") * 7 * HOUR;
+    lake.ticks(0, broker, &told(number)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_move_counts_once_a_sound_one_follows_in_whatever_order_they_come() {
+    let stack = stack::shared().await;
+    let at_once = Lake::new(stack, "refused-at-once").await;
+    let mut keys = Vec::new();
+    for number in 0..4 {
+        keys.push(publish(&at_once, number).await);
+    }
+    refine(&at_once.refiner().await).await;
+    let mut expected: Vec<(String, i64)> = Vec::new();
+    for (tick, (_, _, hours)) in told(0).iter().zip(MOVES) {
+        expected.extend(hours.iter().map(|hour| (tick.event_id.simple().to_string(), *hour)));
+    }
+    expected.sort();
+    assert_eq!(standing(&at_once).await, expected, "{MOVES:?}");
+
+    let one_by_one = Lake::new(stack, "refused-one-by-one").await;
+    let refiner = one_by_one.refiner().await;
+    for number in 0..4 {
+        publish(&one_by_one, number).await;
+        refine(&refiner).await;
+    }
+    assert_eq!(one_by_one.layers().await, at_once.layers().await, "the same bytes");
+
+    // By notifications, the last one first.
+    let backwards = Lake::new(stack, "refused-backwards").await;
+    for number in 0..4 {
+        publish(&backwards, number).await;
+    }
+    let refiner = backwards.refiner().await;
+    for key in keys.iter().rev() {
+        let report = refiner::run::take(&refiner, &std::iter::once(key.clone()).collect()).await.expect("taken");
+        assert!(report.failed.is_empty(), "{:#?}", report.failed);
+    }
+    assert_eq!(standing(&backwards).await, expected);
+}
