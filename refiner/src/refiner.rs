@@ -15,6 +15,8 @@
 //! **Must never happen here**: a PUT without a condition, an input read before the object that is to be replaced, or a result
 //! that differs when nothing it is made of does.
 
+mod hours;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -27,20 +29,14 @@ use twox_hash::XxHash3_128;
 use crate::engine::{Engine, Partitions, Source};
 use crate::object::{Inputs, Made};
 use crate::objects::Objects;
-use crate::refused::hours_left;
 use crate::run::{again, later};
 use crate::spool::Spool;
 use crate::tables::{Group, Layer, Prefixes, Table, View, partition_value};
-use crate::touched::touched;
 
 /// How often others may be first before that counts as an outage.
 const ROUNDS: usize = 8;
 /// Objects read at once for one group.
 const READS: usize = 8;
-/// What hours that are made by one query may read together: some 250,000 ticks, 200 MiB while they are sorted.
-const SHARED_BYTES: u64 = 8 << 20;
-/// What an object has that is not here yet.
-const UNKNOWN_BYTES: u64 = 4 << 20;
 
 pub struct Refiner {
     pub objects: Objects,
@@ -104,112 +100,6 @@ impl Refiner {
             metrics::counter!("tickstream_refiner_conflicts_total", "table" => group.table.name()).increment(1);
         }
         Err(anyhow!("{group} keeps changing under our hands: are many refiners at work on one lake?"))
-    }
-
-    /// Makes hours of one day as [`Refiner::refresh`] does, by one query for as many as have little enough to read: an hour
-    /// alone and the whole day give the same rows. Where that does not end well, each is made by itself.
-    pub async fn refresh_hours(&self, hours: Vec<(Group, Wanted)>, mode: Mode) -> Vec<(Group, anyhow::Result<Done>)> {
-        let mut made = Vec::with_capacity(hours.len());
-        let mut rest = hours.into_iter().peekable();
-        while rest.peek().is_some() {
-            let (mut part, mut read) = (Vec::new(), BTreeSet::new());
-            let mut bytes = 0;
-            while let Some((_, new)) = rest.peek() {
-                let unread: Vec<&String> = new.keys().filter(|key| !read.contains(*key)).collect();
-                bytes += unread.iter().map(|key| self.spool.bytes(key).unwrap_or(UNKNOWN_BYTES)).sum::<u64>();
-                if bytes > SHARED_BYTES && !part.is_empty() {
-                    break;
-                }
-                read.extend(unread.into_iter().cloned());
-                part.extend(rest.next());
-            }
-            let mut shared = if part.len() > 1 {
-                self.attempt_hours(&part, mode).await.unwrap_or_else(|error| {
-                    tracing::debug!("{} hours are made one by one: {error:#}", part.len());
-                    BTreeMap::new()
-                })
-            } else {
-                BTreeMap::new()
-            };
-            for (group, new) in part {
-                let done = match shared.remove(&group) {
-                    Some(done) => {
-                        count(&group, &done);
-                        Ok(done)
-                    }
-                    None => self.refresh(&group, &new, mode).await,
-                };
-                made.push((group, done));
-            }
-        }
-        made
-    }
-
-    /// What became of the hours at which nobody else was first.
-    async fn attempt_hours(&self, hours: &[(Group, Wanted)], mode: Mode) -> anyhow::Result<BTreeMap<Group, Done>> {
-        let mut done = BTreeMap::new();
-        let read = async |(group, new): &(Group, Wanted)| {
-            let bases = self.bases(group, mode).await?;
-            is_ours(group, &bases)?;
-            let wanted = self.wanted(group, &bases, new).await?;
-            anyhow::Ok((group.clone(), bases, wanted))
-        };
-        let hours: Vec<_> = stream::iter(hours).map(read).buffered(READS).try_collect().await?;
-        let mut all = Wanted::new();
-        for (key, etag) in hours.iter().flat_map(|(.., wanted)| wanted) {
-            want(&mut all, key, etag);
-        }
-        let folder = self.spool.query_folder()?;
-        let inputs = self.fetch(&all, folder.path(), mode).await?;
-        let strangers = self.strangers(&hours, &all, folder.path())?;
-        let mut work = Vec::new();
-        for (group, bases, wanted) in hours.into_iter().filter(|(group, ..)| !strangers.contains(group)) {
-            let inputs: Inputs = wanted.keys().filter_map(|key| inputs.get_key_value(key)).map(owned).collect();
-            if wanted.is_empty() || mode == Mode::WhereTouched && is_up_to_date(&group, &bases, &inputs) {
-                done.insert(group, Done { unchanged: bases.len(), inputs, ..Done::default() });
-            } else {
-                work.push((group, bases, inputs));
-            }
-        }
-        let groups: Vec<Group> = work.iter().map(|(group, ..)| group.clone()).collect();
-        let Some(first) = groups.first() else { return Ok(done) };
-        let mut made = self.engine.run_hours(&groups, &sources(first, folder.path())?).await?;
-        for (group, bases, inputs) in work {
-            let partitions = group.partitions().unwrap_or_default();
-            let mine = partitions.iter().filter_map(|values| made.remove_entry(values)).collect();
-            let objects = self.objects_of(&group, mine, &bases, &inputs)?;
-            if let Some(swapped) = self.swap(&bases, objects).await? {
-                done.insert(group, Done { inputs, ..swapped });
-            }
-        }
-        Ok(done)
-    }
-
-    /// Hours that rows of the others' inputs lie in: what another refiner has taken up and not yet written here. Such an
-    /// hour would hold rows of something that it does not list.
-    fn strangers(
-        &self,
-        hours: &[(Group, HashMap<String, Base>, Wanted)],
-        all: &Wanted,
-        folder: &Path,
-    ) -> anyhow::Result<BTreeSet<Group>> {
-        let mut strangers = BTreeSet::new();
-        for (number, key) in all.keys().enumerate() {
-            let place = self.place(key, folder)?.join(file_name(number));
-            if !place.exists() {
-                continue;
-            }
-            let bytes = std::fs::read(&place).with_context(|| format!("a local copy of {key}"))?;
-            let bytes = Bytes::from(bytes);
-            let touched = touched(View::BronzeTicks, bytes.clone()).with_context(|| format!("{key} is damaged"))?;
-            if touched.refused {
-                // Whether what they left is left depends on others' inputs too.
-                strangers.extend(hours_left(bytes)?);
-            }
-            let unlisted = hours.iter().filter(|(.., wanted)| !wanted.contains_key(key)).map(|(group, ..)| group);
-            strangers.extend(unlisted.filter(|group| touched.groups.contains(*group)).cloned());
-        }
-        Ok(strangers)
     }
 
     /// `None`: somebody was first.
