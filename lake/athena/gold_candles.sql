@@ -26,6 +26,6 @@ TBLPROPERTIES (
   'projection.timeframe.values' = '1m,5m,1h,1d',
   'projection.dt.type' = 'date',
   'projection.dt.format' = 'yyyy-MM-dd',
-  'projection.dt.range' = '2020-01-01,NOW+2DAYS',
+  'projection.dt.range' = '2009-01-03,NOW+2DAYS',
   'storage.location.template' = 's3://${bucket}/gold/candles/timeframe=${timeframe}/dt=${dt}/'
 )

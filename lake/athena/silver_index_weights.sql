@@ -18,6 +18,6 @@ TBLPROPERTIES (
   'projection.enabled' = 'true',
   'projection.pregao_date.type' = 'date',
   'projection.pregao_date.format' = 'yyyy-MM-dd',
-  'projection.pregao_date.range' = '2020-01-01,NOW+2DAYS',
+  'projection.pregao_date.range' = '2009-01-03,NOW+2DAYS',
   'storage.location.template' = 's3://${bucket}/silver/index_weights/pregao_date=${pregao_date}/'
 )
