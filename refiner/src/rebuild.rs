@@ -3,50 +3,33 @@
 //! one. Killed, it is run again and goes on after the last day of the last layer that was done. Must never happen here: a
 //! layer begun before the one below it is done.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::future::ready;
+mod bronze;
+mod progress;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anyhow::Context;
-use futures::{StreamExt, TryStreamExt, stream};
 use jiff::civil::Date;
 use lake::encodings::Encodings;
-use lake::remake::{Remade, bronze_of_raw};
-use pipeline::lake::{Link, bronze_key, epoch_key, parse_raw_key, partition_prefix, table};
-use pipeline::store::Object;
+use pipeline::lake::table;
 use pipeline::topics;
-use serde::{Deserialize, Serialize};
 
+use self::bronze::{bronze, raw_by_day};
+use self::progress::{Progress, Stored};
 use crate::config::{Config, RebuildArgs, RebuildLayer};
-use crate::discover::partitions;
 use crate::engine::{DAY_US, day_start_us};
 use crate::gaps;
-use crate::objects::New;
 use crate::refiner::{Done, Mode, Refiner, Wanted};
-use crate::run::{
-    Looked, Report, day_in, is_bronze, later, make_days, make_forecasts, make_rates, refresh_all, take_up,
-};
+use crate::run::{Looked, Report, day_in, later, make_days, make_forecasts, make_rates, refresh_all, take_up};
 use crate::service::say;
 use crate::state::State;
 use crate::tables::{Group, Table};
 
-/// Requests under way at once.
-const AT_ONCE: usize = 16;
-/// Raw objects decoded at once.
-const DECODED: usize = 4;
 /// Days of gold that are made side by side.
 const DAYS: usize = 4;
 /// A tick is at most a day ahead of the broker's clock, a portfolio some days: what is older cannot belong to a day.
 const AHEAD_DAYS: i64 = 8;
-
-/// How far a rebuild is: the days that were begun and those that are done, by layer.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Progress {
-    what: String,
-    #[serde(default)]
-    begun: BTreeSet<String>,
-    done: BTreeSet<String>,
-}
 
 /// # Errors
 /// When the store does not answer, or something cannot be made.
@@ -127,29 +110,6 @@ pub async fn rebuild(refiner: &Arc<Refiner>, config: &Config, args: &RebuildArgs
     progress.end(refiner).await
 }
 
-/// The refiner's state, as it stands in the store and as it is to be.
-struct Stored {
-    state: State,
-    standing: State,
-    etag: Option<String>,
-}
-
-impl Stored {
-    async fn read(refiner: &Refiner) -> anyhow::Result<Self> {
-        let (state, etag) = State::read(refiner.objects.store(), &refiner.prefixes.state("state")).await?;
-        Ok(Self { standing: state.clone(), state, etag })
-    }
-
-    async fn write(&mut self, refiner: &Refiner) -> anyhow::Result<()> {
-        if self.state == self.standing || refiner.objects.is_dry() {
-            return Ok(());
-        }
-        self.state.write(&refiner.objects, &refiner.prefixes.state("state"), &mut self.etag).await?;
-        self.standing = self.state.clone();
-        Ok(())
-    }
-}
-
 /// Makes a day of silver; `touched` gets the days of gold above what changed.
 async fn silver(
     refiner: &Arc<Refiner>,
@@ -221,84 +181,6 @@ async fn bronze_since(refiner: &Refiner, from: Date) -> anyhow::Result<BTreeSet<
     Ok(keys)
 }
 
-/// Keys of the raw objects that have bronze in the range, by the day of that bronze.
-async fn raw_by_day(refiner: &Refiner, args: &RebuildArgs) -> anyhow::Result<BTreeMap<Date, Vec<String>>> {
-    let objects = &refiner.objects;
-    let mut days: BTreeMap<Date, Vec<String>> = BTreeMap::new();
-    for topic in topics::archived() {
-        let Some(record) = topic.record() else { continue };
-        for epoch in 0.. {
-            if objects.head(&epoch_key(&topic.name, epoch)).await?.is_none() {
-                break;
-            }
-            for partition in partitions(objects, &topic.name, epoch).await? {
-                let listed = objects.list(&partition_prefix(&topic.name, epoch, partition), None).await?;
-                let look = async |key: String| {
-                    let Some((.., start)) = parse_raw_key(&key) else { return anyhow::Ok(None) };
-                    let head = objects.head(&key).await?.with_context(|| format!("{key} was listed and is gone"))?;
-                    let link = Link::from_pairs(&head.metadata);
-                    let time = link.map(|link| link.rows.map(|rows| rows.first_time_ms));
-                    let day = match time {
-                        Some(None) => return Ok(None),
-                        Some(Some(time)) => day_in(&bronze_key(table(record), time, "", 0, 0, start)),
-                        // Without its metadata it is looked into, whatever day it is of.
-                        None => Some(args.from),
-                    };
-                    Ok(day.map(|day| (day, key)))
-                };
-                let keys = listed.into_iter().map(|listed| listed.key);
-                let looked: Vec<_> = stream::iter(keys).map(look).buffered(AT_ONCE).try_collect().await?;
-                for (day, key) in looked.into_iter().flatten().filter(|(day, _)| (args.from..=args.to).contains(day)) {
-                    days.entry(day).or_default().push(key);
-                }
-            }
-        }
-    }
-    Ok(days)
-}
-
-async fn bronze(refiner: &Refiner, encodings: &Encodings, raw: &[String]) -> anyhow::Result<Done> {
-    let make = async |key: &String| {
-        let object = refiner.objects.get(key).await?.with_context(|| format!("{key} was listed and is gone"))?;
-        anyhow::ensure!(
-            object.is_as_written() != Some(false),
-            "{key} is damaged: its bytes are not those that were written, so no bronze is made of it; put an older version \
-             or a copy back"
-        );
-        let Some(remade) = bronze_of_raw(encodings, key, object.bytes).await? else { return anyhow::Ok(None) };
-        let written = swap(refiner, &remade).await?;
-        Ok(Some((remade.key, written)))
-    };
-    let made: Vec<_> = stream::iter(raw).map(make).buffer_unordered(DECODED).try_collect().await?;
-    let mut done = Done::default();
-    for (key, written) in made.into_iter().flatten() {
-        if written {
-            done.written.push(key);
-        } else {
-            done.unchanged += 1;
-        }
-    }
-    Ok(done)
-}
-
-/// Whether the object was written.
-async fn swap(refiner: &Refiner, remade: &Remade) -> anyhow::Result<bool> {
-    let make = |stored: Option<Object>| async move {
-        if stored.is_some_and(|stored| remade.is_settled_by(&stored)) {
-            return anyhow::Ok(None);
-        }
-        // Where nothing stands, what an older decoder made may have stood: silver may hold its rows. Of other tables nobody
-        // reads notes.
-        if is_bronze(&remade.key) {
-            let (key, note) = &remade.note;
-            let new = || New { bytes: note.clone(), metadata: HashMap::new() };
-            refiner.objects.update(key, |stored| ready(Ok(stored.is_none().then(new)))).await?;
-        }
-        Ok(Some(New { bytes: remade.bytes.clone(), metadata: remade.metadata.clone() }))
-    };
-    Ok(refiner.objects.update(&remade.key, make).await?.is_some())
-}
-
 fn tell(layer: &str, day: Date, done: &Done) {
     let (written, unchanged) = (done.written.len(), done.unchanged);
     tracing::info!(%day, written, unchanged, "{layer} up to {day}: {written} objects written, {unchanged} were so already");
@@ -322,73 +204,4 @@ fn end(refiner: &Refiner, layer: &str, mut report: Report) -> anyhow::Result<()>
 fn summary(refiner: &Refiner, layer: &str, done: &Done) -> anyhow::Result<()> {
     let verb = if refiner.objects.is_dry() { "would be written" } else { "written" };
     say(&format!("{layer}: {} objects {verb}, {} are so already", done.written.len(), done.unchanged))
-}
-
-impl Progress {
-    fn key(refiner: &Refiner) -> String {
-        refiner.prefixes.state("rebuild")
-    }
-
-    async fn read(refiner: &Refiner, args: &RebuildArgs) -> anyhow::Result<Self> {
-        let layer = args.layer.map_or_else(|| "all".to_owned(), |layer| format!("{layer:?}").to_lowercase());
-        let versions: Vec<String> = Table::ALL.iter().map(|table| table.version().to_string()).collect();
-        let what = format!(
-            "{} to {}, {layer} in {} and {}, decoder {}, tables {}",
-            args.from,
-            args.to,
-            refiner.prefixes.silver,
-            refiner.prefixes.gold,
-            lake::bronze::VERSION,
-            versions.join(" ")
-        );
-        let stored = if args.dry_run { None } else { refiner.objects.get(&Self::key(refiner)).await? };
-        let stored: Option<Self> = stored.and_then(|object| serde_json::from_slice(&object.bytes).ok());
-        match stored.filter(|stored| stored.what == what) {
-            Some(stored) => {
-                let days = stored.done.len();
-                let key = Self::key(refiner);
-                say(&format!(
-                    "going on with a rebuild that was ended: {days} days of layers were done by it and are left out; to make them \
-                     again too, delete {key} first"
-                ))?;
-                Ok(stored)
-            }
-            None => Ok(Self { what, ..Self::default() }),
-        }
-    }
-
-    fn has(&self, layer: &str, day: Date) -> bool {
-        self.done.contains(&format!("{layer}/{day}"))
-    }
-
-    /// Whether it was begun before, and not done.
-    async fn begin(&mut self, refiner: &Refiner, layer: &str, day: Date) -> anyhow::Result<bool> {
-        let new = self.begun.insert(format!("{layer}/{day}"));
-        if new {
-            self.write(refiner).await?;
-        }
-        Ok(!new)
-    }
-
-    async fn finish(&mut self, refiner: &Refiner, layer: &str, day: Date) -> anyhow::Result<()> {
-        let name = format!("{layer}/{day}");
-        self.begun.remove(&name);
-        self.done.insert(name);
-        self.write(refiner).await
-    }
-
-    async fn write(&self, refiner: &Refiner) -> anyhow::Result<()> {
-        if refiner.objects.is_dry() {
-            return Ok(());
-        }
-        // Two rebuilds at once only repeat each other's work: whose progress is remembered does not matter.
-        refiner.objects.update(&Self::key(refiner), |_| ready(New::json(self).map(Some))).await.map(drop)
-    }
-
-    async fn end(self, refiner: &Refiner) -> anyhow::Result<()> {
-        if refiner.objects.is_dry() {
-            return Ok(());
-        }
-        Ok(refiner.objects.store().delete(&Self::key(refiner)).await?)
-    }
 }
