@@ -98,6 +98,10 @@ bench-dashboard: setup-demo $(PAGE) ## The dashboard under up to 10,000 clients 
 	@cargo build --profile $(PROFILE) --bins --locked -p bench -p dashboard -p tickstream
 	@exec $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/bench --dashboard
 
+.PHONY: bench-page
+bench-page: build ## What the page costs a browser: script time a frame, long tasks, load time; 50 series at 20 updates a second
+	@tests/page/run.sh --measure -s
+
 .PHONY: bench-incremental
 bench-incremental: setup-demo $(PAGE) ## What the refiner takes for one new day in a lake of 1, 10 and 100 days
 	@cargo build --profile $(PROFILE) --bins --locked -p bench -p consumer-lake -p refiner -p tickstream

@@ -93,6 +93,9 @@ FIRST_PRICE = """
     }).observe(document, {subtree: true, childList: true});
 """
 
+# What the page may cost: scripts in a frame of a core's time, and how long a reader waits for a price on a machine with nothing else to do.
+SCRIPT_MS = 8
+FIRST_PRICE_MS = 500
 LOOKS = {
     "page-light": {"color_scheme": "light"},
     "page-dark": {"color_scheme": "dark"},
@@ -140,6 +143,7 @@ def test_what_the_page_costs(server, browser, open_page, market):
         loads.append(page.evaluate("window.firstPrice"))
         page.close()
     print(f"load to first price: {min(loads):.0f} to {max(loads):.0f} ms")
+    assert min(loads) < FIRST_PRICE_MS
     from_us = now - 4900 * 1_000_000
     iso = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(from_us // 1_000_000))
     for what, address in (("the usual chart", "/?symbol=M1-USD&source=coinbase&tf=1s"),
@@ -163,5 +167,5 @@ def test_what_the_page_costs(server, browser, open_page, market):
         picked = ", ".join(f"p{share * 100:g} {frames.share(values, share):.1f}" for share in (0.5, 0.95, 0.99))
         print(f"{what}: {len(values)} frames, script ms {picked}, most {max(values):.1f}; tasks over 50 ms: {len(cost['long_tasks'])};"
               f" {updates // 2} changes of the watchlist a second")
-        page.screenshot(path=Path(server.world.folder) / "measured.png")
         page.close()
+        assert frames.share(values, 0.99) < SCRIPT_MS and cost["long_tasks"] == [], what
