@@ -240,6 +240,16 @@ mod tests {
         assert_eq!(times.value(1), 1_700_000_000_002_000);
     }
 
+    /// What a schema version more makes readable, a decoder without it names as bad: bronze of a lower VERSION alone is made
+    /// again as it is met.
+    #[test]
+    fn a_schema_version_more_raises_the_decoders() {
+        let newest = RecordType::ALL.map(|record| (record.name(), record.newest().version));
+        let known =
+            [("price_tick", 2), ("gap", 1), ("source_health", 2), ("index_weight", 1), ("payload", 1), ("alert", 1)];
+        assert_eq!((VERSION, newest), (3, known), "raise VERSION, and write both here");
+    }
+
     #[tokio::test]
     async fn every_type_of_record_has_a_bronze_object_that_can_be_read() {
         let encoder = Encoder::new(Framing::SingleObject).await.expect("no registry");
