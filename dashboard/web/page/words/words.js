@@ -1,23 +1,14 @@
-// The page's words in the reader's language: dictionaries in one shape, chosen by the address, then by an earlier choice, then by the
-// browser. Languages are changed by loading the page anew, so nothing here ever changes.
+// The page's words in the reader's language, which early.js has chosen: of the dictionaries, all in one shape, one is loaded.
+// Languages are changed by loading the page anew, so nothing here ever changes.
 
-import { remembered } from '../state/remembered.js';
-import { en } from './en.js';
-import { pt } from './pt.js';
-
-/** @typedef {keyof typeof en} Word */
+/** @typedef {keyof typeof import('./en.js').en} Word */
 
 export const LANGUAGES = { en: 'EN', pt: 'PT' };
 
-/** @returns {'en' | 'pt'} */
-function choose() {
-  const asked = new URLSearchParams(location.search).get('lang') ?? remembered('lang') ?? navigator.language;
-  return asked.toLowerCase().startsWith('pt') ? 'pt' : 'en';
-}
-
-export const language = choose();
-export const locale = language === 'pt' ? 'pt-BR' : 'en';
-const words = language === 'pt' ? pt : en;
+export const locale = document.documentElement.lang;
+export const language = locale === 'pt-BR' ? 'pt' : 'en';
+/** @type {Record<Word, string>} */
+const words = language === 'pt' ? (await import('./pt.js')).pt : (await import('./en.js')).en;
 
 /**
  * @param {Word} word
@@ -39,7 +30,6 @@ export function named(prefix, name) {
 
 /** Puts the words where the page's elements ask for them. */
 export function translatePage() {
-  document.documentElement.lang = locale;
   for (const element of document.querySelectorAll('[data-word]')) {
     element.textContent = t(/** @type {Word} */ (element.getAttribute('data-word')));
   }
