@@ -68,7 +68,7 @@ export class PollingLink {
     if (full) this.#say({ ...common, channel: 'ticks', ticks: latest.ticks });
     else if (latest.ticks.length > 0) this.#say({ type: 'update', channel: 'ticks', cursor: '', ticks: latest.ticks });
     if (latest.gaps) this.#say({ ...common, channel: 'gaps', gaps: latest.gaps });
-    if (latest.alerts) this.#say({ ...common, channel: 'alerts', alerts: latest.alerts });
+    if (latest.alerts && (full || latest.alerts.length > 0)) this.#say({ ...common, channel: 'alerts', alerts: latest.alerts });
     if (latest.sources) this.#say({ ...common, full: true, channel: 'health', sources: latest.sources });
     this.#say({ type: 'heartbeat', now_us: latest.now_us, feed: latest.feed });
   }
