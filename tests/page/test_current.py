@@ -56,9 +56,9 @@ def test_the_title_is_of_now_without_a_frame_and_tells_doubt(server, open_page, 
     server.topics.health("coinbase")
     for price in ("84401.01", "84402.02"):
         server.topics.tick("BTC-USD", "coinbase", price)
-        expect(page).to_have_title(re.compile(rf"^8{price[1]},{price[2:5]}\.{price[6:]} BTC-USD"))
+        expect(page).to_have_title(re.compile(rf"^8{price[1]},{price[2:5]}\.{price[6:]}\d* BTC-USD"))
     service.stop()
-    expect(page).to_have_title(re.compile(r"^\? 84,402\.02 BTC-USD"))
+    expect(page).to_have_title(re.compile(r"^\? 84,402\.02\d* BTC-USD"))
 
 
 def test_gaps_are_asked_for_as_far_back_as_the_chart_goes(server, open_page):
