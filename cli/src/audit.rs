@@ -27,7 +27,7 @@ use pipeline::topics::{self, Topic};
 
 use crate::database::DatabaseArgs;
 use crate::kafka::Cluster;
-use crate::output::{self, Format};
+use crate::output::{self, Format, OutputArgs};
 use deep::Deep;
 use report::Report;
 use topic::Auditor;
@@ -43,17 +43,17 @@ pub struct AuditArgs {
     #[command(flatten)]
     registry: RegistryArgs,
     /// Audit these topics only. Default: all declared ones.
-    #[arg(long = "topic", value_name = "TOPIC")]
+    #[arg(long = "topic", env = "AUDIT_TOPICS", value_delimiter = ',', value_name = "TOPIC")]
     topics: Vec<String>,
     /// Audit one part only.
-    #[arg(long, value_enum)]
+    #[arg(long, env = "AUDIT_ONLY", value_enum)]
     only: Option<Part>,
     /// Open every raw object of the lake and its bronze: checksums, footers, each record beside the topic's, bronze made again
     /// from raw and compared; name every fault, every object that belongs to no chain, and what to do.
-    #[arg(long)]
+    #[arg(long, env = "AUDIT_DEEP")]
     deep: bool,
     /// Walk the lake's chains from their origins, not from where the topics begin now.
-    #[arg(long)]
+    #[arg(long, env = "AUDIT_FROM_EARLIEST")]
     from_earliest: bool,
     /// The group whose dead letters account for records that are not in bronze.
     #[arg(long, env = "AUDIT_LAKE_GROUP", default_value = "consumer-lake", value_name = "GROUP")]
@@ -64,9 +64,8 @@ pub struct AuditArgs {
     /// The most ticks to compare with Postgres; each takes 24 bytes of memory.
     #[arg(long, env = "AUDIT_MAX_TICKS", default_value_t = 50_000_000, value_name = "N")]
     max_ticks: u64,
-    /// How the answer is printed. The JSON's fields are those of `Report` in audit/report.rs.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -89,9 +88,13 @@ pub async fn run(args: AuditArgs) -> anyhow::Result<()> {
         None | Some(Part::Db | Part::Lake) => against_topics(&args, &audited).await?,
     };
     let report = report.finish();
-    match args.output {
+    match args.output.format {
         Format::Json => output::print_json(&report)?,
         Format::Table => output::print(&report.as_text())?,
+        Format::Csv => {
+            output::print(&report.as_csv()?)?;
+            report.differences.iter().for_each(|line| output::note(line));
+        }
     }
     conclude(&report)
 }

@@ -6,8 +6,8 @@
 mod printer;
 
 use anyhow::{Context, anyhow};
+use clap::Args;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, ValueEnum};
 use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use pipeline::events::Kind;
@@ -18,7 +18,7 @@ use sqlx::PgConnection;
 use crate::database::{DatabaseArgs, explain};
 use crate::moment;
 use crate::nearest::not_known;
-use crate::output;
+use crate::output::{self, OutputArgs};
 use printer::Printer;
 
 const HISTORY: &str = include_str!("sql/history.sql");
@@ -37,39 +37,27 @@ pub struct HistoryArgs {
     symbol: String,
     /// From when: 2026-11-22T13:00:00Z, 2026-11-22, -24h, -7d, today, yesterday (UTC). The bucket that holds it is the
     /// first. Default: 24 hours before --to.
-    #[arg(long, value_parser = moment::parse, allow_hyphen_values = true, value_name = "TIME")]
+    #[arg(long, env = "HISTORY_FROM", value_parser = moment::parse, allow_hyphen_values = true, value_name = "TIME")]
     from: Option<Timestamp>,
     /// Until when, written likewise: the last bucket is the one that begins before it. Default: now.
-    #[arg(long, value_parser = moment::parse, allow_hyphen_values = true, value_name = "TIME")]
+    #[arg(long, env = "HISTORY_TO", value_parser = moment::parse, allow_hyphen_values = true, value_name = "TIME")]
     to: Option<Timestamp>,
     /// How wide a bucket is: whole minutes that divide a day, such as 1m, 15m, 1h, 4h or 1d.
-    #[arg(long, value_parser = moment::parse_bucket, default_value = "1h", value_name = "WIDTH")]
+    #[arg(long, env = "HISTORY_EVERY", value_parser = moment::parse_bucket, default_value = "1h", value_name = "WIDTH")]
     every: i32,
     /// These sources only, separated by commas, such as coinbase,kraken.
-    #[arg(long, value_delimiter = ',', value_name = "SOURCE")]
+    #[arg(long, env = "HISTORY_SOURCES", value_delimiter = ',', value_name = "SOURCE")]
     source: Vec<String>,
     /// Candles of these prices only, separated by commas. A source's trades and its reference prices have candles of
     /// their own.
-    #[arg(long, value_parser = bases(), ignore_case = true, value_delimiter = ',', value_name = "BASIS")]
+    #[arg(long, env = "HISTORY_BASIS", value_parser = bases(), ignore_case = true, value_delimiter = ',', value_name = "BASIS")]
     basis: Vec<String>,
-    /// How the answer is printed.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 fn bases() -> PossibleValuesParser {
     PossibleValuesParser::new(Kind::ALL.iter().map(|kind| kind.as_str()))
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// Columns for people.
-    #[default]
-    Table,
-    /// One JSON object a line.
-    Json,
-    /// Comma-separated values with headings (RFC 4180).
-    Csv,
 }
 
 /// One bucket of one source and price basis. Decimals are text, digit for digit; vwap, a quotient, is a float.
@@ -102,7 +90,7 @@ pub async fn run(args: HistoryArgs) -> anyhow::Result<()> {
     }
     let symbol = args.symbol.to_uppercase();
     let mut connection = args.database.connect().await?;
-    let mut printer = Printer::new(args.output);
+    let mut printer = Printer::new(args.output.format);
     let mut tally = Tally::new(bucket_of(now, args.every));
     {
         let (timeframe, width) = *TIMEFRAMES

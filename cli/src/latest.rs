@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::database::{DatabaseArgs, explain};
 use crate::nearest::not_known;
-use crate::output::{self, Align, Format, Pages};
+use crate::output::{self, Align, Format, OutputArgs, Pages};
 
 const LATEST: &str = include_str!("sql/latest.sql");
 const SYMBOLS: &str = include_str!("sql/symbols.sql");
@@ -24,17 +24,16 @@ pub struct LatestArgs {
     #[arg(value_name = "SYMBOL")]
     symbols: Vec<String>,
     /// These sources only, separated by commas, such as coinbase,kraken.
-    #[arg(long, value_delimiter = ',', value_name = "SOURCE")]
+    #[arg(long, env = "LATEST_SOURCES", value_delimiter = ',', value_name = "SOURCE")]
     source: Vec<String>,
     /// Go on, and print each price that changes, until interrupted.
-    #[arg(long)]
+    #[arg(long, env = "LATEST_WATCH")]
     pub watch: bool,
     /// Print how Postgres answers instead of the answer: its plan and the time it took.
-    #[arg(long, conflicts_with_all = ["watch", "output"])]
+    #[arg(long, env = "LATEST_EXPLAIN", conflicts_with = "watch")]
     explain: bool,
-    /// How the answer is printed: a table, or one JSON object a line.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// One symbol at one source. Decimals are text: a JSON number would pass through a float in most readers.
@@ -66,7 +65,7 @@ pub async fn run(args: LatestArgs) -> anyhow::Result<()> {
     }
     let prices = asked.prices(&mut connection).await.map_err(explain)?;
     asked.complain_of_missing(&prices, &mut connection).await?;
-    let mut printer = Printer::new(args.output);
+    let mut printer = Printer::new(args.output.format);
     let is_read = printer.print(&prices)?;
     if prices.is_empty() {
         output::note("there are no prices yet");
@@ -146,8 +145,24 @@ const COLUMNS: [(&str, Align); 7] = [
     ("EVENT TIME", Align::Left),
 ];
 
+/// Names in CSV: those of JSON.
+const HEADINGS: [&str; 11] = [
+    "symbol",
+    "source",
+    "kind",
+    "price",
+    "bid",
+    "ask",
+    "volume_24h",
+    "quote_volume_24h",
+    "change_24h_pct",
+    "event_time",
+    "age_seconds",
+];
+
 enum Printer {
     Json,
+    Csv { begun: bool },
     Table(Pages<'static>),
 }
 
@@ -156,6 +171,7 @@ impl Printer {
         match format {
             Format::Json => Self::Json,
             Format::Table => Self::Table(Pages::new(&COLUMNS)),
+            Format::Csv => Self::Csv { begun: false },
         }
     }
 
@@ -166,6 +182,7 @@ impl Printer {
                 let objects: Result<Vec<String>, _> = prices.iter().map(serde_json::to_string).collect();
                 objects?.into_iter().map(|object| object + "\n").collect()
             }
+            Self::Csv { begun } => output::csv(&HEADINGS, !std::mem::replace(begun, true), prices)?,
             Self::Table(pages) => pages.page(&prices.iter().map(row).collect::<Vec<_>>()),
         };
         output::print_piece(&text)
@@ -179,31 +196,7 @@ fn row(price: &LatestPrice) -> Vec<String> {
         price.kind.clone(),
         price.price.clone(),
         price.change_24h_pct.clone().unwrap_or_default(),
-        age(price.age_seconds),
+        output::age(price.age_seconds),
         price.event_time.clone(),
     ]
-}
-
-/// `850 ms`, `12.3 s`, `5 min`, `3 h`, `2 d`: precise while it matters. A source whose clock runs ahead has `-` before
-/// it.
-fn age(seconds: f64) -> String {
-    let sign = if seconds < 0.0 { "-" } else { "" };
-    match seconds.abs() {
-        s if s < 1.0 => format!("{sign}{:.0} ms", s * 1000.0),
-        s if s < 120.0 => format!("{sign}{s:.1} s"),
-        s if s < 7200.0 => format!("{sign}{:.0} min", s / 60.0),
-        s if s < 172_800.0 => format!("{sign}{:.0} h", s / 3600.0),
-        s => format!("{sign}{:.0} d", s / 86_400.0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_read_well() {
-        let texts = [0.25, 12.34, 300.0, 10_000.0, 400_000.0, -1.5].map(age);
-        assert_eq!(texts, ["250 ms", "12.3 s", "5 min", "3 h", "5 d", "-1.5 s"]);
-    }
 }

@@ -1,18 +1,25 @@
 //! The `tickstream` command: makes the topics, proves that topic, lake and database hold the same records, and shows
-//! the latest prices and those of the past. Answers go to standard output, everything else to standard error. Exit
-//! codes: 0 done, 1 failed or a difference was found, 2 a mistake of the user's. Must never happen here: an answer that
-//! is printed though half of it could not be had.
+//! the latest prices, those of the past, and how far everybody is behind. Answers go to standard output, everything else
+//! to standard error. Exit codes: 0 done, 1 failed or a difference was found, 2 a mistake of the user's. Must never
+//! happen here: an answer that is printed though half of it could not be had.
 
 mod audit;
+#[cfg(test)]
+mod command_line;
+mod completions;
 mod database;
+mod groups;
 mod history;
 mod kafka;
 mod lake;
 mod latest;
+mod man;
 mod moment;
 mod nearest;
 mod output;
+mod schema;
 mod topics;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -36,6 +43,13 @@ enum Command {
     /// Create, mend and list the declared topics.
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
+    /// Check that schemas get on with each other, and register them.
+    #[command(subcommand)]
+    Schema(schema::SchemaCommand),
+    /// Show how far each consumer group is behind, in records and in time.
+    Groups(groups::GroupsArgs),
+    /// Show prices and lag as they are now, redrawn in place.
+    Watch(watch::WatchArgs),
     /// Prove that topic, lake and database hold the same records; name every difference.
     Audit(audit::AuditArgs),
     /// Mend the lake and take data out of it.
@@ -45,10 +59,14 @@ enum Command {
     Latest(latest::LatestArgs),
     /// Show open, high, low, close and volume of a symbol over a span of time.
     History(history::HistoryArgs),
+    /// Print the script by which a shell completes this command.
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page.
+    Man(man::ManArgs),
 }
 
 fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    let matches = man::with_exit_codes(Cli::command()).get_matches();
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if matches.value_source("log") == Some(ValueSource::DefaultValue) {
         // What the Kafka client finds worth a line is said by the command itself, in one.
@@ -59,14 +77,19 @@ fn main() -> ExitCode {
 
 async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<()> {
     // What goes on until it is interrupted is done then.
-    let goes_on = matches!(&command, Command::Latest(args) if args.watch);
+    let goes_on = matches!(&command, Command::Watch(_)) || matches!(&command, Command::Latest(args) if args.watch);
     let work = async {
         match command {
             Command::Topics(command) => topics::run(command).await,
+            Command::Schema(command) => Box::pin(schema::run(command)).await,
+            Command::Groups(args) => Box::pin(groups::run(args)).await,
+            Command::Watch(args) => Box::pin(watch::run(args)).await,
             Command::Audit(args) => audit::run(args).await,
             Command::Lake(command) => lake::run(command).await,
             Command::Latest(args) => latest::run(args).await,
             Command::History(args) => history::run(args).await,
+            Command::Completions(args) => completions::run(&args, Cli::command()),
+            Command::Man(args) => man::run(&args, Cli::command()),
         }
     };
     tokio::select! {

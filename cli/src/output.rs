@@ -1,11 +1,12 @@
 //! Standard output: an answer is made whole in memory and written once, or, where it may be long or has no end, a piece at a
-//! time. A reader that went away (`tickstream … | head`) is no error and never a panic.
+//! time. A reader that went away (`tickstream … | head`) is no error and never a panic. Every command that prints rows prints
+//! them in each [`Format`]. Must never happen here: a form that lacks rows which another has.
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -13,8 +14,25 @@ pub enum Format {
     /// Columns for people.
     #[default]
     Table,
-    /// One JSON value for programs.
+    /// JSON for programs: one value, or one object a line where rows come one after the other.
     Json,
+    /// Comma-separated values with headings (RFC 4180): a line a row, named as JSON names it.
+    Csv,
+}
+
+/// `-o`, the same for every command.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct OutputArgs {
+    /// How the answer is printed.
+    #[arg(
+        short = 'o',
+        long = "output",
+        env = "TICKSTREAM_OUTPUT",
+        value_enum,
+        default_value = "table",
+        value_name = "FORMAT"
+    )]
+    pub format: Format,
 }
 
 pub fn print(text: &str) -> anyhow::Result<()> {
@@ -38,6 +56,34 @@ pub fn note(line: &str) {
 
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
+/// Prints rows that are known whole: `table` says them to people, JSON is a list, CSV has `headings`, the names of the row's
+/// fields.
+pub fn print_rows<T: Serialize>(
+    format: Format,
+    headings: &[&str],
+    rows: &[T],
+    table: impl FnOnce(&[T]) -> String,
+) -> anyhow::Result<()> {
+    match format {
+        Format::Table => print(&table(rows)),
+        Format::Json => print_json(&rows),
+        Format::Csv => print(&csv(headings, true, rows)?),
+    }
+}
+
+/// Rows as comma-separated values: flat structs whose fields are `headings`, in that order. Those come before the first row
+/// of all, and also where there is no row.
+pub fn csv<T: Serialize>(headings: &[&str], with_headings: bool, rows: &[T]) -> anyhow::Result<String> {
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    if with_headings {
+        writer.write_record(headings)?;
+    }
+    for row in rows {
+        writer.serialize(row)?;
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
 /// How often something long says how far it has come.
@@ -74,6 +120,18 @@ pub fn size(bytes: u64) -> String {
         size /= 1000.0;
     }
     format!("{size:.1} TB")
+}
+
+/// `850 ms`, `12.3 s`, `5 min`, `3 h`, `2 d`: precise while it matters. What lies ahead has `-` before it.
+pub fn age(seconds: f64) -> String {
+    let sign = if seconds < 0.0 { "-" } else { "" };
+    match seconds.abs() {
+        s if s < 1.0 => format!("{sign}{:.0} ms", s * 1000.0),
+        s if s < 120.0 => format!("{sign}{s:.1} s"),
+        s if s < 7200.0 => format!("{sign}{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{sign}{:.0} h", s / 3600.0),
+        s => format!("{sign}{:.0} d", s / 86_400.0),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +208,26 @@ mod tests {
         let text = table(&columns, &rows);
         assert_eq!(text.lines().nth(1), Some("A\\u{1b}[2J\\n\"<b>é      1"));
         assert_eq!(text.lines().count(), 2);
+    }
+
+    #[test]
+    fn csv_is_the_fields_under_their_names() {
+        #[derive(Serialize)]
+        struct Row {
+            symbol: &'static str,
+            price: Option<&'static str>,
+        }
+        let rows = [Row { symbol: "a,\"b\"", price: None }, Row { symbol: "c", price: Some("1.50") }];
+        let headings = ["symbol", "price"];
+        assert_eq!(csv(&headings, true, &rows).expect("text"), "symbol,price\n\"a,\"\"b\"\"\",\nc,1.50\n");
+        assert_eq!(csv(&headings, false, &rows[1..]).expect("text"), "c,1.50\n");
+        assert_eq!(csv::<Row>(&headings, true, &[]).expect("text"), "symbol,price\n");
+    }
+
+    #[test]
+    fn ages_read_well() {
+        let texts = [0.25, 12.34, 300.0, 10_000.0, 400_000.0, -1.5].map(age);
+        assert_eq!(texts, ["250 ms", "12.3 s", "5 min", "3 h", "5 d", "-1.5 s"]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! A Confluent-compatible schema registry: two calls, register at start and read by id. Used only when
+//! A Confluent-compatible schema registry: services make two calls, register at start and read by id. Used only when
 //! SCHEMA_REGISTRY_URL is set. Must never happen here: an outage that looks like an unknown schema, since the records
 //! would then go to the dead letters instead of waiting; or a password of the URL in a message.
+
+mod subjects;
 
 use std::fmt;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use serde::Deserialize;
 
 use crate::codec::Framing;
 use crate::misconfigured;
+pub use subjects::{Verdict, Version};
 
 /// Confluent's code for an id that no schema has; a plain 404 is a wrong address.
 const SCHEMA_NOT_FOUND: i64 = 40403;
@@ -70,6 +73,20 @@ struct StoredSchema {
     schema_type: Option<String>,
     #[serde(default)]
     references: Vec<serde_json::Value>,
+}
+
+impl StoredSchema {
+    fn into_stored(self, id: u32) -> Stored {
+        match self {
+            Self { schema_type: Some(kind), .. } if kind != "AVRO" => {
+                Stored::Unusable(format!("schema id {id} is {kind}, not AVRO"))
+            }
+            Self { references, .. } if !references.is_empty() => {
+                Stored::Unusable(format!("schema id {id} refers to other schemas, which is not supported"))
+            }
+            Self { schema, .. } => Stored::Avro(schema),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -168,15 +185,7 @@ impl Registry {
             return Err(outage(format!("answered {status} for schema id {id}")));
         }
         let stored: StoredSchema = response.json().await.map_err(|error| outage(plain(error)))?;
-        Ok(match stored {
-            StoredSchema { schema_type: Some(kind), .. } if kind != "AVRO" => {
-                Stored::Unusable(format!("schema id {id} is {kind}, not AVRO"))
-            }
-            StoredSchema { references, .. } if !references.is_empty() => {
-                Stored::Unusable(format!("schema id {id} refers to other schemas, which is not supported"))
-            }
-            StoredSchema { schema, .. } => Stored::Avro(schema),
-        })
+        Ok(stored.into_stored(id))
     }
 
     fn address(&self, segments: &[&str]) -> Url {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::output::{Align, size, table};
+use crate::output::{Align, csv, size, table};
 
 /// The answer of `tickstream audit -o json`:
 ///
@@ -98,6 +98,54 @@ pub struct PartitionReport {
     pub differences: Vec<String>,
 }
 
+/// A partition as CSV has it.
+#[derive(Debug, Serialize)]
+struct PartitionRow<'a> {
+    topic: &'a str,
+    partition: i32,
+    log_start: i64,
+    log_end: i64,
+    delivered: u64,
+    lake_records: Option<u64>,
+    lake_records_older: Option<u64>,
+    lake_objects: Option<u64>,
+    bronze_rows: Option<u64>,
+    dead_letters_lake: u64,
+    differences: usize,
+}
+
+impl<'a> PartitionRow<'a> {
+    const HEADINGS: [&'static str; 11] = [
+        "topic",
+        "partition",
+        "log_start",
+        "log_end",
+        "delivered",
+        "lake_records",
+        "lake_records_older",
+        "lake_objects",
+        "bronze_rows",
+        "dead_letters_lake",
+        "differences",
+    ];
+
+    fn new(partition: &'a PartitionReport) -> Self {
+        Self {
+            topic: &partition.topic,
+            partition: partition.partition,
+            log_start: partition.log_start,
+            log_end: partition.log_end,
+            delivered: partition.delivered,
+            lake_records: partition.lake_records,
+            lake_records_older: partition.lake_records_older,
+            lake_objects: partition.lake_objects,
+            bronze_rows: partition.bronze_rows,
+            dead_letters_lake: partition.dead_letters_lake,
+            differences: partition.differences.len(),
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 pub struct DatabaseReport {
     pub topic: String,
@@ -178,6 +226,12 @@ impl Report {
         totals.differences = self.differences.len();
         self.equal = self.differences.is_empty() && self.not_audited.is_empty();
         self
+    }
+
+    /// A line a partition. The differences themselves are lines of text, and not in it.
+    pub fn as_csv(&self) -> anyhow::Result<String> {
+        let rows: Vec<PartitionRow<'_>> = self.partitions.iter().map(PartitionRow::new).collect();
+        csv(&PartitionRow::HEADINGS, true, &rows)
     }
 
     pub fn as_text(&self) -> String {

@@ -1,7 +1,7 @@
 //! Candles on standard output as they come, in one of three forms. Each method gives false when nobody reads any more.
 
-use super::{Candle, Format};
-use crate::output::{self, Align, Pages};
+use super::Candle;
+use crate::output::{self, Align, Format, Pages};
 
 /// Rows that are printed at once.
 const PAGE: usize = 500;

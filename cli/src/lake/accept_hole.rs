@@ -9,26 +9,29 @@ use pipeline::{misconfigured, topics};
 use serde::Serialize;
 
 use super::world::{WorldArgs, ended};
-use crate::output::{self, Format};
+use crate::output::{self, OutputArgs};
 
 #[derive(Args, Debug)]
 pub struct AcceptHoleArgs {
     #[command(flatten)]
     world: WorldArgs,
     /// The topic whose records retention removed before they were in the lake.
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(long, env = "ACCEPT_HOLE_TOPIC", value_name = "TOPIC")]
     topic: String,
     /// Accept the hole of this partition only. Default: of every partition that has one.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(long, env = "ACCEPT_HOLE_PARTITION", value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
     /// Do it. Without this the command says what it would do, changes nothing and ends with exit code 0.
-    #[arg(long)]
+    #[arg(long, env = "ACCEPT_HOLE_YES")]
     yes: bool,
-    /// How the answer is printed. The JSON is a list of {topic, partition, start, next_offset, state}; state is `open` (would
-    /// be accepted), `untold` (accepted by a run that was interrupted before it published the gap event) or `accepted`.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
+
+/// The fields of JSON and CSV.
+const HEADINGS: [&str; 5] = ["topic", "partition", "start", "next_offset", "state"];
+
+/// `open` would be accepted; `untold` was accepted by a run that was interrupted before it published the gap event.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,10 +75,7 @@ pub async fn run(args: AcceptHoleArgs) -> anyhow::Result<()> {
             "there is no hole to accept: retention has removed nothing of {place} that the lake does not hold"
         )));
     }
-    match args.output {
-        Format::Json => output::print_json(&lines),
-        Format::Table => output::print(&as_text(&lines, args.yes)),
-    }
+    output::print_rows(args.output.format, &HEADINGS, &lines, |lines| as_text(lines, args.yes))
 }
 
 async fn partitions(args: &AcceptHoleArgs) -> anyhow::Result<Vec<i32>> {

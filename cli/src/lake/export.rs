@@ -33,28 +33,28 @@ pub struct ExportArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// Write comma-separated values (RFC 4180, UTF-8); there is no other format.
-    #[arg(long, required = true)]
+    #[arg(long, env = "LAKE_EXPORT_CSV", required = true)]
     csv: bool,
     /// The folder to write into; it is made when it is not there. Files of the same name are replaced.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, env = "LAKE_EXPORT_TO", value_name = "DIR")]
     to: PathBuf,
     /// What to export. Ticks have a folder for each symbol, every other table has one.
-    #[arg(long, default_value = "ticks", value_parser = PossibleValuesParser::new(rows::TABLES), value_name = "TABLE")]
+    #[arg(long, env = "LAKE_EXPORT_TABLE", default_value = "ticks", value_parser = PossibleValuesParser::new(rows::TABLES), value_name = "TABLE")]
     table: String,
     /// These symbols only, such as BTC-USD. Default: all.
-    #[arg(long = "symbol", value_name = "SYMBOL")]
+    #[arg(long = "symbol", env = "LAKE_EXPORT_SYMBOLS", value_delimiter = ',', value_name = "SYMBOL")]
     symbols: Vec<String>,
     /// The first day (UTC), such as 2026-11-22. Default: the lake's first.
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, env = "LAKE_EXPORT_FROM", value_name = "DATE")]
     from: Option<Date>,
     /// The last day (UTC), which is exported too. Default: the lake's last.
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, env = "LAKE_EXPORT_UNTIL", value_name = "DATE")]
     until: Option<Date>,
     /// Which rows: each record as it came, or what the refiner made of them.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, env = "LAKE_EXPORT_LAYER", value_enum, default_value = "bronze")]
     layer: Layer,
     /// Begin each file with a byte order mark, without which Excel does not read texts as UTF-8.
-    #[arg(long)]
+    #[arg(long, env = "LAKE_EXPORT_BOM")]
     bom: bool,
 }
 

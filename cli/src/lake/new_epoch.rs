@@ -10,22 +10,21 @@ use pipeline::topics;
 use serde::Serialize;
 
 use super::world::{WorldArgs, ended};
-use crate::output::{self, Format};
+use crate::output::{self, Format, OutputArgs};
 
 #[derive(Args, Debug)]
 pub struct NewEpochArgs {
     #[command(flatten)]
     world: WorldArgs,
     /// The topic that was made anew, or that is in another cluster now.
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(long, env = "NEW_EPOCH_TOPIC", value_name = "TOPIC")]
     topic: String,
     /// Do it. Without this the command says what it would do, changes nothing and ends with exit code 0. It cannot be undone:
     /// a closed epoch stays closed.
-    #[arg(long)]
+    #[arg(long, env = "NEW_EPOCH_YES")]
     yes: bool,
-    /// How the answer is printed. The JSON's fields are those of `Answer` in lake/new_epoch.rs.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// The answer of `-o json`.
@@ -65,9 +64,10 @@ pub async fn run(args: NewEpochArgs) -> anyhow::Result<()> {
     } else {
         would_do(args.topic, &found)
     };
-    match args.output {
+    match args.output.format {
         Format::Json => output::print_json(&answer),
         Format::Table => output::print(&answer.as_text()),
+        Format::Csv => output::print(&answer.as_csv()?),
     }
 }
 
@@ -99,7 +99,35 @@ fn done(topic: String, found: Look, begun: Begun) -> Answer {
     }
 }
 
+/// A line of CSV: a chain, or, where none is to be closed, the epoch alone.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    topic: &'a str,
+    done: bool,
+    old_epoch: u32,
+    epoch: u32,
+    closed_epoch: Option<u32>,
+    partition: Option<i32>,
+    offset: Option<i64>,
+}
+
+const HEADINGS: [&str; 7] = ["topic", "done", "old_epoch", "epoch", "closed_epoch", "partition", "offset"];
+
 impl Answer {
+    fn as_csv(&self) -> anyhow::Result<String> {
+        let row = |chain: Option<&ClosedChain>| Row {
+            topic: &self.topic,
+            done: self.done,
+            old_epoch: self.old_epoch,
+            epoch: self.epoch,
+            closed_epoch: chain.map(|chain| chain.epoch),
+            partition: chain.map(|chain| chain.partition),
+            offset: chain.and_then(|chain| chain.offset),
+        };
+        let chains: Vec<Row<'_>> = self.closes.iter().map(|chain| row(Some(chain))).collect();
+        output::csv(&HEADINGS, true, &if chains.is_empty() { vec![row(None)] } else { chains })
+    }
+
     fn as_text(&self) -> String {
         let Self { topic, old_epoch, epoch, written_from, bound_to, .. } = self;
         let mut text = format!(
@@ -164,6 +192,8 @@ mod tests {
         for part in parts {
             assert!(shown.contains(part), "{shown} does not say {part}");
         }
+        let csv = answer.as_csv().expect("text");
+        assert_eq!(csv, "topic,done,old_epoch,epoch,closed_epoch,partition,offset\nt,false,0,1,0,3,\n");
         answer.done = true;
         answer.closes[0].offset = Some(7);
         let done = answer.as_text();

@@ -47,10 +47,21 @@ pub async fn run(args: ListArgs) -> anyhow::Result<()> {
         let topic_id = ids.topic_id(&topic.name, 0).await?;
         listed.push(Listed { topic: topic.name, topic_id, declared_partitions: topic.partitions, partitions });
     }
-    match args.output {
+    match args.output.format {
         Format::Json => output::print_json(&listed),
         Format::Table => output::print(&as_table(&listed)),
+        Format::Csv => output::print(&as_csv(&listed)?),
     }
+}
+
+fn as_csv(listed: &[Listed]) -> anyhow::Result<String> {
+    let row = |topic: &'_ Listed, partition: &ListedPartition| {
+        let ListedPartition { partition, start, end } = *partition;
+        (topic.topic.clone(), partition, start, end, topic.topic_id)
+    };
+    let rows: Vec<_> =
+        listed.iter().flat_map(|topic| topic.partitions.iter().map(move |partition| row(topic, partition))).collect();
+    output::csv(&["topic", "partition", "start", "end", "topic_id"], true, &rows)
 }
 
 fn as_table(listed: &[Listed]) -> String {

@@ -2,13 +2,17 @@
 
 mod audit;
 mod audit_deep;
+mod command_line;
 mod export;
+mod groups;
 mod history;
 mod lake;
 mod latest;
 mod market;
+mod schema;
 mod topics;
 mod watch;
+mod watch_live;
 
 use std::process::{Command, Output, Stdio};
 

@@ -43,14 +43,15 @@ async fn apply_creates_grows_and_mends_and_then_changes_nothing() {
         "market.ticks.v1: changed: partitions 2 -> 4, message.timestamp.type CreateTime -> LogAppendTime"
     );
     assert_eq!(lines[1], "market.ticks.v1.dlq: created: 1 partition, replication 1");
-    assert_eq!(lines.len(), 16);
+    let declared = pipeline::topics::declared().len();
+    assert_eq!(lines.len(), declared);
     assert_eq!(lines[12], "market.sources.v1: created: 16 partitions, replication 1");
     assert_eq!(lines[13], "market.alert_state.v1: created: 1 partition, replication 1");
 
     let _changing = CHANGING.lock().await;
     let again = tickstream(stack, &["topics", "apply"]).await;
     assert!(
-        again.stdout.lines().count() == 16 && again.stdout.lines().all(|line| line.ends_with(": unchanged")),
+        again.stdout.lines().count() == declared && again.stdout.lines().all(|line| line.ends_with(": unchanged")),
         "{}",
         again.stdout
     );
@@ -64,12 +65,25 @@ async fn apply_creates_grows_and_mends_and_then_changes_nothing() {
         .set("retention.ms", "2592000000")
         .set("segment.bytes", "1234567");
     admin.alter_configs([&compact], &AdminOptions::new()).await.expect("alter")[0].as_ref().expect("altered");
+    let diff = tickstream(stack, &["topics", "diff", "-o", "csv"]).await;
+    assert_eq!(
+        (diff.code, diff.line()),
+        (1, "tickstream: 1 topic is not as declared; `tickstream topics apply` mends it")
+    );
+    assert_eq!(diff.stdout, format!("topic,what,has,declared\n{DLQ},cleanup.policy,compact,delete\n"));
     let planned = tickstream(stack, &["topics", "apply", "--dry-run"]).await;
     let expected = format!("{DLQ}: would be changed: cleanup.policy compact -> delete");
     assert!(planned.stdout.lines().any(|line| line == expected), "{}", planned.stdout);
     let mended = tickstream(stack, &["topics", "apply"]).await;
     let expected = format!("{DLQ}: changed: cleanup.policy compact -> delete");
     assert!(mended.stdout.lines().any(|line| line == expected), "{}", mended.stdout);
+    let diff = tickstream(stack, &["topics", "diff"]).await;
+    assert_eq!(
+        (diff.code, diff.stdout),
+        (0, format!("all {declared} declared topics are as declared\n")),
+        "{}",
+        diff.stderr
+    );
     let described =
         admin.describe_configs([&ResourceSpecifier::Topic(DLQ)], &AdminOptions::new()).await.expect("describe");
     let value =
@@ -82,12 +96,23 @@ async fn apply_creates_grows_and_mends_and_then_changes_nothing() {
     while tickstream(stack, &["topics", "list"]).await.code == 0 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let diff = tickstream(stack, &["topics", "diff", "-o", "json"]).await;
+    assert_eq!(diff.code, 1);
+    let gone = &diff.json()[0];
+    assert_eq!((&gone["topic"], &gone["what"], &gone["has"]), (&DLQ.into(), &"topic".into(), &serde_json::Value::Null));
     let refused = tickstream(stack, &["topics", "apply", "--replication", "5"]).await;
     assert_eq!(refused.code, 2, "{}", refused.stderr);
     assert!(refused.line().contains("5 replicas, set by --replication (TOPIC_REPLICATION)"), "{}", refused.stderr);
     // Two at once, as when several deployments start: both end well, and the topic is there.
-    let (one, other) = tokio::join!(tickstream(stack, &["topics", "apply"]), tickstream(stack, &["topics", "apply"]));
+    let as_json = ["topics", "apply", "-o", "json"];
+    let (one, other) = tokio::join!(tickstream(stack, &as_json), tickstream(stack, &as_json));
     assert_eq!((one.code, other.code), (0, 0), "{} {}", one.stderr, other.stderr);
+    let actions = [one, other].map(|answer| {
+        let lines = answer.json();
+        let line = lines.as_array().expect("lines").iter().find(|line| line["topic"] == DLQ).expect("the topic");
+        line["action"].as_str().expect("an action").to_owned()
+    });
+    assert!(actions.contains(&"created".to_owned()), "{actions:?}");
     assert_eq!(tickstream(stack, &["topics", "list"]).await.code, 0);
 }
 
@@ -102,6 +127,10 @@ async fn list_shows_every_partition_with_its_topic_id() {
     let id: uuid::Uuid = ticks["topic_id"].as_str().expect("an id").parse().expect("a UUID");
     assert!(!id.is_nil());
     let table = tickstream(stack, &["topics", "list"]).await;
+    let csv = tickstream(stack, &["topics", "list", "-o", "csv"]).await;
+    assert_eq!(csv.stdout.lines().next(), Some("topic,partition,start,end,topic_id"));
+    assert_eq!(csv.stdout.lines().count(), table.stdout.lines().count());
+    assert!(csv.stdout.lines().any(|line| line.starts_with("market.ticks.v1,3,") && line.ends_with(&id.to_string())));
     assert_eq!(
         table
             .stdout
@@ -115,8 +144,13 @@ async fn list_shows_every_partition_with_its_topic_id() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_not_there_is_one_line() {
     let stack = stack::shared().await;
-    for arguments in [["topics", "apply"], ["topics", "list"]] {
-        let answer = tickstream(stack, &[arguments[0], arguments[1], "--kafka-bootstrap-servers", "127.0.0.1:1"]).await;
+    let asked =
+        [vec!["topics", "apply"], vec!["topics", "diff"], vec!["topics", "list"], vec!["groups"], vec!["watch"]];
+    let answers = asked.map(|mut arguments| async move {
+        arguments.extend(["--kafka-bootstrap-servers", "127.0.0.1:1"]);
+        tickstream(stack, &arguments).await
+    });
+    for answer in futures::future::join_all(answers).await {
         assert_eq!(answer.code, 2);
         assert!(answer.line().contains("no Kafka broker answers at 127.0.0.1:1, set by --kafka-bootstrap-servers"));
     }
