@@ -61,7 +61,7 @@ def test_polling_where_nothing_else_comes_through(server, open_page, watch):
     expect(page.locator("#connection")).to_have_text("polling", timeout=30_000)
     arrives(server, page, "84302.02")
     expect(page.locator("#readout .close")).to_contain_text("C 84,302.02")
-    server.topics.alert("polled", "BTC-USD", "coinbase", "told by polling")
+    server.topics.alert("polled", "SOL-USD", "coinbase", "told by polling")
     expect(page.locator("#alerts")).to_contain_text("told by polling")
 
 

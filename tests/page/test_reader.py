@@ -29,7 +29,9 @@ def test_portuguese_by_the_browser_and_by_choice(open_page):
     expect(page).to_have_url(re.compile("lang=en"))
 
 
-def test_an_implied_price_is_exact_and_says_so(page):
+def test_an_implied_price_is_exact_and_says_so(server, page):
+    for source in ("coinbase", "awesomeapi"):
+        server.topics.health(source)
     page.select_option("#currency", "BRL")
     price = Decimal(page.locator(BTC).get_attribute("data-price"))
     implied = page.locator(f"{BTC} .implied")
