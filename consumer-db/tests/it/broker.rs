@@ -54,6 +54,19 @@ pub fn dead_letters(kafka: &KafkaArgs) -> Vec<(Vec<u8>, String)> {
     letters
 }
 
+/// How many records of the ticks a group has committed.
+pub fn committed(kafka: &KafkaArgs, group: &str) -> Option<i64> {
+    let consumer: BaseConsumer = kafka.consumer(Some(group)).create().expect("consumer");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_range(topics::TICKS, 0, 1);
+    let committed = consumer.committed_offsets(list, Duration::from_secs(10)).ok()?;
+    let offsets = committed.elements().into_iter().map(|element| match element.offset() {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    });
+    offsets.sum()
+}
+
 /// A partition that was just made has no leader for a moment.
 fn end_of_log(consumer: &BaseConsumer, topic: &str, partition: i32) -> i64 {
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -3,11 +3,13 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use stack::{Options, Stack};
+use stack::{BrokerLine, Fault, Options, Stack};
 
 use crate::broker;
 use crate::database::TestDatabase;
@@ -33,8 +35,14 @@ impl Service {
 
     /// Its log goes to `log`.
     pub fn start_telling(database: &TestDatabase, group: &str, log: Stdio) -> Self {
+        Self::start_with(database, group, log, &[])
+    }
+
+    /// With these variables besides.
+    fn start_with(database: &TestDatabase, group: &str, log: Stdio, variables: &[(&str, &str)]) -> Self {
         let [port] = stack::free_ports().expect("a free port");
         let child = command(&database.url, &database.kafka.kafka_bootstrap_servers)
+            .envs(variables.iter().copied())
             .args(["--admin-addr", &format!("127.0.0.1:{port}"), "--group", group, "--max-age-ms", "50"])
             .stderr(log)
             .spawn()
@@ -152,13 +160,56 @@ async fn from_topic_to_rows_and_dead_letters() {
     );
     service.terminate();
 
-    // Another group reads everything again and changes nothing.
-    let before = database.dump().await;
+    // Another group reads everything again and changes nothing, nor does it lock what says how far the database is.
+    let positions = "select string_agg(concat_ws(' ', xmin, xmax, next_offset), ', ') from topic_positions";
+    let (before, positions_before) = (database.dump().await, database.value(positions).await);
     let service = Service::start(&database, "again");
     let all = "tickstream_consumer_records_total 20006";
     wait_for("a whole replay", || service.ask("/metrics").contains(all));
     service.terminate();
     assert!(database.dump().await == before, "a replay changed something");
+    assert_eq!(database.value(positions).await, positions_before);
+    commits_without_answers(&database).await;
+}
+
+/// The broker commits what it is asked to, or is not reached, and nobody hears of it. One member is killed then, one is asked
+/// to end; what they wrote is written once.
+async fn commits_without_answers(database: &TestDatabase) {
+    let Some(kafka) = stack::shared().await.kafka() else {
+        eprintln!("SKIPPED: KAFKA_BOOTSTRAP_SERVERS names a broker that this test cannot stand before");
+        return;
+    };
+    let line = BrokerLine::to(kafka).await.expect("a free port");
+    let lost = Arc::new(AtomicUsize::new(0));
+    let counted = lost.clone();
+    line.set(move |request| {
+        request.is_commit_of_offsets().then(|| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Fault::AnswerLost
+        })
+    });
+    // A member that comes back under its name need not wait until it is missed.
+    let variables =
+        [("KAFKA_BOOTSTRAP_SERVERS", &*line.bootstrap_servers), ("KAFKA_PROPERTIES", "group.instance.id=unanswered")];
+    let start = || Service::start_with(database, "unanswered", Stdio::inherit(), &variables);
+    let before = database.dump().await;
+    let service = start();
+    wait_for("a whole replay", || service.ask("/metrics").contains("tickstream_consumer_records_total 20006"));
+    assert!(lost.load(Ordering::Relaxed) > 0, "a commit was asked for");
+    drop(service);
+    assert!(database.dump().await == before, "a replay changed something");
+
+    let service = start();
+    broker::send(&database.kafka, &values(20_005, 1000).await);
+    wait_rows(database, 21_005).await;
+    service.terminate();
+    line.mend();
+    let service = start();
+    broker::send(&database.kafka, &values(21_005, 5).await);
+    wait_rows(database, 21_010).await;
+    service.terminate();
+    assert_eq!(broker::committed(&database.kafka, "unanswered"), Some(21_011));
+    assert_eq!(database.value("select count(distinct event_id)::text from ticks").await, "21010");
 }
 
 #[tokio::test(flavor = "multi_thread")]
