@@ -26,6 +26,7 @@ use pipeline::topic_id::TopicIds;
 use pipeline::topics::{self, Topic};
 
 use crate::database::DatabaseArgs;
+use crate::dlq::Marks;
 use crate::kafka::Cluster;
 use crate::output::{self, Format, OutputArgs};
 use deep::Deep;
@@ -153,6 +154,7 @@ async fn against_topics(args: &AuditArgs, audited: &[Topic]) -> anyhow::Result<R
 
     let mut auditor = Auditor {
         args,
+        marks: Marks::read(&args.kafka, &metadata).await?,
         topic_ids: TopicIds::new(&args.kafka)?,
         registry,
         cluster,

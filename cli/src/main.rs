@@ -8,6 +8,7 @@ mod audit;
 mod command_line;
 mod completions;
 mod database;
+mod dlq;
 mod groups;
 mod history;
 mod kafka;
@@ -52,6 +53,9 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Prove that topic, lake and database hold the same records; name every difference.
     Audit(audit::AuditArgs),
+    /// Look at dead letters, send their records again, or drop them.
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
     /// Mend the lake and take data out of it.
     #[command(subcommand)]
     Lake(lake::LakeCommand),
@@ -85,6 +89,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<()
             Command::Groups(args) => Box::pin(groups::run(args)).await,
             Command::Watch(args) => Box::pin(watch::run(args)).await,
             Command::Audit(args) => audit::run(args).await,
+            Command::Dlq(command) => Box::pin(dlq::run(command)).await,
             Command::Lake(command) => lake::run(command).await,
             Command::Latest(args) => latest::run(args).await,
             Command::History(args) => history::run(args).await,

@@ -13,6 +13,7 @@ use crate::output::{Align, csv, size, table};
 ///   "differences": ["market.ticks.v1[0]: 12 records from offset 88 on are not in the lake yet"],
 ///   "totals": {"delivered": 9, "lake_records": 9, "lake_objects": 2, "bronze_rows": 8, "dead_letters": 1,
 ///              "distinct_event_ids": 8, "postgres_rows": 8, "differences": 0},
+///   "dead_letters": {"open": 1, "redriven": 0, "dropped": 0},
 ///   "topics": [{"topic": "market.ticks.v1", "delivered": 9, "lake_records": 9, "lake_objects": 2, "bronze_rows": 8,
 ///               "dead_letters_lake": 1}],
 ///   "partitions": [{"topic": "market.ticks.v1", "partition": 0, "log_start": 0, "log_end": 10, "delivered": 9,
@@ -38,6 +39,8 @@ pub struct Report {
     /// Every difference, one plain line each.
     pub differences: Vec<String>,
     pub totals: Totals,
+    /// The dead letters of the totals, by what was done about them.
+    pub dead_letters: DeadLetters,
     pub topics: Vec<TopicReport>,
     pub partitions: Vec<PartitionReport>,
     /// Chains of topics as they once were, by an earlier id or in another cluster: looked at for being whole and closed.
@@ -59,6 +62,16 @@ pub struct Totals {
     pub distinct_event_ids: Option<u64>,
     pub postgres_rows: Option<u64>,
     pub differences: usize,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub struct DeadLetters {
+    /// Nothing: `tickstream dlq` has what can be.
+    pub open: u64,
+    /// The record stands again in its topic, as another record.
+    pub redriven: u64,
+    /// A person has dealt with them.
+    pub dropped: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -256,6 +269,12 @@ impl Report {
                 ));
             }
             text.push('\n');
+        }
+        let DeadLetters { open, redriven, dropped } = &self.dead_letters;
+        if open + redriven + dropped > 0 {
+            text.push_str(&format!(
+                "Dead letters: {open} open, {redriven} redriven, {dropped} dropped (`tickstream dlq list`).\n"
+            ));
         }
         let older: u64 = self.partitions.iter().filter_map(|partition| partition.lake_records_older).sum();
         if older > 0 {

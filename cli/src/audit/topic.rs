@@ -26,6 +26,7 @@ use super::letters::Letters;
 use super::older;
 use super::report::{PartitionReport, Report, TopicReport, sum};
 use super::retired::Retired;
+use crate::dlq::{Marks, Place as RecordPlace};
 use crate::kafka::{Cluster, Metadata};
 
 const WHEN_CUT: &str = "run the audit again";
@@ -36,6 +37,8 @@ pub struct Auditor<'a> {
     pub metadata: Metadata,
     pub topic_ids: TopicIds,
     pub registry: Option<Registry>,
+    /// Which dead letters are settled: they count as before, and are told apart.
+    pub marks: Marks,
     pub store: Option<Store>,
     pub connection: Option<PgConnection>,
     /// Opens the lake's objects, where that was asked for.
@@ -83,7 +86,7 @@ impl Auditor<'_> {
             bronze_rows: sum(audited.iter().map(|partition| partition.bronze_rows)),
             dead_letters_lake: audited.iter().map(|partition| partition.dead_letters_lake).sum(),
         });
-        self.count_letters(&letters, &stretches);
+        self.count_letters(topic_id, &letters, &stretches);
         if letters.unreadable > 0 {
             let dlq = topics::dlq(&topic.name);
             self.report
@@ -218,15 +221,26 @@ impl Auditor<'_> {
         Ok(letters)
     }
 
-    fn count_letters(&mut self, letters: &Letters, stretches: &[Stretch]) {
-        let lake = letters.of(&self.args.lake_group);
-        let either = lake.union(letters.of(&self.args.db_group));
-        let in_range = |place: &&(i32, i64)| {
-            stretches
-                .iter()
-                .any(|stretch| stretch.partition == place.0 && (stretch.start..stretch.end).contains(&place.1))
-        };
-        self.report.totals.dead_letters += either.filter(in_range).count() as u64;
+    fn count_letters(&mut self, topic_id: Uuid, letters: &Letters, stretches: &[Stretch]) {
+        let groups = [&self.args.lake_group, &self.args.db_group].map(|group| (group, letters.of(group)));
+        for &(partition, offset) in groups[0].1.union(groups[1].1) {
+            let is_in =
+                |stretch: &Stretch| stretch.partition == partition && (stretch.start..stretch.end).contains(&offset);
+            if !stretches.iter().any(is_in) {
+                continue;
+            }
+            let place = RecordPlace { topic_id, partition, offset };
+            let mut refused_by = groups.iter().filter(|(_, places)| places.contains(&(partition, offset)));
+            let told = &mut self.report.dead_letters;
+            if self.marks.redriven(place).is_some() {
+                told.redriven += 1;
+            } else if refused_by.all(|(group, _)| self.marks.dropped(place, group).is_some()) {
+                told.dropped += 1;
+            } else {
+                told.open += 1;
+            }
+            self.report.totals.dead_letters += 1;
+        }
     }
 
     /// Opens the objects of a chain. Gives the starts of those with a fault, each named already.

@@ -3,6 +3,9 @@
 mod audit;
 mod audit_deep;
 mod command_line;
+mod dlq;
+mod dlq_audit;
+mod dlq_kills;
 mod export;
 mod groups;
 mod history;
