@@ -25,11 +25,12 @@ class Market:
 
     def __init__(self, topics, more):
         self.topics, self.chance = topics, random.Random(7)
-        self.series, self.opened = {}, {}
+        self.series, self.opened, self.worth = {}, {}, {}
         for base, price in {**PRICES, **{f"M{number}": 10 + number for number in range(more)}}.items():
             for source, share in (("coinbase", 1.0), ("kraken", 1.0004)):
                 if source == "coinbase" or base in ("BTC", "ETH", "SOL", "XRP"):
                     self.series[f"{base}-USD", source] = price * share
+                    self.worth[f"{base}-USD", source] = price**0.5 * 4e6 / (2.5 if source == "kraken" else 1)
 
     def step(self, key, at_us=None, scale=0.0004, size=1.0, **more):
         symbol, source = key
@@ -39,7 +40,7 @@ class Market:
         change = price / self.opened.setdefault(key, price) - 1
         digits = max(2, 5 - int(math.log10(price)))
         self.topics.tick(symbol, source, f"{price:.{digits}f}", at_us, wait=False, quantity=f"{self.chance.expovariate(2 / size):.5f}",
-                         bid=f"{price * 0.99995:.{digits}f}", ask=f"{price * 1.00005:.{digits}f}", volume_24h=f"{1e9 / price:.4f}",
+                         bid=f"{price * 0.99995:.{digits}f}", ask=f"{price * 1.00005:.{digits}f}", volume_24h=f"{self.worth[key] / price:.4f}",
                          change_24h_pct=f"{100 * change:.4f}", **more)
 
     def history(self, minutes):
@@ -104,6 +105,15 @@ LOOKS = {
 }
 
 
+def few_colours(picture):
+    """A third of the size: the most frequent colours as they are, and of the rare ones, such as a line's, those furthest apart."""
+    found = sorted(picture.getcolors(picture.width * picture.height), reverse=True)[:128]
+    apart = picture.quantize(128, method=Image.Quantize.MAXCOVERAGE).getpalette()[: 3 * 128]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for _, colour in found for part in colour] + apart)
+    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
+
+
 @pytest.mark.screenshots
 def test_pictures(server, open_page, market):
     folder = Path(os.environ.get("PICTURES", DOCS))
@@ -122,8 +132,7 @@ def test_pictures(server, open_page, market):
             server.topics.health(source)
         page.wait_for_timeout(6000)
         picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-        # A palette is a third of the size, and there are no photographs here; the rare colours, of lines, are in it.
-        picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(folder / f"{name}.png", optimize=True)
+        few_colours(picture).save(folder / f"{name}.png", optimize=True)
 
 
 @pytest.mark.measure
