@@ -1,11 +1,16 @@
 """One market for all tests: some thousand simulated trades with a gap in them, in Kafka and in Postgres, and dashboards that
-know them from memory, from the database alone and from the topic alone."""
+know them from memory, from the database alone (by a login that may only read, over a wire that can be cut), from the topic
+alone, and behind an ingress."""
 
 import shutil
+import socket
 import sys
 import tempfile
+import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 import requests
 
@@ -15,6 +20,51 @@ from services import World, free_port, wait_until  # noqa: E402
 
 TRADES = 4000
 TOKEN = "a-token-of-some-length"
+USER = ("maria", "a pass:word with a colon")
+PER_ADDRESS = 2
+
+
+class Wire:
+    """Stands in front of a server: when it is cut, connections break and new ones come to nothing."""
+
+    def __init__(self, host, port):
+        self.server, self.is_cut, self.carried = (host, port), False, []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            client, _ = self.listener.accept()
+            if self.is_cut:
+                client.close()
+                continue
+            server = socket.create_connection(self.server)
+            self.carried += [client, server]
+            for pair in ((client, server), (server, client)):
+                threading.Thread(target=self._carry, args=pair, daemon=True).start()
+
+    @staticmethod
+    def _carry(source, target):
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def cut(self):
+        self.is_cut = True
+        for end in self.carried:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            end.close()
+        self.carried = []
+
+    def mend(self):
+        self.is_cut = False
 
 
 class Site:
@@ -60,12 +110,32 @@ class Market:
         producer.process.wait(timeout=60)
         database.ready()
         wait_until("the database to have all", database.caught_up)
-        self.postgres = Site(self.world, "postgres", DASHBOARD_LOOK_BACK="1s", S3_BUCKET="")
+        reader = self.reader()
+        self.postgres = Site(self.world, "postgres", DASHBOARD_LOOK_BACK="1s", DATABASE_URL=reader)
         self.topic = Site(self.world, "topic", DASHBOARD_LOOK_BACK="1s", **without)
         self.guarded = Site(self.world, "guarded", DASHBOARD_AUTH_TOKEN_FILE=str(token), **without)
-        self.sites = [self.memory, self.postgres, self.topic, self.guarded]
+        users = folder / "users"
+        users.write_text("joao:another one\n" + ":".join(USER) + "\n")
+        self.ingress = Site(
+            self.world,
+            "ingress",
+            DASHBOARD_BASIC_AUTH_FILE=str(users),
+            DASHBOARD_TRUST_FORWARDED_FOR="true",
+            DASHBOARD_MAX_CONNECTIONS_PER_ADDRESS=str(PER_ADDRESS),
+            **without,
+        )
+        self.sites = [self.memory, self.postgres, self.topic, self.guarded, self.ingress]
         for site in self.sites:
             site.ready()
+
+    def reader(self):
+        """The URL of a login that is a member of tickstream_reader and of nothing else, over the wire."""
+        owner = self.world.environment["DATABASE_URL"]
+        with psycopg.connect(owner, autocommit=True) as connection:
+            connection.execute("create role only_reads login password 'pw' in role tickstream_reader")
+        server = urlsplit(owner)
+        self.wire = Wire(server.hostname, server.port)
+        return f"postgres://only_reads:pw@127.0.0.1:{self.wire.port}{server.path}"
 
     def close(self):
         # The producer has ended by itself.
