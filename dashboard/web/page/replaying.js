@@ -22,10 +22,15 @@ export class Replaying {
     this.bar = new ReplayBar(location.search, (message) => connection.send(message));
   }
 
+  /** Where it is; a fast one may be told to be ahead of the log for a moment. */
+  get #atUs() {
+    return this.state === null ? null : Math.round(Math.min(this.state.at_us, this.state.live_us));
+  }
+
   /** Where the server gives it: from where it is, so that a loss does not begin it anew. */
   get address() {
     const query = new URLSearchParams(location.search);
-    const from = this.state === null ? query.get('from') : String(Math.round(this.state.at_us));
+    const from = this.#atUs === null ? query.get('from') : String(this.#atUs);
     const asked = new URLSearchParams({ from: from ?? '', speed: String(this.state?.speed ?? query.get('speed') ?? '1') });
     return `ws/replay?${asked.toString().replaceAll('%3A', ':')}`;
   }
@@ -34,7 +39,7 @@ export class Replaying {
   get link() {
     const link = new URL(location.href);
     if (this.state !== null) {
-      link.searchParams.set('from', isoMinute(this.state.at_us));
+      link.searchParams.set('from', isoMinute(this.#atUs ?? 0));
       link.searchParams.set('speed', String(this.state.speed));
     }
     return link.href.replaceAll('%3A', ':');
