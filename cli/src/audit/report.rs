@@ -21,7 +21,8 @@ use crate::output::{Align, csv, size, table};
 ///                   "dead_letters_lake": 1, "accepted_holes": [], "differences": []}],
 ///   "older_chains": 0,
 ///   "database": {"topic": "market.ticks.v1", "decoded": 8, "undecodable": 1, "dead_letters_db": 1,
-///                "distinct_event_ids": 8, "retired_events": 0, "postgres_rows": 8, "rows_older": 0, "rows_newer": 0, "differences": []},
+///                "distinct_event_ids": 8, "retired_events": 0, "postgres_rows": 8, "rows_older": 0, "rows_newer": 0,
+///                "rows_taken_since": 0, "differences": []},
 ///   "deep": {"raw_objects": 2, "raw_bytes": 9313, "bronze_objects": 2, "bronze_bytes": 12409, "compared_with_topic": 9,
 ///            "without_checksum": 0, "older_versions": 0, "newer_versions": 0, "faults": 0}
 /// }
@@ -178,6 +179,8 @@ pub struct DatabaseReport {
     pub rows_older: u64,
     /// Rows of records beyond `log_end`.
     pub rows_newer: u64,
+    /// Rows of records that are dead letters of the database's group, and that it could take when it read them again.
+    pub rows_taken_since: u64,
     pub differences: Vec<String>,
 }
 
@@ -267,6 +270,9 @@ impl Report {
                     " ({} older than the topic, {} newer)",
                     database.rows_older, database.rows_newer
                 ));
+            }
+            if database.rows_taken_since > 0 {
+                text.push_str(&format!(" ({} besides that were dead letters once)", database.rows_taken_since));
             }
             text.push('\n');
         }

@@ -170,4 +170,13 @@ async fn the_audit_is_clean_before_and_after_letters_are_settled() {
     let report = world.equal().await;
     assert_eq!(totals(&report), [Some(6), Some(5), Some(3), Some(3)]);
     assert_eq!(report["dead_letters"], json!({"open": 0, "redriven": 2, "dropped": 1}));
+
+    // A consumer that has read a record again, and can take it now, has made its letter out of date, and nothing wrong.
+    let (read_again, read_again_id) = world.send(&world.tick(5)).await;
+    broker.letter("consumer-db", &read_again, "what was wrong is mended").await;
+    world.archive(0, &[(read_again.clone(), Some(read_again_id))]).await;
+    world.insert(read_again_id, read_again.partition, read_again.offset).await;
+    let report = world.equal().await;
+    assert_eq!(totals(&report), [Some(7), Some(6), Some(4), Some(3)]);
+    assert_eq!(report["database"]["rows_taken_since"], 1);
 }
