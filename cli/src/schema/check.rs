@@ -33,7 +33,7 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<()> {
             );
         }
     }
-    output::print_rows(args.output.format, &HEADINGS, &found, |found| as_table(found))?;
+    output::print_rows(args.output.format, &HEADINGS, &found, as_table)?;
     match found.iter().filter(|finding| finding.breaks()).count() {
         0 => Ok(()),
         1 => Err(anyhow!("1 incompatibility")),

@@ -30,6 +30,17 @@ async fn prices_are_shown_to_the_last_digit() {
     let event_time = prices[1]["event_time"].as_str().expect("a time");
     assert!(event_time.len() == 27 && event_time.ends_with('Z'), "{event_time}");
 
+    // CSV has the same values under the same names; the age alone has gone on.
+    let table = tickstream(stack, &["latest", "--database-url", &url, "btc-usd", "-o", "csv"]).await.stdout;
+    let mut reader = csv::Reader::from_reader(table.as_bytes());
+    let names = reader.headers().expect("headings").clone();
+    assert_eq!(names.len(), prices[0].as_object().map_or(0, serde_json::Map::len));
+    for (record, price) in reader.records().map(|record| record.expect("a line")).zip(&prices) {
+        for (name, cell) in names.iter().zip(&record).filter(|(name, _)| *name != "age_seconds") {
+            assert_eq!(cell, price[name].as_str().unwrap_or_default(), "{name}");
+        }
+    }
+
     let all = tickstream(stack, &["latest", "--database-url", &url]).await;
     assert_eq!(all.stdout.lines().count(), 4, "{}", all.stdout);
     let one = tickstream(stack, &["latest", "--database-url", &url, "--source", "CoinGecko", "-o", "json"]).await;
