@@ -152,7 +152,7 @@ def test_what_the_page_costs(server, browser, open_page, market):
         loads.append(page.evaluate("window.firstPrice"))
         page.close()
     print(f"load to first price: {min(loads):.0f} to {max(loads):.0f} ms")
-    assert min(loads) < FIRST_PRICE_MS
+    found = []
     from_us = now - 4900 * 1_000_000
     iso = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(from_us // 1_000_000))
     for what, address in (("the usual chart", "/?symbol=M1-USD&source=coinbase&tf=1s"),
@@ -177,4 +177,6 @@ def test_what_the_page_costs(server, browser, open_page, market):
         print(f"{what}: {len(values)} frames, script ms {picked}, most {max(values):.1f}; tasks over 50 ms: {len(cost['long_tasks'])};"
               f" {updates // 2} changes of the watchlist a second")
         page.close()
-        assert frames.share(values, 0.99) < SCRIPT_MS and cost["long_tasks"] == [], what
+        found.append((frames.share(values, 0.99), cost["long_tasks"]))
+    assert all(most < SCRIPT_MS and long == [] for most, long in found), found
+    assert min(loads) < FIRST_PRICE_MS
