@@ -25,7 +25,7 @@ pub struct Config {
     /// Where the page, its WebSocket and its JSON are served; port 0 takes a free one.
     #[arg(long, env = "DASHBOARD_ADDR", default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
     pub listen_addr: SocketAddr,
-    /// How far back the page reads at start, such as 15m, 1h or 24h: what candles and changes are made of. A day of 50 symbols
+    /// How far back the page reads at start, such as 15m or 24h, at most 25h: what candles and changes are made of. A day of 50 symbols
     /// with a tick a second takes about 100 MB; the newest minutes are shown first.
     #[arg(long, env = "DASHBOARD_LOOK_BACK", default_value = "24h", value_parser = parse_look_back)]
     pub look_back: SignedDuration,
@@ -121,8 +121,12 @@ impl Config {
 fn parse_look_back(text: &str) -> Result<SignedDuration, String> {
     let look_back: SignedDuration =
         text.parse().map_err(|_| "expected a duration such as 90s, 15m or 1h".to_owned())?;
-    if look_back < SignedDuration::from_secs(1) || look_back > SignedDuration::from_hours(7 * 24) {
-        return Err("expected between 1s and 168h".to_owned());
+    // So long minutes are kept.
+    if look_back < SignedDuration::from_secs(1) || look_back > SignedDuration::from_hours(25) {
+        return Err(
+            "expected between 1s and 25h; what is older is read from Postgres or the topic when it is asked for"
+                .to_owned(),
+        );
     }
     Ok(look_back)
 }
@@ -165,7 +169,8 @@ mod tests {
     #[test]
     fn a_look_back_has_a_unit_and_bounds() {
         assert_eq!(parse_look_back("15m"), Ok(SignedDuration::from_mins(15)));
-        for bad in ["", "1", "0s", "-1h", "30d", "yesterday"] {
+        assert_eq!(parse_look_back("25h"), Ok(SignedDuration::from_hours(25)));
+        for bad in ["", "1", "0s", "-1h", "26h", "30d", "yesterday"] {
             assert!(parse_look_back(bad).is_err(), "{bad}");
         }
     }

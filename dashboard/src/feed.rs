@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::now_us;
 use crate::filling::Filling;
 use crate::intake::Intake;
-use crate::positions::Positions;
-use crate::protocol::FeedState;
+use crate::positions::{Begun, Positions};
+use crate::protocol::{Channel, FeedState};
 use crate::serve::{Hub, Showing};
 use crate::state::tick::Position;
+use crate::surveys::{Survey, Surveys};
 
 const POLL: Duration = Duration::from_millis(50);
 const GATHER: Duration = Duration::from_millis(50);
@@ -34,8 +35,10 @@ const BATCH_RECORDS: usize = 8192;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
 const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// A look-back whose last offsets are never delivered counts as read after this much silence.
+/// What is to be read and ends with offsets that are never delivered counts as read after this much silence, and where nothing
+/// was heard yet, after that much: the first answer of a broker takes its time.
 const SILENCE: Duration = Duration::from_secs(1);
+const FIRST_SILENCE: Duration = Duration::from_secs(5);
 
 /// What a poll can bring.
 enum Polled<'a> {
@@ -49,6 +52,25 @@ enum Polled<'a> {
 }
 
 type Buffers = BTreeMap<(usize, i32), RecordBuffer>;
+
+/// Up to when everything was read, by the broker's time of the last records of one turn.
+#[derive(Debug, Default)]
+struct Reached(BTreeMap<(usize, i32), i64>);
+
+impl Reached {
+    fn note(&mut self, topic: usize, partition: i32, timestamp_ms: i64) {
+        self.0.insert((topic, partition), timestamp_ms);
+    }
+
+    /// `is_all`: nothing more was there.
+    fn until_us(&self, is_all: bool) -> i64 {
+        let now = now_us() - CLOSING_US;
+        match self.0.values().min() {
+            Some(last_ms) if !is_all => now.min(last_ms.saturating_mul(1000)),
+            _ => now,
+        }
+    }
+}
 
 pub struct Feed {
     pub filling: Filling,
@@ -68,18 +90,27 @@ impl Feed {
     pub fn run(mut self) -> anyhow::Result<()> {
         let consumer = self.positions.consumer.clone();
         let mut buffers = Buffers::new();
-        // With its beginning.
+        // With when something was heard last.
         let mut outage: Option<(String, i64)> = None;
+        let mut heard_us = now_us();
+        let surveyor = self.positions.surveyor();
+        let mut surveys = Surveys::begin(&self.runtime.clone(), {
+            let runtime = self.runtime.clone();
+            move || surveyor.survey(&runtime)
+        });
         let mut advance_at = Instant::now();
         self.begin(&(0..self.positions.topics().len()).collect::<Vec<_>>());
         let mut refresh_at = Instant::now() + REFRESH_EVERY;
         // The client tells once of a position that is not in the log: it is tried until the reset has worked.
         let mut reset_due = false;
         let mut last_record = Instant::now();
+        let mut silence = FIRST_SILENCE;
         while !self.shutdown.is_cancelled() {
             self.health.beat();
             let until = Instant::now() + GATHER;
             let mut gathered = 0;
+            let mut reached = Reached::default();
+            let mut is_all = false;
             // Asked before: the batch that ends the look-back is still part of it.
             let live = self.positions.caught_up();
             let mut bytes = 0;
@@ -88,45 +119,71 @@ impl Feed {
                 match classify(consumer.poll(if gathered == 0 { POLL } else { Duration::ZERO })) {
                     Polled::Record(message) => {
                         bytes += message.payload_len();
-                        self.gather(&message, &mut buffers);
+                        self.gather(&message, &mut buffers, &mut reached);
                         gathered += 1;
                     }
-                    Polled::Nothing => break,
+                    Polled::Nothing => {
+                        is_all = true;
+                        break;
+                    }
                     Polled::OutOfRange => {
                         if !std::mem::replace(&mut reset_due, true) {
                             refresh_at = Instant::now();
                         }
                     }
                     Polled::Outage(reason) => {
-                        outage.get_or_insert_with(|| (String::new(), now_us())).0 = reason;
+                        if outage.is_none() {
+                            surveys.make_void();
+                        }
+                        outage.get_or_insert_with(|| (String::new(), heard_us)).0 = reason;
                         refresh_at = refresh_at.min(Instant::now() + RETRY_EVERY);
                     }
                     Polled::Fatal(reason) => anyhow::bail!("the Kafka client cannot go on: {reason}"),
                 }
             }
             if gathered > 0 {
-                last_record = Instant::now();
+                (last_record, silence, heard_us) = (Instant::now(), SILENCE, now_us());
                 self.take_in(&mut buffers, live);
-            } else if outage.is_none() && last_record.elapsed() > SILENCE {
+            } else if outage.is_none() && last_record.elapsed() > silence {
                 self.positions.set_caught_up();
             }
             if Instant::now() >= refresh_at {
-                let refreshed = self.positions.refresh(&self.runtime).map(|anew| self.begin(&anew));
-                let refreshed =
-                    if reset_due { refreshed.and_then(|()| self.positions.reset_out_of_range()) } else { refreshed };
-                reset_due &= refreshed.is_err();
-                let since = outage.map_or_else(now_us, |(_, since)| since);
+                surveys.ask();
+            }
+            if let Some(told) = surveys.told() {
+                let refreshed = told.and_then(|survey| self.refresh(survey, &mut reset_due, outage.is_some()));
+                if refreshed.is_ok() {
+                    heard_us = now_us();
+                    if outage.is_some() {
+                        (last_record, silence) = (Instant::now(), FIRST_SILENCE);
+                    }
+                }
+                let since = outage.map_or(heard_us, |(_, since)| since);
                 outage = refreshed.err().map(|error| (format!("{error:#}"), since));
                 refresh_at = Instant::now() + if outage.is_some() { RETRY_EVERY } else { REFRESH_EVERY };
             }
             self.tell(outage.as_ref());
             if outage.is_none() && self.positions.caught_up() && Instant::now() >= advance_at {
                 advance_at = Instant::now() + ADVANCE_EVERY;
-                self.hub.advance(now_us() - CLOSING_US);
+                self.hub.advance(reached.until_us(is_all));
                 self.filling.begin();
             }
         }
         Ok(())
+    }
+
+    /// Goes on with what there is.
+    fn refresh(&mut self, survey: Survey, reset_due: &mut bool, was_away: bool) -> anyhow::Result<()> {
+        let anew = self.positions.take(survey)?;
+        self.begin(&anew);
+        if *reset_due {
+            for (topic, Begun { partition, first }) in self.positions.reset_out_of_range()? {
+                let channel = self.positions.topics()[topic].channel;
+                self.hub.skip_lost(channel, Position { partition, offset: first - 1 });
+            }
+            *reset_due = false;
+        }
+        if was_away { self.positions.expect_all() } else { Ok(()) }
     }
 
     /// These topics are read from their newest records on.
@@ -137,15 +194,20 @@ impl Feed {
             let read =
                 begun.iter().map(|begun| Position { partition: begun.partition, offset: begun.first - 1 }).collect();
             let read_topic = self.positions.topics()[*topic].clone();
-            self.hub.begin(read_topic.channel, &identity, read);
+            if read_topic.channel == Channel::Ticks && read_topic.look_back_ms > read_topic.newest_ms {
+                self.hub.begin_filling(read_topic.channel, &identity, read);
+            } else {
+                self.hub.begin(read_topic.channel, &identity, read);
+            }
             self.filling.add(*topic, &read_topic, begun);
         }
     }
 
-    fn gather(&mut self, message: &BorrowedMessage<'_>, buffers: &mut Buffers) {
+    fn gather(&mut self, message: &BorrowedMessage<'_>, buffers: &mut Buffers, reached: &mut Reached) {
         let Some(topic) = self.positions.topic_index(message.topic()) else { return };
         self.positions.advance(topic, message.partition(), message.offset());
         let timestamp_ms = message.timestamp().to_millis().unwrap_or(0);
+        reached.note(topic, message.partition(), timestamp_ms);
         let record = Record { offset: message.offset(), timestamp_ms, key: None, value: message.payload() };
         buffers.entry((topic, message.partition())).or_default().push(record, ClientHeaders::None);
     }
@@ -194,5 +256,22 @@ fn classify(polled: Option<Result<BorrowedMessage<'_>, KafkaError>>) -> Polled<'
         ))) => Polled::OutOfRange,
         Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => Polled::Fatal(error.to_string()),
         Some(Err(error)) => Polled::Outage(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_stands_where_reading_stands() {
+        let now_ms = now_us() / 1000;
+        let mut reached = Reached::default();
+        assert!(reached.until_us(false) > (now_ms - 10_000) * 1000, "nothing was there");
+        reached.note(0, 0, now_ms - 60_000);
+        reached.note(0, 1, now_ms - 90_000);
+        reached.note(0, 0, now_ms - 50_000);
+        assert_eq!(reached.until_us(false), (now_ms - 90_000) * 1000);
+        assert!(reached.until_us(true) > (now_ms - 10_000) * 1000, "that was all");
     }
 }

@@ -2,6 +2,7 @@
 //! holds whole, and the store for what comes before, so that a time that spans both is one answer. Must never happen here: the
 //! lock of the live state held while a store is asked, or a part that is missing and not said to be.
 
+mod again;
 mod gather;
 mod postgres;
 pub mod reader;
@@ -19,6 +20,7 @@ use crate::http::ApiError;
 use crate::serve::Hub;
 use crate::state::row::{GapRow, TickRow};
 use crate::state::{Candle, RECENT, Statistics, Timeframe};
+pub use again::Again;
 pub use postgres::Postgres;
 use topic::Topic;
 
@@ -280,7 +282,10 @@ impl History {
             && let Some(postgres) = &self.postgres
         {
             let rows = postgres.statistics(&StatisticsRange { symbol, source, from_us, to_us }).await?;
-            return Ok((Past { rows, complete_from_us: from_us }, Origin::Postgres));
+            // Of days that were dropped only candles are left.
+            let horizon = postgres.ticks_from_us().await?;
+            let complete_from_us = horizon.map_or(from_us, |horizon| horizon.clamp(from_us, to_us));
+            return Ok((Past { rows, complete_from_us }, Origin::Postgres));
         }
         rows.retain(|row| source.is_none_or(|source| row.source == source));
         let complete_from_us = from_us.max(whole_from_us.min(to_us)).max(to_us - 24 * Timeframe::Hour.width_us());

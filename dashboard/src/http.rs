@@ -2,6 +2,7 @@
 //! is not covered by CORS, so its Origin is checked here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
@@ -18,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::timeout::RequestBodyDeadlineLayer;
 use utoipa::ToSchema;
 
 use crate::access::{self, Keys};
@@ -38,6 +40,8 @@ const SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 
 
 /// What a client may send besides a WebSocket's messages: the login form.
 const MAX_BODY_BYTES: usize = 16 * 1024;
+/// The whole of it is there within this time: a body that never ends would hold a connection for ever.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub struct App {
@@ -147,6 +151,7 @@ pub fn routes(app: App) -> Router {
         .fallback(get(page::serve))
         .method_not_allowed_fallback(async |method: Method| ApiError::MethodNotAllowed(method))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(RequestBodyDeadlineLayer::new(BODY_TIMEOUT))
         .layer(axum::middleware::from_fn_with_state(app.keys.clone(), access::guard))
         .layer(for_other_origins(&app.allowed_origins))
         .layer(CompressionLayer::new())

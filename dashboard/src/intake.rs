@@ -1,6 +1,9 @@
 //! Decodes a batch of one partition and takes it into the live state. A bad record is counted by topic and left out; only a
 //! schema registry that does not answer holds a batch up.
 
+use std::ops::Range;
+use std::time::Duration;
+
 use pipeline::codec::RecordType;
 use pipeline::decode::{Alerts, Decoded, Decoder, Gaps, Healths, Ticks};
 use pipeline::records::Records;
@@ -13,6 +16,8 @@ use crate::state::tick::{Position, Told};
 
 /// Ticks taken in at once: the state's lock is held for about a millisecond.
 const AT_ONCE: usize = 512;
+/// What history that is filled in leaves others between two of these: who waits for a lock is woken, and does not have it yet.
+const REST: Duration = Duration::from_micros(50);
 
 pub struct Intake {
     topics: Vec<TopicIntake>,
@@ -89,15 +94,15 @@ impl Batch {
         self.records.last_offset().map(|offset| Position { partition: self.partition, offset })
     }
 
-    fn ticks(&self) -> impl ExactSizeIterator<Item = Told<'_>> + Clone {
+    fn ticks(&self, rows: Range<usize>) -> impl ExactSizeIterator<Item = Told<'_>> + Clone {
         let ticks = Ticks::new(&self.decoded.batch);
-        (0..ticks.len()).map(move |row| Told::new(&ticks, row, self.broker_time(row), self.at(row)))
+        rows.map(move |row| Told::new(&ticks, row, self.broker_time(row), self.at(row)))
     }
 
     /// Looks ahead at what this batch corrects.
     pub fn announce(&self, hub: &Hub) {
         if self.record == RecordType::PriceTick {
-            hub.announce(self.ticks());
+            hub.announce(self.ticks(0..self.decoded.rows.len()));
         }
     }
 
@@ -107,12 +112,15 @@ impl Batch {
         let read = last.as_slice();
         match self.record {
             RecordType::PriceTick => {
-                let (rows, mut from) = (self.ticks().len(), 0);
+                let (rows, mut from) = (self.decoded.rows.len(), 0);
                 while from < rows {
                     let to = rows.min(from + AT_ONCE);
                     let read = if to == rows { last } else { Some(self.at(to - 1)) };
-                    hub.put_ticks(self.ticks().skip(from).take(to - from), showing, read.as_slice());
+                    hub.put_ticks(self.ticks(from..to), showing, read.as_slice());
                     from = to;
+                    if showing == Showing::Older {
+                        std::thread::sleep(REST);
+                    }
                 }
                 hub.put_ticks(std::iter::empty::<Told<'_>>(), showing, read);
                 if showing == Showing::Each {

@@ -1,6 +1,7 @@
 //! The live page. Reads the topics by assignment, without a group and without commits, keeps the latest price of each symbol
 //! and source and a day of candles, and sends what changes to every open page: by WebSocket, Server-Sent Events or polling.
 
+mod accept;
 mod access;
 mod clock;
 mod config;
@@ -10,6 +11,7 @@ mod history;
 mod html;
 mod http;
 mod intake;
+mod mending;
 mod page;
 mod positions;
 mod protocol;
@@ -17,18 +19,17 @@ mod replay;
 mod rest;
 mod serve;
 mod state;
+mod surveys;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::serve::ListenerExt;
 use pipeline::admin::{self, Health};
 use pipeline::codec::RecordType;
 use pipeline::misconfigured;
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -53,8 +54,6 @@ use state::Live;
 
 /// What the WebSocket connections get to say goodbye.
 const DRAIN: Duration = Duration::from_secs(3);
-/// What was sent and not acknowledged for this long ends a connection.
-const PEER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Gaps and alerts are few, and one that is still open may have opened long ago: all of these days are read at start.
 const EVENTS_LOOK_BACK_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 /// Prices and health are shown once these minutes are read; what is older fills in behind them.
@@ -73,7 +72,7 @@ pub struct Dashboard {
     pub addr: SocketAddr,
     pub admin_addr: SocketAddr,
     feed: JoinHandle<anyhow::Result<()>>,
-    server: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<()>,
     sockets: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -122,6 +121,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         let (hub, shutdown) = (hub.clone(), shutdown.clone());
         async move { hub.run(shutdown).await }
     });
+    let (most, most_per_address) = (config.max_connections, config.max_connections_per_address);
+    tokio::spawn(mending::run(hub.clone(), history.clone(), shutdown.clone()));
     let app = http::App {
         hub,
         keys,
@@ -132,14 +133,13 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         started: Started::now(),
         settings,
         allowed_origins: config.allowed_origins.into(),
-        limits: Limits::new(config.max_connections, config.max_connections_per_address),
+        limits: Limits::new(most, most_per_address, "tickstream_dashboard_connections"),
         sockets: sockets.clone(),
         shutdown: shutdown.clone(),
     };
-    let routes = http::routes(app).into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener.tap_io(prepare_socket), routes);
-    let server = server.with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let server = tokio::spawn(server.into_future());
+    let limits = accept::limits(most, most_per_address, config.access.trust_forwarded_for);
+    let served = accept::serve(listener, http::routes(app), limits, accept::HEAD_TIMEOUT, shutdown.clone());
+    let server = tokio::spawn(served);
     let admin_addr = admin::serve(config.admin.admin_addr, health, None, shutdown.clone()).await?;
     tracing::info!(%addr, "the page is at http://{addr}");
     Ok(Dashboard { addr, admin_addr, feed, server, sockets, shutdown })
@@ -170,14 +170,6 @@ impl Dashboard {
     }
 }
 
-/// Small messages leave at once, and a peer that takes nothing, or is not there any more, is found out by the kernel.
-fn prepare_socket(stream: &mut TcpStream) {
-    let set = stream.set_nodelay(true).and_then(|()| SockRef::from(&*stream).set_tcp_user_timeout(Some(PEER_TIMEOUT)));
-    if let Err(error) = set {
-        tracing::debug!("a connection without its options: {error}");
-    }
-}
-
 /// The first look at Kafka: what cannot be found now is most likely a mistake, and is told as one.
 async fn find_positions(config: &Config, look_back_ms: i64) -> anyhow::Result<Positions> {
     let topic = |name: &str, record, channel, newest_ms: i64, look_back_ms: i64, is_awaited| ReadTopic {
@@ -199,12 +191,11 @@ async fn find_positions(config: &Config, look_back_ms: i64) -> anyhow::Result<Po
     let servers = config.kafka.kafka_bootstrap_servers.clone();
     let mut positions = Positions::new(&config.kafka, topics)?;
     let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || positions.refresh(&runtime).map(|_| positions))
-        .await
-        .context("looking at Kafka has panicked")?
-        .map_err(|error| {
-            misconfigured(format!(
-                "cannot read from Kafka at {servers}, set by --kafka-bootstrap-servers (KAFKA_BOOTSTRAP_SERVERS): {error:#}"
-            ))
-        })
+    let surveyor = positions.surveyor();
+    let look = move || positions.take(surveyor.survey(&runtime)?).map(|_| positions);
+    tokio::task::spawn_blocking(look).await.context("looking at Kafka has panicked")?.map_err(|error| {
+        misconfigured(format!(
+            "cannot read from Kafka at {servers}, set by --kafka-bootstrap-servers (KAFKA_BOOTSTRAP_SERVERS): {error:#}"
+        ))
+    })
 }

@@ -1,5 +1,6 @@
 //! Where the page reads: every partition of its topics, assigned without a group, from the newest minutes by broker time (what
-//! is older is read by [`crate::filling`]). Nothing is committed; a restart looks back again. Partitions that are added and topics that are made anew are noticed by asking.
+//! is older is read by [`crate::filling`]). Nothing is committed; a restart looks back again. Partitions that are added and topics
+//! that are made anew are noticed by asking ([`crate::surveys`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,16 +9,16 @@ use std::time::Duration;
 use anyhow::Context;
 use pipeline::codec::RecordType;
 use pipeline::kafka::{KafkaArgs, create};
-use pipeline::topic_id::{TopicIdError, TopicIds};
+use pipeline::topic_id::TopicIds;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
-use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::clock::now_us;
 use crate::protocol::Channel;
+use crate::surveys::{Survey, Surveyor};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -117,6 +118,20 @@ impl Positions {
         awaited.all(|(_, position)| position.next >= position.live_from)
     }
 
+    /// What was written while nothing could be read is to be read before anything is live again.
+    ///
+    /// # Errors
+    /// When a broker does not answer.
+    pub fn expect_all(&mut self) -> anyhow::Result<()> {
+        for ((topic, partition), position) in &mut self.positions {
+            let name = &*self.topics[*topic].name;
+            let (_, end) =
+                self.consumer.fetch_watermarks(name, *partition, TIMEOUT).context("asking for the log's ends")?;
+            position.live_from = position.live_from.max(end);
+        }
+        Ok(())
+    }
+
     /// Nothing more comes: what is left of the look-back are offsets that are never delivered.
     pub fn set_caught_up(&mut self) {
         for position in self.positions.values_mut() {
@@ -136,27 +151,25 @@ impl Positions {
         of_topic.map(|((_, partition), position)| Begun { partition: *partition, first: position.first }).collect()
     }
 
-    /// Asks the cluster what there is: begins to read partitions that are new, and topics that were made anew from their
-    /// look-back. Gives the topics that are new.
+    pub fn surveyor(&self) -> Surveyor {
+        let names = self.topics.iter().map(|topic| topic.name.clone()).collect();
+        Surveyor { consumer: self.consumer.clone(), ids: self.ids.clone(), names }
+    }
+
+    /// Takes in what there is: begins to read partitions that are new, and topics that were made anew from their look-back.
+    /// Gives the topics that are new.
     ///
     /// # Errors
-    /// When a broker does not answer, a topic is missing or a partition has no leader.
-    pub fn refresh(&mut self, runtime: &Handle) -> anyhow::Result<Vec<usize>> {
+    /// When a broker does not answer.
+    pub fn take(&mut self, survey: Survey) -> anyhow::Result<Vec<usize>> {
         let mut found = Vec::new();
-        for index in 0..self.topics.len() {
-            let name = self.topics[index].name.clone();
-            let id = match runtime.block_on(self.ids.topic_id(&name, 0)) {
-                Ok(id) => id,
-                Err(TopicIdError::UnknownTopic(name)) => {
-                    anyhow::bail!("topic {name} does not exist; make it with `tickstream topics apply`")
-                }
-                Err(error @ TopicIdError::Outage { .. }) => return Err(error.into()),
-            };
+        for (index, (id, partitions)) in survey.into_iter().enumerate() {
             if self.known_ids[index].replace(id).is_some_and(|known| known != id) {
-                tracing::warn!(topic = &*name, "topic {name} was made anew; reading it from its look-back");
+                let name = &*self.topics[index].name;
+                tracing::warn!(topic = name, "topic {name} was made anew; reading it from its look-back");
                 self.positions.retain(|(topic, _), _| *topic != index);
             }
-            found.extend(self.partitions(index)?.into_iter().map(|partition| (index, partition)));
+            found.extend(partitions.into_iter().map(|partition| (index, partition)));
         }
         found.retain(|key| !self.positions.contains_key(key));
         if found.is_empty() {
@@ -168,34 +181,22 @@ impl Positions {
         Ok((0..self.topics.len()).filter(|topic| !known.contains(topic)).collect())
     }
 
-    fn partitions(&self, topic: usize) -> anyhow::Result<Vec<i32>> {
-        let name = &*self.topics[topic].name;
-        let metadata = self.consumer.fetch_metadata(Some(name), TIMEOUT).context("no broker answers")?;
-        let topic = metadata.topics().first().with_context(|| format!("no broker tells of topic {name}"))?;
-        anyhow::ensure!(!topic.partitions().is_empty(), "topic {name} has no partitions");
-        topic
-            .partitions()
-            .iter()
-            .map(|partition| {
-                anyhow::ensure!(partition.leader() >= 0, "topic {name} partition {} has no leader", partition.id());
-                Ok(partition.id())
-            })
-            .collect()
-    }
-
-    /// Partitions whose next offset is no longer, or not yet, in the log start again from their look-back.
+    /// Partitions whose next offset is no longer in the log go on from the log's start: these are given, by topic. Those whose
+    /// next offset is not in it yet start again from their look-back.
     ///
     /// # Errors
     /// When a broker does not answer.
-    pub fn reset_out_of_range(&mut self) -> anyhow::Result<()> {
-        let mut outside = Vec::new();
+    pub fn reset_out_of_range(&mut self) -> anyhow::Result<Vec<(usize, Begun)>> {
+        let (mut deleted, mut beyond) = (Vec::new(), Vec::new());
         for (key, position) in &self.positions {
             let (start, end) = self.consumer.fetch_watermarks(&self.topics[key.0].name, key.1, TIMEOUT)?;
-            if position.next < start || position.next > end {
-                outside.push(*key);
+            if position.next < start {
+                deleted.push((*key, Position { first: start, next: start, live_from: end }));
+            } else if position.next > end {
+                beyond.push(*key);
             }
         }
-        for (topic, partition) in &outside {
+        for (topic, partition) in deleted.iter().map(|(key, _)| key).chain(&beyond) {
             let topic = &*self.topics[*topic].name;
             tracing::warn!(
                 topic,
@@ -203,8 +204,13 @@ impl Positions {
                 "topic {topic} partition {partition}: where it was read is not in the log"
             );
         }
-        self.look_back(&outside)?;
-        self.assign()
+        self.look_back(&beyond)?;
+        self.positions.extend(deleted.iter().copied());
+        self.assign()?;
+        let begun = |((topic, partition), position): ((usize, i32), Position)| {
+            (topic, Begun { partition, first: position.first })
+        };
+        Ok(deleted.into_iter().map(begun).collect())
     }
 
     /// Sets the positions of `partitions` to the first of the newest records, or to the log's end.

@@ -110,7 +110,7 @@ pub struct ReplayCommand {
     pub action: ReplayAction,
     /// A number, or `max`.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub speed: Option<serde_json::Value>,
     #[serde(default)]
     pub to_us: Option<i64>,

@@ -171,7 +171,7 @@ pub async fn connect(
     sockets.spawn(async move { pace.run(cancel).await });
     Ok(socket::prepare(upgrade).on_upgrade(move |socket| {
         sockets.track_future(async move {
-            socket::serve(socket, Session::new(hub), shutdown, Some(commands)).await;
+            socket::serve(socket, Session::new(hub), socket::Patience::default(), shutdown, Some(commands)).await;
             drop((place, guard));
         })
     }))

@@ -11,6 +11,8 @@ mod mailbox;
 pub mod schema;
 pub mod session;
 pub mod socket;
+#[cfg(test)]
+mod socket_tests;
 pub mod sse;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //!
 //! The invariants: a row is the highest tick read so far in (event_time, sequence, event_id, revision); a candle is exact or
 //! says that it is not complete ([`chart`]); memory is whole from [`Live::covers_from_us`] on. The same records give the same
-//! state whatever their order, but for what says so of itself: stale minutes, and what limits refused. Must never happen
+//! state whatever their order, but for what says so of itself: spoilt buckets, and what limits refused. Must never happen
 //! here: memory that grows with a flood, an older revision over a newer one, a number that is silently wrong.
 
 pub mod alerts;
@@ -18,6 +18,8 @@ pub mod row;
 mod seen;
 mod series;
 pub mod sources;
+#[cfg(test)]
+mod spoilt_tests;
 #[cfg(test)]
 pub mod tests;
 pub mod tick;
@@ -39,7 +41,8 @@ use tick::{Position, Told};
 
 use crate::protocol::{Json, MAX_NAME_CHARS};
 pub use candle::{Candle, Fold};
-pub use read::{Statistics, candle as candle_of};
+pub use chart::Reread;
+pub use read::{Spoilt, Statistics, candle as candle_of};
 pub use series::RECENT;
 pub use timeframe::Timeframe;
 
@@ -87,6 +90,8 @@ pub struct Live {
     whole_from_us: i64,
     /// Older records are still to come.
     is_filling: bool,
+    /// Records from before this found no room, or are lost.
+    no_room_before_us: i64,
     /// Since when a series may have been turned away.
     refused_series_us: Option<i64>,
     next_eviction_us: i64,
@@ -110,10 +115,11 @@ impl Live {
             gaps: Gaps::default(),
             alerts: Alerts::default(),
             sources: Sources::default(),
-            budget: Budget { seen: 0, exact: 0, max_exact: MAX_EXACT },
+            budget: Budget { seen: 0, max_seen: MAX_SEEN, exact: 0, max_exact: MAX_EXACT },
             now_us,
             whole_from_us: i64::MAX,
             is_filling: false,
+            no_room_before_us: i64::MIN,
             refused_series_us: None,
             next_eviction_us: 0,
             touched: Vec::new(),
@@ -131,10 +137,46 @@ impl Live {
     pub fn set_whole_from(&mut self, broker_time_us: i64, is_filling: bool) {
         self.is_filling = is_filling;
         // A source's clock may be ahead of the broker's a little: the next minute is surely whole.
-        let whole_from = Timeframe::Minute.bucket(broker_time_us) + 2 * MINUTE_US;
-        if whole_from != self.whole_from_us {
-            self.whole_from_us = whole_from;
+        let whole_from = (Timeframe::Minute.bucket(broker_time_us) + 2 * MINUTE_US).max(self.no_room_before_us);
+        if whole_from == self.whole_from_us {
+            return;
+        }
+        let before = std::mem::replace(&mut self.whole_from_us, whole_from);
+        // A row says from when on its figures are: those made while history is filled in stay right.
+        if !is_filling || whole_from > before {
             self.all_series().for_each(Series::forget_row);
+        }
+        if self.watches_candles {
+            self.tell_whole(before);
+        }
+    }
+
+    /// Of the records that the broker got before this time some are lost.
+    pub fn lose_before(&mut self, broker_time_us: i64) {
+        self.no_room_before_us = self.no_room_before_us.max(Timeframe::Minute.bucket(broker_time_us) + 2 * MINUTE_US);
+        self.whole_from_us = self.whole_from_us.max(self.no_room_before_us);
+        self.all_series().for_each(Series::forget_row);
+    }
+
+    /// Every row as one that has changed: history is filled in.
+    pub fn touch_all(&mut self) -> Vec<Touched> {
+        let all = self.all_series().filter(|series| !series.is_empty()).map(|series| {
+            series.forget_row();
+            series.ticks += 1;
+            Touched { symbol: series.symbol.clone(), source: series.source.clone() }
+        });
+        all.collect()
+    }
+
+    /// The candles that go on, and those before, which memory holds whole now and did not.
+    fn tell_whole(&mut self, before: i64) {
+        for series in self.symbols.values().flatten() {
+            let from = self.whole_from_us.max(series.whole_from_us);
+            for (chart, tf) in series.charts.iter().flat_map(|chart| Timeframe::ALL.map(|tf| (chart, tf))) {
+                let newest = tf.bucket(self.now_us) - tf.width_us();
+                let buckets = chart.line(tf).range(from.max(newest), before.max(series.whole_from_us));
+                self.changed_candles.extend(buckets.map(|bucket| key(series, chart.basis, tf, bucket.start)));
+            }
         }
     }
 
@@ -144,6 +186,16 @@ impl Live {
 
     /// Takes in a tick; gives the rows that it has changed.
     pub fn put_tick(&mut self, told: &Told<'_>) -> &[Touched] {
+        self.take(told, false)
+    }
+
+    /// Takes in a tick of the history that is filled in; gives the rows of which it is the latest. Behind the last of them
+    /// [`Self::touch_all`] tells the others.
+    pub fn fill_tick(&mut self, told: &Told<'_>) -> &[Touched] {
+        self.take(told, true)
+    }
+
+    fn take(&mut self, told: &Told<'_>, is_older: bool) -> &[Touched] {
         self.touched.clear();
         let tick = &told.tick;
         let is_long = |name: &str| name.len() > MAX_NAME_CHARS && name.chars().count() > MAX_NAME_CHARS;
@@ -162,7 +214,7 @@ impl Live {
             }
         }
         if !told.retracted {
-            self.put(told);
+            self.put(told, is_older);
         }
         self.count_touched();
         &self.touched
@@ -197,21 +249,23 @@ impl Live {
         }
     }
 
-    fn put(&mut self, told: &Told<'_>) {
-        let now = self.now_us;
+    fn put(&mut self, told: &Told<'_>, is_older: bool) {
+        let reach = chart::Reach { now: self.now_us, whole_from: self.whole_from_us };
         let Some(at) = self.series_for(told.symbol, told.source, told.tick.broker_time) else {
             self.refused += 1;
             return;
         };
         let Some(series) = self.symbols.get_mut(told.symbol).and_then(|sources| sources.get_mut(at)) else { return };
-        let (row_changed, candles_changed) = series.put(told, now, &mut self.budget);
+        let (row_changed, candles_changed) = series.put(told, is_older, reach, &mut self.budget);
         if row_changed {
             self.touched.push(Touched { symbol: series.symbol.clone(), source: series.source.clone() });
         }
-        if candles_changed && self.watches_candles {
+        // Those that are not whole yet are told when they are.
+        let is_told = !is_older || told.tick.event_time >= self.whole_from_us;
+        if candles_changed && is_told && self.watches_candles {
             tell_candles(series, told.tick.kind, told.tick.event_time, &mut self.changed_candles);
         }
-        if self.budget.seen > MAX_SEEN {
+        if self.budget.seen > self.budget.max_seen {
             self.seal_oldest();
         }
     }
@@ -282,10 +336,15 @@ impl Live {
             let charts = live.symbols.values().flatten().flat_map(|series| &series.charts);
             charts.filter_map(chart::Chart::oldest_known).min()
         };
-        while self.budget.seen > MAX_SEEN / 10 * 9
+        while self.budget.seen > self.budget.max_seen / 10 * 9
             && let Some(minute) = oldest(self)
         {
             let until = minute + 10 * MINUTE_US;
+            if self.is_filling {
+                // What is older yet is not taken in any more.
+                self.no_room_before_us = until.max(self.no_room_before_us);
+                self.whole_from_us = until.max(self.whole_from_us);
+            }
             let budget = &mut self.budget;
             self.symbols
                 .values_mut()
@@ -297,9 +356,12 @@ impl Live {
 
     /// Takes in an opening or a closing; gives it when it is news.
     pub fn put_gap(&mut self, gap: &Gap, at: Position) -> Option<&KnownGap> {
+        // While it was open it lay in every candle since.
+        let was_open = self.gaps.is_open(gap.id);
         let known = self.gaps.put(gap, at)?;
         if self.watches_candles {
-            let (from, to) = (known.row.started_at_us, known.row.ended_at_us.unwrap_or(i64::MAX));
+            let ended = known.row.ended_at_us.filter(|_| !was_open);
+            let (from, to) = (known.row.started_at_us, ended.unwrap_or(i64::MAX));
             for series in self.symbols.values().flatten() {
                 let concerned = |chart: &&chart::Chart| {
                     gaps::concerns(&known.row.source, &known.row.symbols, &series.symbol, &series.source, chart.basis)
@@ -325,12 +387,13 @@ impl Live {
         self.sources.put(health, broker_time)
     }
 
-    /// Measures the hops of a tick that has just come.
-    pub fn measure(&mut self, told: &Told<'_>, now_us: i64) {
+    /// Measures the hops of a tick that has just come, or that came then and is replayed.
+    pub fn measure(&mut self, told: &Told<'_>, now_us: i64, is_replay: bool) {
         let Some(hops) = self.sources.hops(told.source) else { return };
         let tick = &told.tick;
         let first = (tick.event_time_origin == EventTimeOrigin::Source).then(|| tick.received_at - tick.event_time);
-        hops.record(first, tick.broker_time - tick.received_at, tick.broker_time, now_us);
+        let last = (!is_replay).then(|| now_us - tick.broker_time);
+        hops.record(first, tick.broker_time - tick.received_at, last, now_us);
     }
 
     /// Moves time on: everything up to `now_us` was read. Never while it could not be.
@@ -344,7 +407,8 @@ impl Live {
         if Timeframe::Minute.bucket(before) == Timeframe::Minute.bucket(now) {
             return;
         }
-        let dropped = self.gaps.trim(now);
+        // Older candles that a gap lies in may still come.
+        let dropped = if self.is_filling { Vec::new() } else { self.gaps.trim(now) };
         let budget = &mut self.budget;
         for series in self.symbols.values_mut().flatten() {
             let (symbol, source) = (&series.symbol, &series.source);

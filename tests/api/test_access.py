@@ -70,6 +70,11 @@ def test_connections_are_counted_by_the_address_that_the_ingress_tells(market):
         assert refused("198.51.100.1, 203.0.113.7") == 429
         for _ in range(PER_ADDRESS):
             join(stack, "203.0.113.7, 198.51.100.1")
+        # Who has one address of IPv6 has all of its network.
+        for last in range(PER_ADDRESS):
+            join(stack, f"2001:db8::{last + 1}")
+        assert refused("2001:db8::ffff") == 429
+        join(stack, "2001:db8:0:1::1")
 
 
 def test_where_no_ingress_is_trusted_the_header_says_nothing(market):

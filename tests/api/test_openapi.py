@@ -24,3 +24,23 @@ def test_every_answer_is_as_described(market):
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
     print(result.stdout[-1500:])
     assert site.get("/api/health").status_code == 200
+
+
+def test_the_stream_and_the_schema_of_its_messages_are_as_described(market):
+    site = market.memory
+    document = site.json("/api/v1/openapi.json")
+    stream = document["paths"]["/api/v1/stream"]["get"]
+    assert list(stream["responses"]["200"]["content"]) == ["text/event-stream"]
+    names = {parameter["name"] for parameter in stream["parameters"]}
+    assert names == {"channels", "symbols", "tf", "Last-Event-ID"}
+    with site.get("/api/v1/stream", params={"channels": "ticks,candles", "tf": "1m"}, stream=True) as events:
+        assert events.status_code == 200 and events.headers["Content-Type"] == "text/event-stream"
+        lines = events.iter_lines(chunk_size=1)
+        assert next(lines) == b"event: subscribed"
+    for refused in ({"channels": "weather"}, {"channels": "candles"}, {"channels": "candles", "tf": "2m"}):
+        answer = site.get("/api/v1/stream", params=refused)
+        assert answer.status_code == 400 and answer.json()["error"]
+    foreign = site.get("/api/v1/stream", headers={"Origin": "http://evil.example"})
+    assert foreign.status_code == 403 and foreign.json()["error"]
+    schema = site.json("/api/v1/websocket.schema.json")
+    assert schema["$schema"].startswith("https://json-schema.org/") and len(schema["oneOf"]) >= 11

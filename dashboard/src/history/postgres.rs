@@ -5,6 +5,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use pipeline::decimal::{Decimal38, DecimalError};
 use pipeline::events::Kind;
 use pipeline::misconfigured;
@@ -15,8 +16,11 @@ use uuid::Uuid;
 
 use super::{CandleRange, StatisticsRange, TickRange};
 use crate::http::ApiError;
+use crate::serve::cursor::Cursor;
+use crate::state::candle::Place;
 use crate::state::row::{AlertRow, ChangeBasis, GapRow, TickRow};
-use crate::state::{Candle, Statistics, Timeframe};
+use crate::state::tick::Position;
+use crate::state::{Candle, Reread, Spoilt, Statistics, Timeframe};
 
 const CANDLES: &str = include_str!("sql/candles.sql");
 const SECONDS: &str = include_str!("sql/seconds.sql");
@@ -25,6 +29,8 @@ const GAPS: &str = include_str!("sql/gaps.sql");
 const ALERTS: &str = include_str!("sql/alerts.sql");
 const STATISTICS: &str = include_str!("sql/statistics.sql");
 const TICKS_FROM: &str = include_str!("sql/ticks_from.sql");
+const BUCKET: &str = include_str!("sql/bucket.sql");
+const IS_READ: &str = include_str!("sql/is_read.sql");
 
 const MAX_CONNECTIONS: u32 = 4;
 /// For a connection, of the pool or a new one.
@@ -72,6 +78,16 @@ struct TickFields {
     broker_time_us: i64,
     event_id: Uuid,
     revision: i32,
+    partition: i32,
+    offset: i64,
+}
+
+#[derive(FromRow)]
+struct BucketTick {
+    event_id: Uuid,
+    event_time_us: i64,
+    price: String,
+    quantity: Option<String>,
     partition: i32,
     offset: i64,
 }
@@ -226,6 +242,37 @@ impl Postgres {
         let query = query.bind(range.from_us).bind(range.to_us);
         let rows: Vec<StatisticsRow> = query.fetch_all(&self.pool).await.map_err(|error| self.explain(&error))?;
         self.read(rows, |row| row.statistics(range.symbol))
+    }
+
+    /// Whether everything up to there is here.
+    ///
+    /// # Errors
+    /// As [`Self::ticks_from_us`].
+    pub async fn is_read(&self, up_to: &Cursor) -> Result<bool, ApiError> {
+        let partitions: Vec<i32> = up_to.read.iter().map(|at| at.partition).collect();
+        let offsets: Vec<i64> = up_to.read.iter().map(|at| at.offset).collect();
+        let query = sqlx::query_scalar(IS_READ).bind(&up_to.topic).bind(partitions).bind(offsets);
+        query.fetch_one(&self.pool).await.map_err(|error| self.explain(&error))
+    }
+
+    /// What a bucket holds; nothing when a record behind `up_to` is already in it.
+    ///
+    /// # Errors
+    /// As [`Self::ticks_from_us`].
+    pub async fn bucket(&self, spoilt: &Spoilt, up_to: &Cursor) -> Result<Option<Reread>, ApiError> {
+        let Spoilt { symbol, source, price_basis, bucket } = spoilt;
+        let query = sqlx::query_as(BUCKET).bind(&**symbol).bind(&**source).bind(price_basis.as_str());
+        let mut ticks = query.bind(spoilt.start_us()).bind(spoilt.end_us()).fetch(&self.pool);
+        let mut reread = Reread::default();
+        while let Some(tick) = ticks.try_next().await.map_err(|error| self.explain(&error))? {
+            let BucketTick { event_id, event_time_us, price, quantity, partition, offset } = tick;
+            if (Position { partition, offset }).is_after(&up_to.read) {
+                return Ok(None);
+            }
+            let (Ok(price), Ok(quantity)) = (price.parse(), exact(quantity)) else { return Err(self.unreadable()) };
+            reread.put(bucket.tf, Place { event_time: event_time_us, event_id }, price, quantity);
+        }
+        Ok(Some(reread))
     }
 
     fn read<R, T>(&self, rows: Vec<R>, as_told: impl Fn(R) -> Option<T>) -> Result<Vec<T>, ApiError> {

@@ -27,13 +27,13 @@ use crate::state::tick::{Position, Told};
 /// How long one answer may read.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How many records one answer may read.
-const MAX_RECORDS: u64 = 4_000_000;
+pub(super) const MAX_RECORDS: u64 = 4_000_000;
 /// Answers that read at once; each holds some ten megabytes.
 const READERS: usize = 2;
 /// How long after its event time a tick is still looked for.
 const LATE_MS: i64 = 10 * 60 * 1000;
 /// How far a source's clock may be ahead of the broker's.
-const AHEAD_MS: i64 = 60 * 1000;
+pub(super) const AHEAD_MS: i64 = 60 * 1000;
 /// The newest piece; each one before it is twice as long.
 const FIRST_PIECE_MS: i64 = 15 * 60 * 1000;
 /// A gap that is open now may have opened so long ago.
@@ -115,11 +115,20 @@ impl Topic {
             let why = format!("{READERS} others are reading the topic; try again in a moment");
             return Err(ApiError::Unavailable(why));
         };
-        let topic = self.clone();
-        let read = tokio::task::spawn_blocking(move || {
+        self.apart(move |topic| {
             let _held = permit;
-            read(topic)
-        });
+            read(topic.clone())
+        })
+        .await
+    }
+
+    /// On a thread of its own, besides the answers.
+    pub(super) async fn apart<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Self) -> anyhow::Result<T> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let topic = self.clone();
+        let read = tokio::task::spawn_blocking(move || read(&topic));
         let read = read.await.context("reading the topic has panicked").and_then(|read| read);
         read.map_err(|error| {
             tracing::warn!("history from the topic is not to be had: {error:#}");
@@ -294,7 +303,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn put_all(
+pub(super) fn put_all(
     runtime: &Handle,
     decoder: &mut Decoder,
     partition: i32,

@@ -72,6 +72,11 @@ impl Merge {
         self.queues.iter().all(|queue| queue.has_ended && queue.waiting.is_empty())
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.queues.iter().all(|queue| queue.waiting.is_empty())
+    }
+
     /// Up to when every record is known: none can come that is older.
     pub fn known_until_ms(&self) -> i64 {
         let open = self.queues.iter().filter(|queue| !queue.has_ended);
@@ -143,6 +148,10 @@ mod tests {
         assert!(merge.has_ended());
         merge.push(A, record(40));
         assert!(!merge.has_ended(), "it has grown");
+        assert_eq!(popped(&mut merge, 40), [(A, 40)]);
+        merge.push(B, record(50));
+        assert_eq!(popped(&mut merge, 50), [], "the one that has grown may have more from before");
+        assert_eq!((merge.known_until_ms(), merge.is_empty()), (40, false));
     }
 
     #[test]

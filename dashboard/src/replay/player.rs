@@ -36,6 +36,8 @@ const TURN: Duration = Duration::from_millis(10);
 /// Records that are played at once; between two of these the client is heard.
 const AT_ONCE: usize = 4096;
 const TELL_EVERY: Duration = Duration::from_secs(1);
+/// A partition that is written to all the time never comes to its end: so near to now it has.
+const EDGE_US: i64 = 2_000_000;
 /// Records that a step looks through for one that is subscribed to.
 const A_STEP: usize = 200_000;
 
@@ -69,6 +71,8 @@ pub struct Player {
     clock: Clock,
     from_us: i64,
     has_ended: bool,
+    /// The time of the last record that was played.
+    played_ms: i64,
     told_at: Instant,
     told: Option<State>,
 }
@@ -97,16 +101,28 @@ impl Player {
             clock: Clock::new(0, Speed::Times(1.0), now),
             from_us: 0,
             has_ended: false,
+            played_ms: 0,
             told_at: now,
             told: None,
         })
     }
 
-    /// Reads to where the replay begins: at a time, or at the oldest record after it.
+    /// Reads to where the replay begins: at a time, or at the oldest record after it. After a failure it has ended.
     ///
     /// # Errors
     /// When the topics cannot be read.
     pub fn begin(&mut self, from_us: i64, speed: Speed, cancel: &CancellationToken) -> anyhow::Result<()> {
+        self.has_ended = true;
+        let begun = self.fill(from_us, cancel);
+        self.into = self.hub.clone();
+        self.from_us = begun?;
+        self.has_ended = false;
+        self.clock = Clock::new(self.from_us, speed, Instant::now());
+        Ok(())
+    }
+
+    /// Makes the state of a time, and shows it; gives the time.
+    fn fill(&mut self, from_us: i64, cancel: &CancellationToken) -> anyhow::Result<i64> {
         let oldest_us = self.reader.oldest_after(from_us.div_euclid(1000))?.map(|oldest_ms| oldest_ms * 1000);
         let from_us = oldest_us.map_or(from_us, |oldest_us| oldest_us.max(from_us));
         let begin_ms = |source: &Source| {
@@ -130,17 +146,13 @@ impl Player {
             while self.play(before_ms, Showing::Latest)? > 0 {}
         }
         while self.play(before_ms, Showing::Latest)? > 0 {}
-        self.into = self.hub.clone();
         for channel in [Channel::Ticks, Channel::Gaps, Channel::Alerts, Channel::Health] {
             self.hub.begin(channel, "replay", filled.cursor(channel).read.clone());
         }
         self.hub.set_replayed_us(from_us);
         let live = std::mem::replace(&mut *filled.live(), Live::new(LOOK_BACK_US, 1, from_us));
         self.hub.restart(live);
-        self.from_us = from_us;
-        self.has_ended = false;
-        self.clock = Clock::new(from_us, speed, Instant::now());
-        Ok(())
+        Ok(from_us)
     }
 
     /// Until the connection ends.
@@ -183,16 +195,17 @@ impl Player {
         let due_ms = self.clock.due(Instant::now()).div_euclid(1000);
         let played = self.play(due_ms, Showing::Each)?;
         let now = Instant::now();
-        if played < AT_ONCE && self.clock.speed() != Speed::Max {
-            // Time waits for the reader.
-            let known_us = self.merge.known_until_ms().saturating_mul(1000);
-            if self.clock.at(now) > known_us {
-                self.clock.seek(known_us.max(self.hub.now_us()), now);
-            }
+        // Time waits for the reader, and for what is due and not played yet.
+        let known_ms = if played < AT_ONCE { self.merge.known_until_ms() } else { self.played_ms };
+        let known_us = known_ms.saturating_mul(1000);
+        if self.clock.speed() != Speed::Max && self.clock.at(now) > known_us {
+            self.clock.seek(known_us.max(self.hub.now_us()), now);
         }
         self.show_time(now);
-        let is_now = self.clock.speed() == Speed::Max || self.clock.at(now) >= now_us();
-        self.has_ended = !self.clock.is_paused() && self.merge.has_ended() && is_now;
+        let edge_us = if self.merge.has_ended() { now_us() } else { now_us() - EDGE_US };
+        let is_all = self.merge.is_empty() && self.merge.known_until_ms().saturating_mul(1000) >= edge_us;
+        let is_now = self.clock.speed() == Speed::Max || self.clock.at(now) >= edge_us;
+        self.has_ended = !self.clock.is_paused() && is_all && is_now;
         Ok(())
     }
 
@@ -215,6 +228,7 @@ impl Player {
             }
             of = Some(lane);
             self.clock.played(record.time_ms.saturating_mul(1000), Instant::now());
+            self.played_ms = record.time_ms;
             batch.push(record);
             played += 1;
         }
@@ -252,7 +266,7 @@ impl Player {
             }
             RecordType::SourceHealth => {
                 let healths = Healths::new(&decoded.batch);
-                self.hub
+                self.into
                     .put_healths(rows().map(|(row, index)| (healths.get(row), broker_time(&records, index))), &read);
             }
             // No channel shows them, and no topic that is replayed carries them.
@@ -306,6 +320,9 @@ impl Player {
 
     /// To the next record that is subscribed to, and no further.
     fn step(&mut self) -> Result<(), String> {
+        if self.has_ended {
+            return Ok(());
+        }
         self.clock.pause(Instant::now());
         let explain = |error: anyhow::Error| format!("the next record cannot be read now: {error:#}");
         let deadline = Instant::now() + Duration::from_secs(5);
@@ -337,7 +354,8 @@ impl Player {
     fn is_wanted(&mut self, (topic, _): Lane, record: &Waiting) -> anyhow::Result<bool> {
         match self.sources[topic].record {
             RecordType::PriceTick => {}
-            RecordType::Gap | RecordType::Alert => return Ok(true),
+            RecordType::Gap => return Ok(self.hub.wants_events(Channel::Gaps)),
+            RecordType::Alert => return Ok(self.hub.wants_events(Channel::Alerts)),
             _ => return Ok(false),
         }
         let mut buffer = RecordBuffer::new();

@@ -1,8 +1,8 @@
 //! Reads all topics of a replay together from some time on, into a [`Merge`]. A partition that is far ahead of the others is paused
-//! until they have caught up with it.
+//! until they have caught up with it. Must never happen here: a partition taken to have ended because its broker was silent.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use pipeline::codec::RecordType;
@@ -19,33 +19,31 @@ use crate::positions::{Consumer, Quiet};
 
 /// Messages of one turn.
 const A_TURN: usize = 1000;
-/// Partitions whose last offsets are never delivered count as read after so much silence.
-const SILENCE: Duration = Duration::from_secs(1);
 
 struct Track {
     lane: Lane,
     next: i64,
+    /// The log's end when reading began.
     end: i64,
     is_paused: bool,
 }
 
 pub struct TopicsReader {
     sources: Arc<[Source]>,
-    consumer: Consumer,
+    /// One for each topic: what tells of a partition's end names no topic.
+    consumers: Vec<Consumer>,
     /// Asks only.
     asking: Reader,
     tracks: Vec<Track>,
-    heard: Instant,
 }
 
 impl TopicsReader {
     /// # Errors
     /// When the client's settings are refused.
     pub fn new(kafka: &KafkaArgs, sources: Arc<[Source]>) -> anyhow::Result<Self> {
-        let mut settings = kafka.consumer(None);
-        settings.set("enable.partition.eof", "false");
-        let consumer = create(&settings, Quiet)?;
-        Ok(Self { sources, consumer, asking: Reader::new(kafka)?, tracks: Vec::new(), heard: Instant::now() })
+        let consumers = sources.iter().map(|_| create(&kafka.consumer(None), Quiet));
+        let consumers = consumers.collect::<Result<_, _>>()?;
+        Ok(Self { sources, consumers, asking: Reader::new(kafka)?, tracks: Vec::new() })
     }
 
     /// The time of the oldest tick that is kept, milliseconds; nothing where there is none, or where the log goes back further
@@ -76,8 +74,8 @@ impl TopicsReader {
     /// When no broker answers.
     pub fn begin(&mut self, from_ms: &[i64]) -> anyhow::Result<Merge> {
         self.tracks.clear();
-        let mut assignment = TopicPartitionList::new();
         for (topic, (source, from_ms)) in self.sources.iter().zip(from_ms).enumerate() {
+            let mut assignment = TopicPartitionList::new();
             let partitions = self.asking.partitions(&source.name)?;
             let offsets = self.asking.offsets_at(&source.name, &partitions, *from_ms)?;
             for (partition, next) in partitions.into_iter().zip(offsets) {
@@ -85,9 +83,10 @@ impl TopicsReader {
                 assignment.add_partition_offset(&source.name, partition, Offset::Offset(next))?;
                 self.tracks.push(Track { lane: (topic, partition), next, end, is_paused: false });
             }
+            self.consumers[topic].assign(&assignment).context("assigning partitions")?;
+            // What was paused before stays so over an assignment.
+            self.consumers[topic].resume(&assignment).context("resuming partitions")?;
         }
-        self.consumer.assign(&assignment).context("assigning partitions")?;
-        self.heard = Instant::now();
         let mut merge = Merge::new(self.tracks.iter().map(|track| track.lane));
         self.tracks.iter().filter(|track| track.next >= track.end).for_each(|track| merge.end(track.lane));
         Ok(merge)
@@ -99,32 +98,36 @@ impl TopicsReader {
     /// When the log cannot be read.
     pub fn turn(&mut self, merge: &mut Merge, patience: Duration) -> anyhow::Result<()> {
         self.resume(merge)?;
-        let mut patience = patience;
-        for _ in 0..A_TURN {
-            match self.consumer.poll(patience) {
-                None => break,
-                Some(Ok(message)) => Self::take(&self.sources, &mut self.tracks, &message, merge),
-                Some(Err(KafkaError::MessageConsumption(
-                    error @ (RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange),
-                ))) => anyhow::bail!("the log is not kept so far back any more ({error})"),
-                // It mends itself, and meanwhile nothing comes.
-                Some(Err(error)) => {
-                    tracing::debug!("a replay's client says: {error}");
-                    self.heard = Instant::now();
-                    continue;
-                }
-            }
-            self.heard = Instant::now();
-            patience = Duration::ZERO;
+        let mut has_heard = false;
+        for topic in 0..self.consumers.len() {
+            has_heard |= self.drain(topic, merge)?;
         }
-        if self.heard.elapsed() > SILENCE {
-            self.tracks.iter().filter(|track| !track.is_paused).for_each(|track| merge.end(track.lane));
+        if !has_heard {
+            std::thread::sleep(patience);
         }
         self.pause(merge)
     }
 
-    fn take(sources: &[Source], tracks: &mut [Track], message: &BorrowedMessage<'_>, merge: &mut Merge) {
-        let Some(topic) = sources.iter().position(|source| &*source.name == message.topic()) else { return };
+    /// Takes in what has come of one topic; gives whether it was anything.
+    fn drain(&mut self, topic: usize, merge: &mut Merge) -> anyhow::Result<bool> {
+        for count in 0..A_TURN {
+            match self.consumers[topic].poll(Duration::ZERO) {
+                None => return Ok(count > 0),
+                Some(Ok(message)) => Self::take(&mut self.tracks, topic, &message, merge),
+                // Told whenever all that is there was read, also where the last offsets are never delivered, as markers of
+                // transactions are not. A partition that is written to goes on.
+                Some(Err(KafkaError::PartitionEOF(partition))) => merge.end((topic, partition)),
+                Some(Err(KafkaError::MessageConsumption(
+                    error @ (RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange),
+                ))) => anyhow::bail!("the log is not kept so far back any more ({error})"),
+                // It mends itself, and meanwhile nothing comes.
+                Some(Err(error)) => tracing::debug!("a replay's client says: {error}"),
+            }
+        }
+        Ok(true)
+    }
+
+    fn take(tracks: &mut [Track], topic: usize, message: &BorrowedMessage<'_>, merge: &mut Merge) {
         let lane = (topic, message.partition());
         let Some(track) = tracks.iter_mut().find(|track| track.lane == lane) else { return };
         if message.offset() < track.next {
@@ -133,33 +136,34 @@ impl TopicsReader {
         track.next = message.offset() + 1;
         let time_ms = message.timestamp().to_millis().unwrap_or(0);
         merge.push(lane, Waiting { time_ms, offset: message.offset(), value: message.payload().map(<[u8]>::to_vec) });
-        if track.next >= track.end {
+        // What is written from here on is younger than the replay; where its end is the client tells, after a moment.
+        if track.next == track.end {
             merge.end(lane);
         }
     }
 
     fn pause(&mut self, merge: &Merge) -> anyhow::Result<()> {
-        let list = self.switch(|track| !track.is_paused && merge.has_enough(track.lane), true)?;
-        if list.count() > 0 {
-            self.consumer.pause(&list).context("pausing partitions")?;
+        for track in self.tracks.iter_mut().filter(|track| !track.is_paused && merge.has_enough(track.lane)) {
+            self.consumers[track.lane.0].pause(&track.list(&self.sources)).context("pausing a partition")?;
+            track.is_paused = true;
         }
         Ok(())
     }
 
     fn resume(&mut self, merge: &Merge) -> anyhow::Result<()> {
-        let list = self.switch(|track| track.is_paused && !merge.has_enough(track.lane), false)?;
-        if list.count() > 0 {
-            self.consumer.resume(&list).context("resuming partitions")?;
+        for track in self.tracks.iter_mut().filter(|track| track.is_paused && !merge.has_enough(track.lane)) {
+            self.consumers[track.lane.0].resume(&track.list(&self.sources)).context("resuming a partition")?;
+            track.is_paused = false;
         }
         Ok(())
     }
+}
 
-    fn switch(&mut self, which: impl Fn(&Track) -> bool, is_paused: bool) -> anyhow::Result<TopicPartitionList> {
+impl Track {
+    fn list(&self, sources: &[Source]) -> TopicPartitionList {
+        let (topic, partition) = self.lane;
         let mut list = TopicPartitionList::new();
-        for track in self.tracks.iter_mut().filter(|track| which(track)) {
-            track.is_paused = is_paused;
-            list.add_partition(&self.sources[track.lane.0].name, track.lane.1);
-        }
-        Ok(list)
+        list.add_partition(&sources[topic].name, partition);
+        list
     }
 }

@@ -18,6 +18,7 @@ use crate::state::row::{AlertRow, GapRow, SourceRow};
 const MAX_GAPS: usize = 5000;
 const MAX_ALERTS: usize = 1000;
 const DAY_US: i64 = 86_400_000_000;
+const MINUTE_US: i64 = 60_000_000;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SourceAnswer {
@@ -89,9 +90,13 @@ pub async fn gaps(
     let source = name_or_none("source", asked.source.as_deref())?;
     let limit = limit("limit", asked.limit, 1000, MAX_GAPS)?;
     let (from, to) = (moment_or_none("from", asked.from.as_deref())?, moment_or_none("to", asked.to.as_deref())?);
-    let to_us = to.unwrap_or_else(|| now_us() + 60_000_000);
+    let to_us = to.unwrap_or_else(|| now_us() + MINUTE_US);
     let from_us = from.unwrap_or_else(|| to_us.saturating_sub(DAY_US).max(0));
     in_order(from_us, to_us)?;
+    // Whole minutes: `-24h` of two moments is one question.
+    let whole = |us: i64| us - us.rem_euclid(MINUTE_US);
+    let (from_us, to_us) = (whole(from_us), whole(to_us - 1) + MINUTE_US);
+    let (from, to) = (from.map(whole), to.map(|_| to_us));
     let key = format!("{}\0{limit}\0{from:?}\0{to:?}", source.unwrap_or_default());
     let make = async {
         let (past, origin) = app.history.gaps(&app.hub, source, from_us, to_us, limit).await?;

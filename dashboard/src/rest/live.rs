@@ -15,12 +15,14 @@ use crate::serve::latest::{self, Latest, LatestQuery};
     tag = "market",
     params(
         ("symbols" = Option<String>, Query, description = "Separated by commas; all where nothing is said", example = "BTC-USD"),
+        ("symbol" = Option<String>, Query, description = "One; 404 where it has no price"),
         ("cursor" = Option<String>, Query, description = "Of an answer before"),
     ),
     responses(
         (status = 200, description = "What is known now", body = Latest),
         (status = 304, description = "As you know it"),
         (status = 400, description = "Not understood", body = ErrorBody),
+        (status = 404, description = "No price of the one symbol", body = ErrorBody),
     )
 )]
 pub async fn latest(

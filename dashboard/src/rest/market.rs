@@ -191,6 +191,9 @@ pub async fn candles(
     let (from_us, to_us) = (moment_or_none("from", asked.from.as_deref())?, moment_or_none("to", asked.to.as_deref())?);
     let now_us = now_us();
     let range = candle_times(tf, from_us, to_us, limit, now_us)?;
+    // Whole buckets: `-24h` of two moments is one question.
+    let (from_us, to_us) = (from_us.map(|us| tf.bucket(us)), to_us.map(|us| tf.bucket(us - 1) + tf.width_us()));
+    let range = (tf.bucket(range.0), to_us.unwrap_or(range.1));
     // What is over stays as it is, but for late ticks.
     let kind = if range.1 < now_us - 5 * 60_000_000 { Kind::History } else { Kind::Candles };
     let basis_name = price_basis.map_or("", Basis::as_str);
@@ -205,7 +208,6 @@ pub async fn candles(
         let PastCandles { candles, complete_from_us, origin, problem } = app.history.candles(&app.hub, &range).await?;
         // What is missing for want of a store comes back with it.
         let kind = if problem.is_some() { Kind::Candles } else { kind };
-        let from_us = tf.bucket(from_us);
         let answer = CandleAnswer { candles, from_us, to_us, complete_from_us, origin, history_problem: problem };
         Ok(Answer::of(&answer, app.cache.ttl(kind)))
     };

@@ -9,6 +9,7 @@ use utoipa::OpenApi;
 
 use super::answer::Answer;
 use super::{events, flask, forecasts, live, market, status};
+use crate::serve::endpoints;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,6 +19,8 @@ use super::{events, flask, forecasts, live, market, status};
     ),
     paths(
         live::latest,
+        endpoints::stream,
+        endpoints::messages_schema,
         market::symbols,
         market::ticks,
         market::candles,
@@ -53,7 +56,7 @@ mod tests {
     fn each_path_is_described_with_its_errors() {
         let api = serde_json::to_value(Api::openapi()).expect("JSON");
         let paths = api["paths"].as_object().expect("paths");
-        assert_eq!(paths.len(), 17);
+        assert_eq!(paths.len(), 19);
         for (path, item) in paths {
             let get = &item["get"];
             assert!(get["responses"]["200"].is_object() && get["summary"].is_string(), "{path}");

@@ -11,6 +11,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::Value;
 
+use super::socket::Patience;
 use super::sse::{self, StreamQuery};
 use super::{Session, schema, socket};
 use crate::access::client_address;
@@ -29,7 +30,7 @@ pub async fn connect(
     let App { hub, sockets, shutdown, .. } = app;
     Ok(socket::prepare(upgrade).on_upgrade(move |socket| {
         sockets.track_future(async move {
-            socket::serve(socket, Session::new(hub), shutdown, None).await;
+            socket::serve(socket, Session::new(hub), Patience::default(), shutdown, None).await;
             drop(place);
         })
     }))

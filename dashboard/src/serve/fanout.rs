@@ -126,10 +126,13 @@ impl Fanout {
         inner.generation += 1;
         let entry = || Entry { mailbox: mailbox.clone(), generation: inner.generation };
         if all {
+            forget(&mut self.all, mailbox);
             self.all.push(entry());
         }
         for symbol in symbols {
             if let Some(feed) = self.symbols.get_mut(symbol) {
+                // A void entry is swept by the next tick, which may never come.
+                forget(&mut feed.members, mailbox);
                 feed.members.push(entry());
             }
         }
@@ -156,6 +159,15 @@ impl Fanout {
             if members.is_empty() {
                 self.candles.remove(&key);
             }
+        }
+    }
+
+    /// Whether anybody wants gaps or alerts.
+    pub fn wants_events(&self, channel: Channel) -> bool {
+        match channel {
+            Channel::Gaps => !self.gaps.is_empty(),
+            Channel::Alerts => !self.alerts.is_empty(),
+            Channel::Ticks | Channel::Candles | Channel::Health => false,
         }
     }
 

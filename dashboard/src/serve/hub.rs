@@ -20,7 +20,7 @@ use crate::clock;
 use crate::protocol::{Channel, FeedState, Json};
 use crate::state::row::SourceRow;
 use crate::state::tick::{Position, Told};
-use crate::state::{Live, Touched};
+use crate::state::{Live, Reread, Spoilt, Timeframe, Touched};
 
 /// How often a slow connection is told the latest, when the machine keeps up and when it does not.
 const PACE_LEAST: Duration = Duration::from_millis(100);
@@ -36,25 +36,47 @@ pub enum Showing {
     Each,
     /// The latest of the batch: it is old anyway.
     Latest,
+    /// As the latest, of history that is filled in behind the newest.
+    Older,
 }
 
-/// How far each channel's topic was read.
-#[derive(Clone, Debug)]
-pub struct Progress(Arc<Mutex<Arc<Cursor>>>);
+/// What a topic's name ends with while older records are filled in: they stand behind cursors that were given before, so those
+/// are not gone on from afterwards.
+const FILLING: char = '~';
+
+/// How far a channel's topic was read.
+#[derive(Debug, Default)]
+struct Progress(Mutex<Reading>);
+
+#[derive(Debug)]
+struct Reading {
+    read: Arc<Cursor>,
+    /// Where it began.
+    begun: Vec<Position>,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self { read: Arc::new(Cursor { topic: "0".to_owned(), read: Vec::new() }), begun: Vec::new() }
+    }
+}
 
 impl Progress {
-    fn get(&self) -> Arc<Cursor> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn lock(&self) -> MutexGuard<'_, Reading> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn raise(&self, read: &[Position]) {
-        let mut cursor = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let topic = cursor.topic.clone();
-        Arc::make_mut(&mut cursor).raise(&topic, read);
+        let mut reading = self.lock();
+        let topic = reading.read.topic.clone();
+        Arc::make_mut(&mut reading.read).raise(&topic, read);
     }
 
-    fn set(&self, new: Cursor) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+    fn is_filled(&self) {
+        let mut reading = self.lock();
+        if reading.read.topic.ends_with(FILLING) {
+            Arc::make_mut(&mut reading.read).topic.pop();
+        }
     }
 }
 
@@ -72,12 +94,11 @@ pub struct Hub {
 
 impl Hub {
     pub fn new(live: Live) -> Self {
-        let progress = || Progress(Arc::new(Mutex::new(Arc::new(Cursor { topic: "0".to_owned(), read: Vec::new() }))));
         Self {
             live: Mutex::new(live),
             fanout: Mutex::default(),
             feed: Mutex::default(),
-            progress: std::array::from_fn(|_| progress()),
+            progress: Default::default(),
             replayed_us: AtomicI64::new(0),
             pace_us: AtomicU64::new(micros(PACE_LEAST)),
             health_version: AtomicU64::new(0),
@@ -110,6 +131,10 @@ impl Hub {
         }
     }
 
+    fn is_replay(&self) -> bool {
+        self.replayed_us.load(Ordering::Relaxed) != 0
+    }
+
     /// From now on the time is what this says.
     pub fn set_replayed_us(&self, now_us: i64) {
         self.replayed_us.store(now_us, Ordering::Relaxed);
@@ -126,13 +151,47 @@ impl Hub {
 
     /// How far the channel's topic was read.
     pub fn cursor(&self, channel: Channel) -> Arc<Cursor> {
-        self.progress_of(channel).get()
+        self.progress_of(channel).lock().read.clone()
     }
 
     /// The channel's topic is this one, read up to there. After another topic nothing is told apart from its predecessor's
     /// records but by this name.
     pub fn begin(&self, channel: Channel, topic: &str, read: Vec<Position>) {
-        self.progress_of(channel).set(Cursor { topic: topic.to_owned(), read });
+        let read = Cursor { topic: topic.to_owned(), read };
+        *self.progress_of(channel).lock() = Reading { begun: read.read.clone(), read: Arc::new(read) };
+    }
+
+    /// As [`Self::begin`], where older records are going to be filled in.
+    pub fn begin_filling(&self, channel: Channel, topic: &str, read: Vec<Position>) {
+        self.begin(channel, &format!("{topic}{FILLING}"), read);
+    }
+
+    /// Records of a partition up to `last` were deleted before they could be read: nobody can go on from before, and of ticks
+    /// memory holds nothing whole from before now.
+    pub fn skip_lost(&self, channel: Channel, last: Position) {
+        let mut live = self.live();
+        if channel == Channel::Ticks {
+            live.lose_before(clock::now_us());
+        }
+        let mut reading = self.progress_of(channel).lock();
+        last.raise(&mut reading.begun);
+        let topic = reading.read.topic.clone();
+        Arc::make_mut(&mut reading.read).raise(&topic, &[last]);
+    }
+
+    /// What a cursor says of a channel, when everything since then was read. Nothing while history is filled in: what came in since
+    /// may stand before it.
+    pub fn known<'a>(&self, channel: Channel, cursor: &'a Cursor) -> Option<&'a [Position]> {
+        let reading = self.progress_of(channel).lock();
+        let of = |list: &[Position], at: &Position| {
+            list.iter().find(|other| other.partition == at.partition).map(|other| other.offset)
+        };
+        let is_read = |at: &Position| {
+            let has_come = of(&reading.read.read, at).is_some_and(|offset| offset >= at.offset);
+            has_come && of(&reading.begun, at).is_none_or(|offset| offset <= at.offset)
+        };
+        let is_good = cursor.topic == reading.read.topic && !cursor.topic.ends_with(FILLING);
+        (is_good && cursor.read.iter().all(is_read)).then_some(&cursor.read)
     }
 
     /// Looks ahead at ticks that are going to be put: what they correct need not be worked in first.
@@ -148,14 +207,14 @@ impl Hub {
         let mut fanout = self.fanout();
         live.watches_candles = fanout.wants_candles();
         let mut latest: HashMap<(Arc<str>, Arc<str>), Position> = HashMap::new();
-        if showing == Showing::Latest {
+        if showing != Showing::Each {
             ticks.clone().for_each(|told| live.announce(&told));
         }
         for told in ticks {
             if showing == Showing::Each {
-                live.measure(&told, clock::now_us());
+                live.measure(&told, self.now_us(), self.is_replay());
             }
-            let touched = live.put_tick(&told);
+            let touched = if showing == Showing::Older { live.fill_tick(&told) } else { live.put_tick(&told) };
             if touched.is_empty() {
                 continue;
             }
@@ -166,15 +225,36 @@ impl Hub {
                 }
                 match showing {
                     Showing::Each => show(&mut live, &mut fanout, row, told.tick.at, now),
-                    Showing::Latest => drop(latest.insert((row.symbol, row.source), told.tick.at)),
+                    Showing::Latest | Showing::Older => drop(latest.insert((row.symbol, row.source), told.tick.at)),
                 }
             }
         }
+        // In the order of the log: behind a message's cursor nothing is left out.
+        let mut latest: Vec<_> = latest.into_iter().collect();
+        latest.sort_by_key(|(_, at)| *at);
         for ((symbol, source), at) in latest {
             let row = Touched { symbol, source };
             show(&mut live, &mut fanout, row, at, now);
         }
         self.progress_of(Channel::Ticks).raise(read);
+        self.show_candles(&mut live, &fanout);
+    }
+
+    /// Memory holds all ticks from this broker time on. Everybody is shown what the history that was filled in has changed: it
+    /// stands behind the cursors that were given, which are none any more.
+    pub fn set_filled(&self, whole_from_us: i64) {
+        let now = Instant::now();
+        let mut live = self.live();
+        let mut fanout = self.fanout();
+        live.watches_candles = fanout.wants_candles();
+        live.set_whole_from(whole_from_us, false);
+        self.progress_of(Channel::Ticks).is_filled();
+        let at = self.cursor(Channel::Ticks).read.first().copied().unwrap_or_default();
+        for row in live.touch_all() {
+            if fanout.wants_ticks(&row.symbol) {
+                show(&mut live, &mut fanout, row, at, now);
+            }
+        }
         self.show_candles(&mut live, &fanout);
     }
 
@@ -189,9 +269,12 @@ impl Hub {
             if members.peek().is_none() {
                 continue;
             }
-            // One without ticks left is gone.
-            let Some(candle) = live.candle(&key) else { continue };
-            let shown = Arc::new(ShownCandle { key: key.clone(), row: Json::of(&candle), cursor: cursor.clone() });
+            // Of what memory does not hold whole it would tell a part.
+            if key.start < live.covers_from_us(&key.symbol, &key.source, key.tf) {
+                continue;
+            }
+            let row = live.candle(&key).map(|candle| Json::of(&candle));
+            let shown = Arc::new(ShownCandle { key: key.clone(), row, cursor: cursor.clone() });
             members.for_each(|mailbox| mailbox.push(Item::Candle(shown.clone())));
         }
     }
@@ -258,9 +341,17 @@ impl Hub {
         self.fanout().tell_everybody(&Item::Other(name, body.into()));
     }
 
-    /// Whether anybody is subscribed to a symbol's ticks.
+    /// Whether anybody is subscribed to a symbol's ticks or candles.
     pub fn wants_symbol(&self, symbol: &str) -> bool {
-        self.fanout().wants_ticks(symbol)
+        let fanout = self.fanout();
+        let symbol_name = Arc::from(symbol);
+        let has_candles = || Timeframe::ALL.iter().any(|tf| fanout.candles_of(&symbol_name, *tf).next().is_some());
+        fanout.wants_ticks(symbol) || has_candles()
+    }
+
+    /// Whether anybody is subscribed to gaps or alerts.
+    pub fn wants_events(&self, channel: Channel) -> bool {
+        self.fanout().wants_events(channel)
     }
 
     /// Time has come so far, and everything up to then was read.
@@ -270,6 +361,26 @@ impl Hub {
         live.watches_candles = fanout.wants_candles();
         live.advance(now_us);
         self.show_candles(&mut live, &fanout);
+    }
+
+    /// Buckets to be read again, at most `limit` of those that `wanted` accepts, and how far memory has read the ticks; none while
+    /// older ones still come, which would be counted twice.
+    pub fn spoilt(&self, limit: usize, wanted: impl Fn(&Spoilt) -> bool) -> (Vec<Spoilt>, Arc<Cursor>) {
+        let mut live = self.live();
+        let read = self.cursor(Channel::Ticks);
+        let is_whole = self.feed_state() == FeedState::Live && !live.is_filling() && !read.topic.ends_with(FILLING);
+        let spoilt = if is_whole { live.spoilt(limit, wanted) } else { Vec::new() };
+        (spoilt, read)
+    }
+
+    /// What such a bucket holds by all ticks that memory had read at `as_of`; gives whether it was taken.
+    pub fn replace(&self, spoilt: &Spoilt, reread: &Reread, as_of: &Cursor) -> bool {
+        let mut live = self.live();
+        let fanout = self.fanout();
+        live.watches_candles = fanout.wants_candles();
+        let taken = self.cursor(Channel::Ticks).topic == as_of.topic && live.replace(spoilt, reread);
+        self.show_candles(&mut live, &fanout);
+        taken
     }
 
     fn show_health(&self) {

@@ -14,7 +14,9 @@ use super::cursor::{self, Cursor};
 use super::hub::Hub;
 use crate::http::ApiError;
 use crate::protocol::{Channel, FeedState, Json, MAX_NAME_CHARS, MAX_SYMBOLS};
+use crate::state::Live;
 use crate::state::row::{AlertRow, GapRow, SourceRow, TickRow};
+use crate::state::tick::Position;
 
 const NEWEST_ALERTS: usize = 100;
 
@@ -37,6 +39,8 @@ pub struct Latest {
     pub now_us: i64,
     pub feed: FeedState,
     pub cursor: String,
+    /// False: only what is newer than the cursor that was asked with.
+    pub full: bool,
     pub ticks: Vec<TickRow>,
     pub gaps: Vec<GapRow>,
     pub alerts: Vec<AlertRow>,
@@ -55,53 +59,64 @@ pub fn respond(hub: &Hub, query: &LatestQuery, headers: &HeaderMap) -> Result<Re
     }
     let wants = |symbol: &str| symbols.is_empty() || symbols.contains(&symbol);
     let asked = |channel: Channel| query.cursor.as_deref().and_then(|id| cursor::of_channel(id, channel));
-    let known = |channel: Channel| {
-        let (asked, read) = (asked(channel)?, hub.cursor(channel));
-        let is_read = asked
-            .read
-            .iter()
-            .all(|at| read.read.iter().any(|read| read.partition == at.partition && read.offset >= at.offset));
-        (asked.topic == read.topic && is_read).then_some(asked)
-    };
-    let (ticks, gaps, alerts, sources, cursor) = {
+    let (is_full, ticks, gaps, alerts, sources, cursor) = {
         let mut live = hub.live();
-        let since = |known: &Option<Cursor>| known.as_ref().map(|known| known.read.clone());
-        let ticks = live.rows(wants, since(&known(Channel::Ticks)).as_deref());
-        let gaps = match since(&known(Channel::Gaps)) {
-            Some(known) => live.gaps.since(&known),
-            None => live.gaps.open(),
-        };
+        let known = known(hub, &live, asked);
+        let since = |at: usize| known.as_ref().map(|known| &*known[at].read);
+        let ticks = live.rows(wants, since(0));
+        let gaps = since(1).map_or_else(|| live.gaps.open(), |known| live.gaps.since(known));
         let gaps = gaps
             .into_iter()
             .filter(|gap| gap.row.symbols.is_empty() || gap.row.symbols.iter().any(|symbol| wants(symbol)));
         let gaps: Vec<Json> = gaps.map(|gap| gap.json.clone()).collect();
-        let alerts_known = since(&known(Channel::Alerts));
         let alerts = live.alerts.newest().filter(|alert| alert.symbol.as_deref().is_none_or(wants));
-        let alerts = alerts.filter(|alert| alerts_known.as_ref().is_none_or(|known| alert.at.is_after(known)));
-        let alerts: Vec<Json> = alerts.take(NEWEST_ALERTS).map(|alert| alert.json.clone()).collect();
+        let alerts = alerts.filter(|alert| since(2).is_none_or(|known| alert.at.is_after(known)));
+        let most = if known.is_some() { usize::MAX } else { NEWEST_ALERTS };
+        let alerts: Vec<Json> = alerts.take(most).map(|alert| alert.json.clone()).collect();
         let cursor = [Channel::Ticks, Channel::Gaps, Channel::Alerts].map(|channel| {
             let at = hub.cursor(channel);
             format!("{}={}", channel.name(), cursor::text(&at.topic, &at.read))
         });
         let ticks: Vec<Json> = ticks.into_iter().map(|row| row.row).collect();
-        (ticks, gaps, alerts, live.sources.rows(live.now_us()), cursor.join(";"))
+        (known.is_none(), ticks, gaps, alerts, live.sources.rows(live.now_us()), cursor.join(";"))
     };
     if ticks.is_empty() && query.symbol.is_some() && query.cursor.is_none() {
         let symbol = query.symbol.as_deref().unwrap_or_default();
         return Err(ApiError::NotFound(format!("no price of {symbol:?} within the look-back")));
     }
     let feed = serde_json::to_string(&hub.feed_state()).expect("plain structs of text and numbers");
-    let mut rows = format!("\"feed\":{feed}");
-    let sources: Vec<Json> = sources.iter().map(Json::of).collect();
-    for (name, list) in [("ticks", ticks), ("gaps", gaps), ("alerts", alerts), ("sources", sources)] {
-        let texts: Vec<&str> = list.iter().map(Json::get).collect();
-        let _ = write!(rows, ",\"{name}\":[{}]", texts.join(","));
+    let mut rows = format!("\"full\":{is_full},\"feed\":{feed}");
+    for (name, list) in [("ticks", ticks), ("gaps", gaps), ("alerts", alerts)] {
+        push_list(&mut rows, name, &list);
     }
-    let etag = format!("W/\"{:032x}\"", XxHash3_128::oneshot(rows.as_bytes()));
+    // What a source's hops took changes with every tick of whatever symbol: its state alone makes another answer.
+    let states: Vec<(&str, &str)> = sources.iter().map(|row| (&*row.source, &*row.state)).collect();
+    let hash = |text: &str| XxHash3_128::oneshot(text.as_bytes());
+    let etag = format!("W/\"{:032x}{:032x}\"", hash(&rows), hash(&format!("{states:?}")));
+    push_list(&mut rows, "sources", &sources.iter().map(Json::of).collect::<Vec<_>>());
     let about = [(ETAG, etag.clone()), (CACHE_CONTROL, "private, no-cache".to_owned())];
     if headers.get_all(IF_NONE_MATCH).iter().any(|known| known.as_bytes() == etag.as_bytes()) {
         return Ok((StatusCode::NOT_MODIFIED, about).into_response());
     }
     let body = format!("{{\"now_us\":{},\"cursor\":\"{cursor}\",{rows}}}", hub.now_us());
     Ok((about, [(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Of ticks, gaps and alerts what a cursor says, when all of it can be gone on from.
+fn known(hub: &Hub, live: &Live, asked: impl Fn(Channel) -> Option<Cursor>) -> Option<[Cursor; 3]> {
+    let of = |channel, forgotten: &[Position]| {
+        let cursor = asked(channel)?;
+        let known = hub.known(channel, &cursor)?;
+        // What is forgotten may have been news.
+        let is_whole = !forgotten.iter().any(|position| position.is_after(known));
+        is_whole.then_some(cursor)
+    };
+    let ticks = of(Channel::Ticks, &[])?;
+    Some([ticks, of(Channel::Gaps, &live.gaps.forgotten)?, of(Channel::Alerts, &live.alerts.forgotten)?])
+}
+
+fn push_list(into: &mut String, name: &str, list: &[Json]) {
+    let texts: Vec<&str> = list.iter().map(Json::get).collect();
+    // Writing to a string does not fail.
+    let _ = write!(into, ",\"{name}\":[{}]", texts.join(","));
 }

@@ -25,7 +25,8 @@ pub const OLDEST_TICK: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct ShownCandle {
     pub key: CandleKey,
-    pub row: Json,
+    /// Nothing: every tick of it was taken back.
+    pub row: Option<Json>,
     pub cursor: Arc<Cursor>,
 }
 
@@ -165,12 +166,12 @@ impl Mailbox {
         (inner.take_queue(), std::mem::take(&mut inner.lagged))
     }
 
-    /// Drops what waits of a channel.
-    pub fn forget(&self, channel: Channel) {
+    /// Drops what waits of a channel, of candles those of one width.
+    pub fn forget(&self, channel: Channel, tf: Option<Timeframe>) {
         let mut inner = self.lock();
         inner.queue.retain(|item| match item {
             Item::Tick(..) => channel != Channel::Ticks,
-            Item::Candle(_) => channel != Channel::Candles,
+            Item::Candle(candle) => channel != Channel::Candles || tf.is_some_and(|tf| tf != candle.key.tf),
             Item::Event(event) => channel != event.channel,
             Item::Health(..) => channel != Channel::Health,
             Item::Other(..) | Item::Restart => true,

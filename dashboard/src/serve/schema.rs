@@ -7,6 +7,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::protocol::{Channel, ClientMessage, ErrorCode, FeedState, SnapshotReason};
+use crate::state::candle::GoneCandle;
 use crate::state::row::{AlertRow, GapRow, SourceRow, TickRow};
 use crate::state::{Candle, Timeframe};
 
@@ -42,13 +43,14 @@ message!(Update, "update", {
     tf: Option<Timeframe>,
     ticks: Option<Vec<TickRow>>,
     candles: Option<Vec<Candle>>,
+    gone: Option<Vec<GoneCandle>>,
     sources: Option<Vec<SourceRow>>,
 });
 message!(GapTold, "gap", { channel: Channel, cursor: String, gap: GapRow });
 message!(AlertTold, "alert", { channel: Channel, cursor: String, alert: AlertRow });
 message!(Heartbeat, "heartbeat", { now_us: i64, feed: FeedState });
 message!(Pong, "pong", { #[schema(required)] id: Option<i64>, #[schema(required)] sent_us: Option<i64>, now_us: i64 });
-message!(Replay, "replay", { state: String, #[schema(value_type = Object)] speed: Value, at_us: i64, from_us: i64, live_us: i64 });
+message!(Replay, "replay", { state: String, speed: Value, at_us: i64, from_us: i64, live_us: i64 });
 message!(Error, "error", { #[schema(required)] id: Option<i64>, code: ErrorCode, message: String });
 message!(Shutdown, "shutdown", { message: String, retry_after_ms: u64 });
 

@@ -80,6 +80,7 @@ pub struct Session {
     heartbeat_at: Instant,
     /// Since when nothing is subscribed to.
     idle_since: Option<Instant>,
+    idle_after: Duration,
     tokens: f64,
     tokens_at: Instant,
     /// Of all channels, for whoever asks for them.
@@ -105,6 +106,7 @@ impl Session {
             // Those that come at once do not all have their heartbeats at once.
             heartbeat_at: now + HEARTBEAT_EVERY.mul_f64(0.2 + 0.8 * spread()),
             idle_since: Some(now),
+            idle_after: IDLE_AFTER,
             tokens: BURST,
             tokens_at: now,
             cursors: None,
@@ -115,6 +117,14 @@ impl Session {
     #[must_use]
     pub fn with_event_ids(mut self) -> Self {
         self.cursors = Some(Vec::new());
+        self
+    }
+
+    /// Without a subscription it ends after this long.
+    #[cfg(test)]
+    #[must_use]
+    pub fn idle_after(mut self, idle_after: Duration) -> Self {
+        self.idle_after = idle_after;
         self
     }
 
@@ -290,7 +300,7 @@ impl Session {
     pub fn next(&mut self) -> Result<Option<Out>, Ended> {
         if self.out.is_empty() {
             let now = Instant::now();
-            if self.idle_since.is_some_and(|since| now.saturating_duration_since(since) > IDLE_AFTER) {
+            if self.idle_since.is_some_and(|since| now.saturating_duration_since(since) > self.idle_after) {
                 return Err(Ended::Idle);
             }
             self.drain();

@@ -12,9 +12,23 @@ use tokio_util::sync::CancellationToken;
 use super::session::{Ended, Out, Session, spread};
 use crate::protocol::{ErrorCode, MAX_CLIENT_MESSAGE_BYTES, ReplayCommand, ServerMessage};
 
-/// A client that takes nothing for this long is gone.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-const PING_EVERY: Duration = Duration::from_secs(20);
+/// How long a client is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// One that takes nothing for this long is gone.
+    pub send: Duration,
+    /// One that has not answered by the next is gone.
+    pub ping_every: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { send: Duration::from_secs(30), ping_every: Duration::from_secs(20) }
+    }
+}
+
+/// What is sent before the client is heard again.
+const BYTES_A_TURN: usize = 64 * 1024;
 /// What a shutdown leaves a connection to say goodbye.
 const GOODBYE: Duration = Duration::from_millis(500);
 /// What a client that is shown out has to read why.
@@ -51,11 +65,12 @@ pub fn prepare(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
 pub async fn serve(
     socket: WebSocket,
     session: Session,
+    patience: Patience,
     shutdown: CancellationToken,
     replay: Option<UnboundedSender<ReplayCommand>>,
 ) {
     let now = Instant::now();
-    let mut connection = Connection { socket, session, replay, heard_at: now, pinged_at: now };
+    let mut connection = Connection { socket, session, patience, replay, heard_at: now, pinged_at: now };
     let end = tokio::select! {
         end = connection.run() => end,
         () = shutdown.cancelled() => End::Shutdown,
@@ -71,6 +86,7 @@ pub fn retry_after_ms() -> u64 {
 struct Connection {
     socket: WebSocket,
     session: Session,
+    patience: Patience,
     replay: Option<UnboundedSender<ReplayCommand>>,
     heard_at: Instant,
     pinged_at: Instant,
@@ -79,16 +95,18 @@ struct Connection {
 impl Connection {
     async fn run(&mut self) -> End {
         loop {
-            match tokio::time::timeout(SEND_TIMEOUT, self.send_waiting()).await {
-                Ok(Ok(())) => {}
+            let is_more = match tokio::time::timeout(self.patience.send, self.send_waiting()).await {
+                Ok(Ok(is_more)) => is_more,
                 Ok(Err(end)) => return end,
                 Err(_) => {
-                    tracing::info!("closed a connection that took nothing for {SEND_TIMEOUT:?}");
+                    tracing::info!("closed a connection that took nothing for {:?}", self.patience.send);
                     return End::Gone;
                 }
-            }
+            };
             let turn = tokio::select! {
+                biased;
                 message = self.socket.recv() => self.on_message(message),
+                () = std::future::ready(()), if is_more => Ok(()),
                 () = self.session.ready() => Ok(()),
             };
             if let Err(end) = turn {
@@ -97,15 +115,21 @@ impl Connection {
         }
     }
 
-    async fn send_waiting(&mut self) -> Result<(), End> {
+    /// Sends what waits, so much of it that the client is still heard; gives whether there is more.
+    async fn send_waiting(&mut self) -> Result<bool, End> {
         let mut is_flushed = true;
-        while let Some(Out { name, text, .. }) = self.session.next().map_err(End::Server)? {
+        let mut bytes = 0;
+        while bytes < BYTES_A_TURN
+            && let Some(Out { name, text, .. }) = self.session.next().map_err(End::Server)?
+        {
+            bytes += text.len();
             self.socket.feed(Message::text(text)).await.map_err(|_| End::Gone)?;
             metrics::counter!("tickstream_dashboard_sent_total", "type" => name).increment(1);
             is_flushed = false;
         }
+        let is_more = bytes >= BYTES_A_TURN;
         let now = Instant::now();
-        if now.saturating_duration_since(self.pinged_at) > PING_EVERY {
+        if now.saturating_duration_since(self.pinged_at) > self.patience.ping_every {
             if self.heard_at < self.pinged_at {
                 return Err(End::Gone);
             }
@@ -113,10 +137,10 @@ impl Connection {
             self.socket.feed(Message::Ping(axum::body::Bytes::new())).await.map_err(|_| End::Gone)?;
             is_flushed = false;
         }
-        if is_flushed {
-            return Ok(());
+        if !is_flushed {
+            self.socket.flush().await.map_err(|_| End::Gone)?;
         }
-        self.socket.flush().await.map_err(|_| End::Gone)
+        Ok(is_more)
     }
 
     fn on_message(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {

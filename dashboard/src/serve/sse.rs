@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures::stream;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
+use utoipa::IntoParams;
 
 use super::hub::Hub;
 use super::limits::Place;
@@ -20,22 +21,28 @@ use crate::http::ApiError;
 use crate::protocol::{Channel, MAX_NAME_CHARS, MAX_SYMBOLS, ServerMessage, Subscription};
 use crate::state::Timeframe;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct StreamQuery {
-    /// Separated by commas; `ticks` when nothing is said.
+    /// Some of ticks, candles, gaps, alerts and health, separated by commas; ticks where nothing is said.
     #[serde(default)]
+    #[param(example = "ticks,alerts")]
     pub channels: Option<String>,
-    /// Separated by commas; all when nothing is said.
+    /// Separated by commas; all where nothing is said.
     #[serde(default)]
+    #[param(example = "BTC-USD")]
     pub symbols: Option<String>,
+    /// Of candles: how wide a bucket is.
     #[serde(default)]
+    #[param(pattern = "^(1s|1m|5m|1h|1d)$")]
     pub tf: Option<String>,
 }
 
 struct Stream {
     session: Session,
     shutdown: CancellationToken,
-    has_said_goodbye: bool,
+    /// Goodbye was said: when to come back.
+    retry_after_ms: Option<u64>,
     _place: Place,
 }
 
@@ -51,7 +58,7 @@ pub fn respond(
     let subscriptions = subscriptions(query, headers)?;
     let mut session = Session::new(hub).with_event_ids();
     subscriptions.into_iter().for_each(|wanted| session.subscribe(wanted));
-    let stream = Stream { session, shutdown, has_said_goodbye: false, _place: place };
+    let stream = Stream { session, shutdown, retry_after_ms: None, _place: place };
     let body = Body::from_stream(stream::unfold(stream, async |mut stream| {
         let event = stream.next().await?;
         Some((Ok::<_, Infallible>(event), stream))
@@ -103,9 +110,11 @@ impl Stream {
     async fn next(&mut self) -> Option<String> {
         loop {
             if let Some(out) = self.session.next().ok()? {
-                return Some(event(&out));
+                // A browser's own EventSource knows no message but this line.
+                let retry = self.retry_after_ms.map(|ms| format!("retry: {ms}\n")).unwrap_or_default();
+                return Some(retry + &event(&out));
             }
-            if self.has_said_goodbye {
+            if self.retry_after_ms.is_some() {
                 return None;
             }
             let is_over = tokio::select! {
@@ -113,8 +122,8 @@ impl Stream {
                 () = self.session.ready() => false,
             };
             if is_over {
-                self.has_said_goodbye = true;
                 let retry_after_ms = socket::retry_after_ms();
+                self.retry_after_ms = Some(retry_after_ms);
                 let message = "the server is going down; connect again in a moment";
                 self.session.say(&ServerMessage::Shutdown { message, retry_after_ms });
             }

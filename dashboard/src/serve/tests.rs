@@ -1,5 +1,7 @@
 //! Races and orders: what a client holds in the end is what is known, however it was carried.
 
+mod filling;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -304,4 +306,131 @@ async fn another_time_begins_with_snapshots() {
     let said = client.read();
     assert_eq!(said.len(), 1, "{said:?}");
     assert_eq!((&said[0]["reason"], &said[0]["ticks"][0]["price"]), (&json!("seek"), &json!("2")));
+}
+
+#[tokio::test]
+async fn a_cursor_from_before_what_was_read_or_of_a_history_that_filled_in_is_none() {
+    let hub = hub();
+    hub.begin_filling(Channel::Ticks, "aaaa", vec![Position { partition: 0, offset: 99 }]);
+    hub.live().set_whole_from(NOW - 300_000_000, true);
+    publish(&hub, "BTC-USD", 100);
+    let resumed = |cursor: &str| {
+        let mut client = Client::new(&hub);
+        client.say(json!({"type": "subscribe", "channel": "ticks", "cursor": cursor}));
+        let snapshot = client.read().remove(1);
+        (snapshot["full"] == true, snapshot["ticks"].as_array().expect("rows").len(), client.cursor)
+    };
+    let (_, _, while_filling) = resumed("");
+    assert_eq!(while_filling, "aaaa~@0:100");
+    assert!(resumed(&while_filling).0, "what came in since may stand before it");
+    // Behind every cursor: the newest price of a series that is silent since.
+    publish(&hub, "ETH-USD", 7);
+    hub.set_filled(NOW - 3_000_000_000);
+    assert_eq!(resumed(&while_filling), (true, 2, "aaaa@0:100".to_owned()));
+    assert_eq!(resumed("aaaa@0:100"), (false, 0, "aaaa@0:100".to_owned()));
+    assert!(resumed("aaaa@0:98").0, "what came between that and the beginning was never read");
+}
+
+#[tokio::test]
+async fn rows_of_old_batches_come_in_the_order_of_the_log() {
+    let hub = hub();
+    let mut client = Client::new(&hub);
+    client.say(json!({"type": "subscribe", "channel": "ticks"}));
+    client.read();
+    let ticks: Vec<PriceTick> = (0..100).map(|i| tick(&format!("S{i}-USD"), "1", "1", NOW + i)).collect();
+    let at = |i: usize| Position { partition: 0, offset: i as i64 };
+    hub.put_ticks(ticks.iter().enumerate().map(|(i, tick)| Told::of(tick, NOW, at(i))), Showing::Latest, &[at(99)]);
+    let mut highest = -1;
+    for message in client.read().iter().filter(|message| message["type"] == "update") {
+        let offsets: Vec<i64> =
+            message["ticks"].as_array().expect("rows").iter().map(|row| row["offset"].as_i64().expect("one")).collect();
+        assert!(offsets.iter().all(|offset| *offset > highest), "{offsets:?} behind {highest}");
+        highest =
+            message["cursor"].as_str().and_then(|c| c.rsplit_once(':')).expect("a cursor").1.parse().expect("one");
+    }
+}
+
+#[tokio::test]
+async fn a_candle_without_a_tick_left_is_told_to_be_gone() {
+    let hub = hub();
+    let wrong = tick("BTC-USD", "1", "9", NOW);
+    put(&hub, &wrong, 0);
+    let mut client = Client::new(&hub);
+    client.say(json!({"type": "subscribe", "channel": "candles", "tf": "1m"}));
+    assert_eq!(client.read().remove(1)["candles"][0]["trades"], 1);
+    put(&hub, &PriceTick { revision: 1, retracted: true, ..wrong.clone() }, 1);
+    let gone = client.read().remove(0);
+    let expected = json!([{"symbol": "BTC-USD", "source": "test", "price_basis": wrong.kind.as_str(),
+        "start_us": Timeframe::Minute.bucket(NOW)}]);
+    assert_eq!((&gone["gone"], &gone["candles"]), (&expected, &json!([])));
+    // Of a time that memory does not hold nothing is known to be gone.
+    let old = PriceTick { revision: 1, retracted: true, ..tick("BTC-USD", "2", "9", NOW - 90 * 3_600_000_000) };
+    put(&hub, &old, 2);
+    assert!(client.read().is_empty());
+}
+
+#[tokio::test]
+async fn candles_of_which_memory_holds_a_part_are_not_told_before_it_holds_all() {
+    let hub = hub();
+    let day = Timeframe::Day.bucket(NOW);
+    hub.live().set_whole_from(NOW - 200_000_000, true);
+    publish(&hub, "BTC-USD", 0);
+    let mut client = Client::new(&hub);
+    client.say(json!({"type": "subscribe", "channel": "candles", "tf": "1d"}));
+    assert_eq!(client.read().remove(1)["candles"], json!([]));
+    publish(&hub, "BTC-USD", 1);
+    assert!(client.read().is_empty());
+    hub.live().set_whole_from(day - 400_000_000, false);
+    hub.advance(NOW + 1);
+    let told = client.read();
+    assert_eq!((&told[0]["candles"][0]["start_us"], &told[0]["candles"][0]["trades"]), (&json!(day), &json!(2)));
+}
+
+#[tokio::test]
+async fn hops_of_a_replay_are_those_of_its_time() {
+    let hub = hub();
+    hub.set_replayed_us(NOW);
+    let came = PriceTick {
+        event_time: NOW - 40_000,
+        received_at: NOW - 30_000,
+        event_time_origin: pipeline::events::EventTimeOrigin::Source,
+        ..tick("BTC-USD", "1", "1", NOW)
+    };
+    put(&hub, &came, 0);
+    let health = pipeline::events::SourceHealth { source: "test".to_owned(), ..pipeline::example::health() };
+    hub.put_healths(std::iter::once((health, NOW)), &[]);
+    let hops = |at: i64| hub.live().sources.rows(at)[0].hops;
+    let found = hops(NOW + 1_000_000);
+    let p50 = |hop: Option<crate::state::hops::Quantiles>| hop.expect("measured").p50_us;
+    assert!((9_000..=11_000).contains(&p50(found.exchange_to_received)), "{found:?}");
+    assert!((29_000..=31_000).contains(&p50(found.received_to_broker)), "{found:?}");
+    assert_eq!(found.broker_to_server, None, "it is the replay's, not the log's");
+    assert_eq!(hops(NOW + 120_000_000).received_to_broker, None, "a minute of the replay's time later");
+}
+
+#[tokio::test]
+async fn a_gap_that_closes_mends_what_lies_behind_its_end() {
+    let hub = hub();
+    publish(&hub, "BTC-USD", 0);
+    let gap = |ended_at| pipeline::events::Gap {
+        id: uuid::Uuid::from_u128(1),
+        source: "test".to_owned(),
+        symbols: vec![],
+        reason: pipeline::events::GapReason::Disconnected,
+        started_at: NOW - 600_000_000,
+        ended_at,
+        detail: String::new(),
+    };
+    hub.put_gaps(std::iter::once((gap(None), Position::default())), &[]);
+    let mut client = Client::new(&hub);
+    client.say(json!({"type": "subscribe", "channel": "candles", "tf": "1m"}));
+    client.read();
+    hub.advance(NOW + 120_000_000);
+    assert_eq!(client.read().remove(0)["candles"][0]["complete"], false, "it goes on as far as anybody knows");
+    let closing = (gap(Some(NOW - 300_000_000)), Position { partition: 0, offset: 1 });
+    hub.put_gaps(std::iter::once(closing), &[]);
+    let told = client.read();
+    let open = Timeframe::Minute.bucket(NOW);
+    let mended = told.iter().find(|message| message["candles"][0]["start_us"] == open);
+    assert_eq!(mended.map(|message| &message["candles"][0]["complete"]), Some(&json!(true)), "{told:?}");
 }

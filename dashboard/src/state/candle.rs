@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::CandleKey;
 use super::timeframe::Timeframe;
 
 /// From here on a sum is none of a market: 9 * 10^19, as in Postgres and the lake.
@@ -140,6 +141,23 @@ pub struct Candle {
     pub trades: u32,
     /// False while the bucket is open, where a gap touches it, and where memory does not hold all of it.
     pub complete: bool,
+}
+
+/// One that was told and is none any more: every tick of it was taken back.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct GoneCandle {
+    symbol: String,
+    source: String,
+    #[schema(value_type = String)]
+    price_basis: Kind,
+    start_us: i64,
+}
+
+impl GoneCandle {
+    pub fn of(key: &CandleKey) -> Self {
+        let (symbol, source) = (key.symbol.to_string(), key.source.to_string());
+        Self { symbol, source, price_basis: key.basis, start_us: key.start }
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! The candles of one symbol, source and price basis. The invariant: a bucket that is not `stale` is exactly what the ticks
+//! The candles of one symbol, source and price basis. The invariant: a bucket that is not spoilt is exactly what the ticks
 //! read so far come to, each event once, in its highest revision. It holds because
 //! - each minute of the last day knows the events in it, so that a repeat is no second tick;
 //! - each minute of the last few holds its ticks: what is corrected there is made again from them, and the wider ones from
 //!   the narrower;
-//! - a correction of any other minute makes it `stale`, and all buckets around it: they are told as not complete until the
-//!   minute is read again from elsewhere ([`Chart::replace_minute`]).
+//! - a correction of any other minute spoils it, and all buckets around it: they are told as not complete until it is read
+//!   again from where all ticks are ([`Chart::replace`]).
 //!
 //! Must never happen here: memory that grows with the number of ticks beyond the [`Budget`], or a bucket that is silently
 //! wrong.
@@ -25,6 +25,7 @@ const EXACT_US: i64 = 5 * 60 * 1_000_000;
 pub struct Budget {
     /// Events known, of 8 bytes each.
     pub seen: usize,
+    pub max_seen: usize,
     /// Ticks held, of 80 bytes each.
     pub exact: usize,
     pub max_exact: usize,
@@ -34,8 +35,8 @@ pub struct Budget {
 pub struct Bucket {
     pub start: i64,
     pub fold: Fold,
-    /// A correction could not be worked in.
-    pub stale: bool,
+    /// How often a correction could not be worked in.
+    pub spoilt: u32,
     /// A gap that is no longer in memory lies in it.
     pub touched: bool,
 }
@@ -51,6 +52,50 @@ struct Exact {
 struct Memory {
     seen: Seen,
     exact: Option<Vec<Exact>>,
+}
+
+/// What time it is, and from when on memory holds all of the series.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    pub now: i64,
+    pub whole_from: i64,
+}
+
+/// A bucket that was spoilt, as it was when it was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SpoiltBucket {
+    pub tf: Timeframe,
+    pub start: i64,
+    ticks: u32,
+    spoilt: u32,
+}
+
+/// What a bucket holds, read again from where all ticks are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reread {
+    /// Nothing where it holds none.
+    pub fold: Option<Fold>,
+    /// The seconds of a minute.
+    pub seconds: BTreeMap<i64, Fold>,
+}
+
+impl Reread {
+    /// Takes in a tick of a bucket of `tf`, once.
+    pub fn put(&mut self, tf: Timeframe, place: Place, price: Decimal38, quantity: Option<Decimal38>) {
+        let tick = Fold::of(place, price, quantity);
+        merge(&mut self.fold, &tick);
+        if tf == Timeframe::Minute {
+            let second = self.seconds.entry(Timeframe::Second.bucket(place.event_time));
+            second.and_modify(|known| known.merge(&tick)).or_insert(tick);
+        }
+    }
+}
+
+fn merge(into: &mut Option<Fold>, fold: &Fold) {
+    match into {
+        Some(known) => known.merge(fold),
+        None => *into = Some(*fold),
+    }
 }
 
 /// What a tick or a correction came to.
@@ -98,23 +143,29 @@ impl Line {
         let at = self.at(start);
         match self.0.get_mut(at) {
             Some(bucket) if bucket.start == start => bucket.fold.merge(fold),
-            _ => self.0.insert(at, Bucket { start, fold: *fold, stale: false, touched: false }),
+            _ => self.0.insert(at, Bucket { start, fold: *fold, spoilt: 0, touched: false }),
         }
     }
 
     /// Sets what a bucket holds; nothing takes it away.
-    fn set(&mut self, start: i64, fold: Option<Fold>, stale: bool) {
+    fn set(&mut self, start: i64, fold: Option<Fold>, spoilt: u32) {
         let at = self.at(start);
         let is_there = self.0.get(at).is_some_and(|bucket| bucket.start == start);
         match (fold, is_there) {
             (Some(fold), true) => {
                 let bucket = &mut self.0[at];
-                (bucket.fold, bucket.stale) = (fold, stale);
+                (bucket.fold, bucket.spoilt) = (fold, spoilt);
             }
-            (Some(fold), false) => self.0.insert(at, Bucket { start, fold, stale, touched: false }),
+            (Some(fold), false) => self.0.insert(at, Bucket { start, fold, spoilt, touched: false }),
             (None, true) => drop(self.0.remove(at)),
             (None, false) => {}
         }
+    }
+
+    /// Takes those away that start in `[from, to)`.
+    fn remove(&mut self, from: i64, to: i64) {
+        let (a, b) = (self.at(from), self.at(to));
+        drop(self.0.drain(a..b.max(a)));
     }
 
     fn trim(&mut self, before: i64) {
@@ -123,10 +174,10 @@ impl Line {
         }
     }
 
-    fn mark(&mut self, start: i64) {
-        if let Some(bucket) = self.get_mut(start) {
-            bucket.stale = true;
-        }
+    /// Gives whether there is such a bucket.
+    fn spoil(&mut self, start: i64) -> bool {
+        let bucket = self.get_mut(start);
+        bucket.map(|bucket| bucket.spoilt = bucket.spoilt.saturating_add(1)).is_some()
     }
 }
 
@@ -138,11 +189,19 @@ pub struct Chart {
     memory: BTreeMap<i64, Memory>,
     /// Minutes before this one know no events any more.
     sealed_before: i64,
+    /// False: no bucket is spoilt.
+    may_be_spoilt: bool,
 }
 
 impl Chart {
     pub fn new(basis: Kind) -> Self {
-        Self { basis, lines: Default::default(), memory: BTreeMap::new(), sealed_before: i64::MIN }
+        Self {
+            basis,
+            lines: Default::default(),
+            memory: BTreeMap::new(),
+            sealed_before: i64::MIN,
+            may_be_spoilt: false,
+        }
     }
 
     pub fn line(&self, timeframe: Timeframe) -> &Line {
@@ -156,13 +215,14 @@ impl Chart {
         price: Decimal38,
         quantity: Option<Decimal38>,
         replaces: bool,
-        now: i64,
+        reach: Reach,
         budget: &mut Budget,
     ) -> Change {
         let minute = Timeframe::Minute.bucket(place.event_time);
+        let now = reach.now;
+        let fold = Fold::of(place, price, quantity);
         if minute < self.sealed_before || minute < now - Timeframe::Minute.kept_us() {
-            // It may be a repeat.
-            return self.mark_stale(place.event_time);
+            return self.put_unsure(place.event_time, &fold, reach);
         }
         let is_recent = minute > now - EXACT_US;
         let mut is_first = false;
@@ -184,7 +244,6 @@ impl Chart {
                 memory.exact = None;
             }
         }
-        let fold = Fold::of(place, price, quantity);
         for timeframe in Timeframe::ALL {
             let start = timeframe.bucket(place.event_time);
             if start >= now - timeframe.kept_us() {
@@ -194,19 +253,41 @@ impl Chart {
         Change::Changed
     }
 
+    /// Takes in a tick that may be a repeat: what has room for it is spoilt by it, and what is not there begins with it, so that
+    /// each wider bucket that is spoilt has a narrower one that is, as long as those are kept.
+    fn put_unsure(&mut self, event_time: i64, fold: &Fold, reach: Reach) -> Change {
+        let mut change = Change::None;
+        for timeframe in Timeframe::ALL {
+            let start = timeframe.bucket(event_time);
+            if start < reach.now - timeframe.kept_us() {
+                continue;
+            }
+            let line = &mut self.lines[timeframe as usize];
+            if !line.spoil(start) {
+                if start < reach.whole_from {
+                    continue;
+                }
+                line.merge(start, fold);
+                line.spoil(start);
+            }
+            (change, self.may_be_spoilt) = (Change::Changed, true);
+        }
+        change
+    }
+
     /// Takes an event away from where it may stand. It stays known there, so that a repeat of what was replaced does not
     /// bring it back.
     pub fn remove(&mut self, place: Place, now: i64, budget: &mut Budget) -> Change {
         let minute = Timeframe::Minute.bucket(place.event_time);
         if minute < self.sealed_before || minute < now - Timeframe::Minute.kept_us() {
-            return self.mark_stale(place.event_time);
+            return self.spoil(place.event_time, now);
         }
         let Some(memory) = self.memory.get_mut(&minute) else { return Change::None };
         let Some(ticks) = &mut memory.exact else {
             if !memory.seen.contains(place.event_id) {
                 return Change::None;
             }
-            return self.mark_stale(place.event_time);
+            return self.spoil(place.event_time, now);
         };
         let before = ticks.len();
         ticks.retain(|tick| tick.place.event_id != place.event_id);
@@ -214,64 +295,98 @@ impl Chart {
             return Change::None;
         }
         budget.exact -= before - ticks.len();
-        self.make_again(minute, place.event_time);
+        self.make_again(minute, place.event_time, now);
         Change::Changed
     }
 
     /// From the ticks that the minute holds.
-    fn make_again(&mut self, minute: i64, event_time: i64) {
+    fn make_again(&mut self, minute: i64, event_time: i64, now: i64) {
         let second = Timeframe::Second.bucket(event_time);
         let ticks = self.memory.get(&minute).and_then(|memory| memory.exact.as_deref()).unwrap_or_default();
-        let of = |is_in: &dyn Fn(i64) -> bool| {
-            let inside = ticks.iter().filter(|tick| is_in(tick.place.event_time));
-            let folds = inside.map(|tick| Fold::of(tick.place, tick.price, tick.quantity));
-            folds.reduce(|mut a, b| {
-                a.merge(&b);
-                a
-            })
-        };
-        let (in_minute, in_second) = (of(&|_| true), of(&|time| Timeframe::Second.bucket(time) == second));
-        self.lines[Timeframe::Second as usize].set(second, in_second, false);
-        self.lines[Timeframe::Minute as usize].set(minute, in_minute, false);
-        self.roll_up(minute);
+        let (mut in_minute, mut in_second) = (None, None);
+        for tick in ticks {
+            let fold = Fold::of(tick.place, tick.price, tick.quantity);
+            merge(&mut in_minute, &fold);
+            if Timeframe::Second.bucket(tick.place.event_time) == second {
+                merge(&mut in_second, &fold);
+            }
+        }
+        self.lines[Timeframe::Second as usize].set(second, in_second, 0);
+        self.lines[Timeframe::Minute as usize].set(minute, in_minute, 0);
+        self.roll_up(Timeframe::Minute, minute, now);
     }
 
-    /// Makes the wider buckets around a minute again from the narrower ones.
-    fn roll_up(&mut self, minute: i64) {
-        for pair in Timeframe::ALL[1..].windows(2) {
+    /// Makes the wider buckets around one again from the narrower ones, as far as all of those are still here.
+    fn roll_up(&mut self, from: Timeframe, start: i64, now: i64) {
+        for pair in Timeframe::ALL[from as usize..].windows(2) {
             let [narrower, wider] = [pair[0], pair[1]];
-            let start = wider.bucket(minute);
-            let parts = || self.lines[narrower as usize].range(start, start + wider.width_us());
-            let fold = parts().map(|bucket| bucket.fold).reduce(|mut a, b| {
-                a.merge(&b);
-                a
-            });
-            let stale = parts().any(|bucket| bucket.stale);
-            self.lines[wider as usize].set(start, fold, stale);
+            let start = wider.bucket(start);
+            if start < now - narrower.kept_us() {
+                return;
+            }
+            let (mut fold, mut spoilt) = (None, 0_u32);
+            for part in self.lines[narrower as usize].range(start, start + wider.width_us()) {
+                merge(&mut fold, &part.fold);
+                spoilt = spoilt.saturating_add(part.spoilt);
+            }
+            self.lines[wider as usize].set(start, fold, spoilt);
         }
     }
 
-    fn mark_stale(&mut self, event_time: i64) -> Change {
-        for timeframe in Timeframe::ALL {
-            self.lines[timeframe as usize].mark(timeframe.bucket(event_time));
+    /// An event that stands there is to go, and cannot.
+    fn spoil(&mut self, event_time: i64, now: i64) -> Change {
+        let kept = |timeframe: &Timeframe| timeframe.bucket(event_time) >= now - timeframe.kept_us();
+        let narrowest = Timeframe::ALL[Timeframe::Minute as usize..].iter().find(|timeframe| kept(timeframe));
+        let is_there = |timeframe: &Timeframe| self.line(*timeframe).get(timeframe.bucket(event_time)).is_some();
+        if !narrowest.is_some_and(is_there) {
+            return Change::None;
         }
+        for timeframe in Timeframe::ALL {
+            self.lines[timeframe as usize].spoil(timeframe.bucket(event_time));
+        }
+        self.may_be_spoilt = true;
         Change::Changed
     }
 
-    /// What a minute holds, read again from where all ticks are; nothing where it holds none. The buckets around it are made
-    /// again. Gives whether it was taken: not when the minute has changed since it had `ticks`.
-    pub fn replace_minute(&mut self, start: i64, ticks: u32, fold: Option<Fold>) -> bool {
-        let is_same = self.line(Timeframe::Minute).get(start).is_some_and(|bucket| bucket.fold.ticks == ticks);
-        if is_same {
-            self.lines[Timeframe::Minute as usize].set(start, fold, false);
-            self.roll_up(start);
+    /// What a spoilt bucket holds, read again. The wider ones around it are made again. Gives whether it was taken: not when
+    /// the bucket has changed since it was found.
+    pub fn replace(&mut self, found: &SpoiltBucket, reread: &Reread, now: i64) -> bool {
+        let SpoiltBucket { tf, start, ticks, spoilt } = *found;
+        let is_same = |bucket: &Bucket| bucket.fold.ticks == ticks && bucket.spoilt == spoilt;
+        if !self.line(tf).get(start).is_some_and(is_same) {
+            return false;
         }
-        is_same
+        self.lines[tf as usize].set(start, reread.fold, 0);
+        if tf == Timeframe::Minute {
+            let seconds = &mut self.lines[Timeframe::Second as usize];
+            seconds.remove(start, start + tf.width_us());
+            let kept_from = now - Timeframe::Second.kept_us();
+            reread.seconds.range(kept_from..).for_each(|(second, fold)| seconds.set(*second, Some(*fold), 0));
+        }
+        self.roll_up(tf, start, now);
+        true
     }
 
-    /// Minutes that have to be read again.
-    pub fn stale_minutes(&self) -> impl Iterator<Item = &Bucket> {
-        self.line(Timeframe::Minute).iter().filter(|bucket| bucket.stale)
+    /// The narrowest spoilt buckets that memory should hold whole, in order of width and time: those to be read again.
+    pub fn spoilt(&mut self, reach: Reach) -> Vec<SpoiltBucket> {
+        if !self.may_be_spoilt {
+            return Vec::new();
+        }
+        self.may_be_spoilt = false;
+        let mut found = Vec::new();
+        let mut narrower_from = i64::MAX;
+        for tf in &Timeframe::ALL[Timeframe::Minute as usize..] {
+            for bucket in self.lines[*tf as usize].iter().filter(|bucket| bucket.spoilt > 0) {
+                self.may_be_spoilt = true;
+                // What the narrower ones still make up is made again with them.
+                if bucket.start >= reach.whole_from && bucket.start < narrower_from {
+                    let (start, ticks, spoilt) = (bucket.start, bucket.fold.ticks, bucket.spoilt);
+                    found.push(SpoiltBucket { tf: *tf, start, ticks, spoilt });
+                }
+            }
+            narrower_from = reach.now - tf.kept_us();
+        }
+        found
     }
 
     /// Remembers of each bucket that a gap overlaps it, for when the gap is forgotten.

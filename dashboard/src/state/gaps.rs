@@ -1,7 +1,7 @@
 //! Gaps: the open ones, and those of the last day. A gap that names very many symbols counts as one of its whole source,
 //! which says more rather than less. Bounded: beyond the limits gaps are counted, not kept.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use pipeline::events::{Gap, Kind};
 use uuid::Uuid;
@@ -35,6 +35,9 @@ pub struct Gaps {
     open: HashMap<Uuid, KnownGap>,
     /// In the order of their closing.
     closed: VecDeque<KnownGap>,
+    closed_ids: HashSet<Uuid>,
+    /// Closed ones that found no room, until they are asked for.
+    dropped: Vec<GapRow>,
     /// Records up to here may be missing here.
     pub forgotten: Vec<Position>,
     pub refused: u64,
@@ -58,7 +61,7 @@ pub fn concerns(gap_source: &str, gap_symbols: &[String], symbol: &str, source: 
 impl Gaps {
     /// Takes in an opening or a closing; gives it when it is news.
     pub fn put(&mut self, gap: &Gap, at: Position) -> Option<&KnownGap> {
-        if gap.source.chars().count() > MAX_NAME_CHARS || self.closed.iter().any(|closed| closed.row.id == gap.id) {
+        if gap.source.chars().count() > MAX_NAME_CHARS || self.closed_ids.contains(&gap.id) {
             return None;
         }
         let is_wide = gap.symbols.len() > MAX_SYMBOLS || gap.symbols.iter().any(|symbol| symbol.len() > MAX_NAME_CHARS);
@@ -77,7 +80,11 @@ impl Gaps {
         let known = KnownGap { json: Json::of(&row), row, at };
         if gap.ended_at.is_some() {
             self.open.remove(&gap.id);
+            self.closed_ids.insert(gap.id);
             self.closed.push_back(known);
+            if self.closed.len() > MAX_CLOSED {
+                self.drop_oldest();
+            }
             return self.closed.back();
         }
         if self.open.len() >= MAX_OPEN && !self.open.contains_key(&gap.id) {
@@ -89,16 +96,27 @@ impl Gaps {
         self.open.get(&gap.id)
     }
 
-    /// Forgets closed ones that are too old; gives them.
-    pub fn trim(&mut self, now: i64) -> Vec<GapRow> {
-        let mut dropped = Vec::new();
-        while let Some(oldest) = self.closed.front()
-            && (self.closed.len() > MAX_CLOSED || oldest.row.ended_at_us.is_some_and(|ended| ended < now - KEPT_US))
-        {
-            oldest.at.raise(&mut self.forgotten);
-            dropped.extend(self.closed.pop_front().map(|gap| gap.row));
+    pub fn is_open(&self, id: Uuid) -> bool {
+        self.open.contains_key(&id)
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(oldest) = self.closed.pop_front() else { return };
+        oldest.at.raise(&mut self.forgotten);
+        self.closed_ids.remove(&oldest.row.id);
+        if self.dropped.len() < MAX_CLOSED {
+            self.dropped.push(oldest.row);
+        } else {
+            self.refused += 1;
         }
-        dropped
+    }
+
+    /// Forgets closed ones that are too old; gives them, and those that found no room.
+    pub fn trim(&mut self, now: i64) -> Vec<GapRow> {
+        while self.closed.front().is_some_and(|oldest| oldest.row.ended_at_us.is_some_and(|at| at < now - KEPT_US)) {
+            self.drop_oldest();
+        }
+        std::mem::take(&mut self.dropped)
     }
 
     pub fn all(&self) -> impl Iterator<Item = &KnownGap> {
@@ -168,6 +186,11 @@ mod tests {
             gaps.put(&gap(i, None), at(0));
         }
         assert_eq!((gaps.open().len(), gaps.refused), (MAX_OPEN, 4000));
+        for i in 5000..25_000 {
+            gaps.put(&gap(i, Some(5)), at(i as i64));
+        }
+        assert_eq!((gaps.closed.len(), gaps.closed_ids.len(), gaps.forgotten[0]), (MAX_CLOSED, MAX_CLOSED, at(19_999)));
+        assert_eq!((gaps.dropped.len(), gaps.refused), (MAX_CLOSED, 14_000));
         let many = Gap { symbols: vec!["A-B".to_owned(); 5000], ..gap(1, None) };
         assert!(gaps.put(&many, at(1)).is_some_and(|gap| gap.row.symbols.is_empty() && gap.json.get().len() < 500));
     }

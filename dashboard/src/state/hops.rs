@@ -68,19 +68,21 @@ pub struct Hops {
 }
 
 impl Hops {
-    /// `exchange_to_received`: only where the source has a clock of its own.
+    /// `exchange_to_received`: only where the source has a clock of its own. `broker_to_server`: not where it is replayed.
     pub fn record(
         &mut self,
         exchange_to_received: Option<i64>,
         received_to_broker: i64,
-        broker_time: i64,
+        broker_to_server: Option<i64>,
         now_us: i64,
     ) {
         if let Some(took) = exchange_to_received {
             self.exchange_to_received.record(took, now_us);
         }
         self.received_to_broker.record(received_to_broker, now_us);
-        self.broker_to_server.record(now_us - broker_time, now_us);
+        if let Some(took) = broker_to_server {
+            self.broker_to_server.record(took, now_us);
+        }
     }
 
     pub fn quantiles(&self, now_us: i64) -> HopQuantiles {
@@ -101,7 +103,7 @@ mod tests {
         let mut hops = Hops::default();
         let start = 1_800_000_000_000_000;
         for i in 0..100 {
-            hops.record(None, 1000 * (i + 1), start - 5000, start);
+            hops.record(None, 1000 * (i + 1), Some(5000), start);
         }
         let found = hops.quantiles(start + 30_000_000);
         assert_eq!(found.exchange_to_received, None);
@@ -109,7 +111,7 @@ mod tests {
         assert_eq!(hop.count, 100);
         // Two significant digits.
         assert!((49_000..=51_000).contains(&hop.p50_us) && (98_000..=101_000).contains(&hop.p99_us), "{hop:?}");
-        hops.record(Some(-3), 5, start + 50_000_000, start + 50_000_000);
+        hops.record(Some(-3), 5, None, start + 50_000_000);
         let later = hops.quantiles(start + 65_000_000);
         assert_eq!(later.received_to_broker.map(|hop| hop.count), Some(1));
         assert_eq!(later.exchange_to_received.map(|hop| hop.p99_us), Some(0));

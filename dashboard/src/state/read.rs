@@ -1,11 +1,13 @@
 //! What can be asked of the live state. Everything is copied out, so that the lock is held for microseconds.
 
+use std::sync::Arc;
+
 use pipeline::decimal::Decimal38;
 use pipeline::events::Kind;
 use serde::Serialize;
 
 use super::candle::{Candle, Fold};
-use super::chart::{Bucket, Chart};
+use super::chart::{Bucket, Chart, Reach, Reread, SpoiltBucket};
 use super::gaps::{KnownGap, concerns};
 use super::row::TickRow;
 use super::series::Series;
@@ -42,15 +44,23 @@ pub struct Statistics {
     pub stddev: f64,
 }
 
-/// A minute that a correction has made wrong, to be read again from where all ticks are.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StaleMinute {
-    pub symbol: String,
-    pub source: String,
+/// A bucket that a correction has made wrong, to be read again from where all ticks are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Spoilt {
+    pub symbol: Arc<str>,
+    pub source: Arc<str>,
     pub price_basis: Kind,
-    pub start_us: i64,
-    /// How many it is made of now: what is read again is refused when that has changed meanwhile.
-    pub ticks: u32,
+    pub bucket: SpoiltBucket,
+}
+
+impl Spoilt {
+    pub fn start_us(&self) -> i64 {
+        self.bucket.start
+    }
+
+    pub fn end_us(&self) -> i64 {
+        self.bucket.start + self.bucket.tf.width_us()
+    }
 }
 
 impl Live {
@@ -141,7 +151,8 @@ impl Live {
 
     fn describe(&self, series: &Series, chart: &Chart, tf: Timeframe, bucket: &Bucket, gaps: &[&KnownGap]) -> Candle {
         let end = bucket.start + tf.width_us();
-        let is_whole = bucket.start >= self.whole_from_us.max(series.whole_from_us) && !bucket.stale && !bucket.touched;
+        let is_whole =
+            bucket.start >= self.whole_from_us.max(series.whole_from_us) && bucket.spoilt == 0 && !bucket.touched;
         let complete = is_whole && end <= self.now_us && !gaps.iter().any(|gap| gap.overlaps(bucket.start, end));
         candle(&series.symbol, &series.source, chart.basis, tf, bucket.start, &bucket.fold, complete)
     }
@@ -194,34 +205,49 @@ impl Live {
         found
     }
 
-    /// Minutes that a correction has made wrong, at most `limit`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for whoever reads minutes again; nobody here does by itself"))]
-    pub fn stale_minutes(&self, limit: usize) -> Vec<StaleMinute> {
-        let of = |series: &Series, chart: &Chart| -> Vec<StaleMinute> {
-            let stale = |bucket: &Bucket| StaleMinute {
-                symbol: series.symbol.to_string(),
-                source: series.source.to_string(),
-                price_basis: chart.basis,
-                start_us: bucket.start,
-                ticks: bucket.fold.ticks,
-            };
-            chart.stale_minutes().map(stale).collect()
-        };
-        let series = self.symbols.values().flatten();
-        series.flat_map(|series| series.charts.iter().flat_map(move |chart| of(series, chart))).take(limit).collect()
+    /// Whether older records are still to come.
+    pub fn is_filling(&self) -> bool {
+        self.is_filling
     }
 
-    /// What such a minute holds, read again; gives whether it was taken.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for whoever reads minutes again; nobody here does by itself"))]
-    pub fn replace_minute(&mut self, stale: &StaleMinute, fold: Option<Fold>) -> bool {
-        let Some(sources) = self.symbols.get_mut(&*stale.symbol) else { return false };
-        let Some(series) = sources.iter_mut().find(|series| *series.source == *stale.source) else { return false };
-        let Some(chart) = series.charts.iter_mut().find(|chart| chart.basis == stale.price_basis) else { return false };
-        let taken = chart.replace_minute(stale.start_us, stale.ticks, fold);
+    /// Buckets that a correction has made wrong, at most `limit` of those that `wanted` accepts.
+    pub fn spoilt(&mut self, limit: usize, wanted: impl Fn(&Spoilt) -> bool) -> Vec<Spoilt> {
+        let mut found = Vec::new();
+        let (now, whole_from) = (self.now_us, self.whole_from_us);
+        for series in self.symbols.values_mut().flatten() {
+            let reach = Reach { now, whole_from: whole_from.max(series.whole_from_us) };
+            for chart in &mut series.charts {
+                for bucket in chart.spoilt(reach) {
+                    let (symbol, source) = (series.symbol.clone(), series.source.clone());
+                    let spoilt = Spoilt { symbol, source, price_basis: chart.basis, bucket };
+                    if wanted(&spoilt) {
+                        found.push(spoilt);
+                    }
+                    if found.len() >= limit {
+                        return found;
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// What such a bucket holds, read again; gives whether it was taken.
+    pub fn replace(&mut self, spoilt: &Spoilt, reread: &Reread) -> bool {
+        let now = self.now_us;
+        let Some(sources) = self.symbols.get_mut(&spoilt.symbol) else { return false };
+        let Some(series) = sources.iter_mut().find(|series| series.source == spoilt.source) else { return false };
+        let Some(chart) = series.charts.iter_mut().find(|chart| chart.basis == spoilt.price_basis) else {
+            return false;
+        };
+        let taken = chart.replace(&spoilt.bucket, reread, now);
         if taken {
             series.forget_row();
             if self.watches_candles {
-                super::tell_candles(series, stale.price_basis, stale.start_us, &mut self.changed_candles);
+                super::tell_candles(series, spoilt.price_basis, spoilt.start_us(), &mut self.changed_candles);
+                let seconds = reread.seconds.keys();
+                let seconds = seconds.map(|second| super::key(series, spoilt.price_basis, Timeframe::Second, *second));
+                self.changed_candles.extend(seconds);
             }
         }
         taken
@@ -231,8 +257,8 @@ impl Live {
 /// A row and how often it has changed.
 #[derive(Clone, Debug)]
 pub struct KnownRow {
-    pub symbol: std::sync::Arc<str>,
-    pub source: std::sync::Arc<str>,
+    pub symbol: Arc<str>,
+    pub source: Arc<str>,
     pub row: Json,
     pub ticks: u64,
 }

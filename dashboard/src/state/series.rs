@@ -9,7 +9,7 @@ use arrow::datatypes::i256;
 use pipeline::decimal::Decimal38;
 
 use super::candle::{Fold, Place, quotient};
-use super::chart::{Budget, Change, Chart};
+use super::chart::{Budget, Change, Chart, Reach};
 use super::row::{ChangeBasis, TickRow};
 use super::tick::{Order, Position, Tick, Told};
 use super::timeframe::Timeframe;
@@ -78,15 +78,17 @@ impl Series {
         }
     }
 
-    /// Takes a tick in; gives whether the row has changed, and whether candles have.
-    pub fn put(&mut self, told: &Told<'_>, now: i64, budget: &mut Budget) -> (bool, bool) {
+    /// Takes a tick in; gives whether the row is to be shown, and whether candles have changed. `is_older`: it comes out of the
+    /// history that is filled in, and makes a row that is to be shown only where it is the latest.
+    pub fn put(&mut self, told: &Told<'_>, is_older: bool, reach: Reach, budget: &mut Budget) -> (bool, bool) {
         let tick = &told.tick;
+        let reach = Reach { whole_from: reach.whole_from.max(self.whole_from_us), ..reach };
         let replaces = told.is_correction();
         let basis = self.charts.iter().position(|chart| chart.basis == tick.kind).unwrap_or_else(|| {
             self.charts.push(Chart::new(tick.kind));
             self.charts.len() - 1
         });
-        let change = self.charts[basis].put(tick.place(), tick.price, tick.quantity, replaces, now, budget);
+        let change = self.charts[basis].put(tick.place(), tick.price, tick.quantity, replaces, reach, budget);
         self.last_record_us = self.last_record_us.max(tick.broker_time);
         self.first_us = self.first_us.min(tick.event_time);
         let is_latest = self.put_recent(tick);
@@ -96,20 +98,19 @@ impl Series {
         if tick.broker_time >= self.last_record_us {
             self.places = self.places.max(places(tick.price));
         }
-        let moves_day = self.day.as_mut().is_some_and(|day| {
-            let inside = tick.event_time >= day.from && change == Change::Changed;
-            let moves = inside && (tick.price > day.high || tick.price < day.low);
-            if inside {
-                (day.high, day.low) = (day.high.max(tick.price), day.low.min(tick.price));
-            }
+        let of_day = self.day.as_mut().filter(|day| tick.event_time >= day.from && change == Change::Changed);
+        let is_of_day = of_day.is_some();
+        let moves_day = of_day.is_some_and(|day| {
+            let moves = tick.price > day.high || tick.price < day.low;
+            (day.high, day.low) = (day.high.max(tick.price), day.low.min(tick.price));
             moves
         });
         // An older tick may be the first of the day.
         let is_late = !is_latest && change == Change::Changed;
-        if is_late {
-            self.day = None;
+        if is_late && (is_of_day || !is_older) {
+            (self.day, self.row) = (None, None);
         }
-        let shows = is_latest || moves_day || is_late;
+        let shows = is_latest || !is_older && (is_late || moves_day);
         if shows {
             self.show_change(tick.at);
         }
@@ -235,9 +236,9 @@ fn day(chart: &Chart, now: i64, whole_from: i64) -> Option<Day> {
     let minutes = chart.line(Timeframe::Minute);
     let start = Timeframe::Minute.bucket(now - DAY_US) + Timeframe::Minute.width_us();
     // What lies before a minute that is wrong is not counted.
-    let stale = minutes.range(start, i64::MAX).rev().find(|bucket| bucket.stale);
-    let known_from = whole_from.max(stale.map_or(i64::MIN, |bucket| bucket.start + Timeframe::Minute.width_us()));
-    let inside = || minutes.range(start.max(stale.map_or(i64::MIN, |bucket| bucket.start + 1)), i64::MAX);
+    let spoilt = minutes.range(start, i64::MAX).rev().find(|bucket| bucket.spoilt > 0);
+    let known_from = whole_from.max(spoilt.map_or(i64::MIN, |bucket| bucket.start + Timeframe::Minute.width_us()));
+    let inside = || minutes.range(start.max(spoilt.map_or(i64::MIN, |bucket| bucket.start + 1)), i64::MAX);
     let first = inside().next()?;
     Some(Day {
         until: Timeframe::Minute.bucket(now) + Timeframe::Minute.width_us(),

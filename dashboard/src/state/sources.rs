@@ -98,7 +98,7 @@ mod tests {
         for i in 0..1000 {
             sources.put(&SourceHealth { source: format!("source-{i}"), ..health(1, "OK") }, 1);
             if let Some(hops) = sources.hops(&format!("source-{i}")) {
-                hops.record(None, 1, 1, 2);
+                hops.record(None, 1, Some(1), 2);
             }
         }
         assert_eq!((sources.rows(1).len(), sources.hops.len(), sources.refused), (MAX_SOURCES, MAX_SOURCES, 936));

@@ -1,3 +1,5 @@
+mod filling;
+
 use pipeline::events::{GapReason, PriceTick};
 use serde_json::Value;
 use uuid::Uuid;
@@ -135,30 +137,40 @@ fn a_correction_beyond_memory_is_told_and_can_be_mended() {
     put(&mut live, &tick("BTC-USD", "2", "10", old + 1), 1);
     put(&mut live, &tick("BTC-USD", "3", "11", NOW), 2);
     let hours = candles(&live, Timeframe::Hour);
-    put(&mut live, &PriceTick { revision: 1, price: "8".parse().expect("a price"), ..wrong }, 3);
-    let stale = live.stale_minutes(10);
-    assert_eq!((stale.len(), stale[0].start_us), (1, Timeframe::Minute.bucket(old)));
+    let right = PriceTick { revision: 1, price: "8".parse().expect("a price"), ..wrong.clone() };
+    put(&mut live, &right, 3);
+    let found = live.spoilt(10, |_| true);
+    assert_eq!((found.len(), found[0].start_us()), (1, Timeframe::Minute.bucket(old)));
+    assert!(live.spoilt(10, |spoilt| *spoilt != found[0]).is_empty());
     let is_complete = |live: &Live| {
         let hour = Timeframe::Hour.bucket(old);
         live.candles("BTC-USD", None, Timeframe::Hour, hour, hour + 1)[0].complete
     };
     live.advance(NOW + HOUR);
     assert!(!is_complete(&live));
-    let place =
-        |key: &str, time| candle::Place { event_time: time, event_id: tick("BTC-USD", key, "1", time).event_id };
-    let of = |key, price: &str, time| Fold::of(place(key, time), price.parse().expect("a price"), "2".parse().ok());
-    let mut fold = of("1", "8", old);
-    fold.merge(&of("2", "10", old + 1));
-    let mut late = stale[0].clone();
-    late.ticks += 1;
-    assert!(!live.replace_minute(&late, Some(fold)), "it has changed meanwhile");
-    assert!(live.replace_minute(&stale[0], Some(fold)));
-    assert!(is_complete(&live) && live.stale_minutes(10).is_empty());
-    assert_eq!((hours[0].1.as_str(), candles(&live, Timeframe::Hour)[0].1.as_str()), ("9", "8"));
+    let reread = |prices: [&str; 2]| {
+        let mut reread = Reread::default();
+        for (at, (key, price)) in (old..).zip(["1", "2"].into_iter().zip(prices)) {
+            let tick = tick("BTC-USD", key, price, at);
+            let place = Place { event_time: at, event_id: tick.event_id };
+            reread.put(Timeframe::Minute, place, tick.price, tick.quantity);
+        }
+        reread
+    };
+    let again = PriceTick { revision: 2, price: "7".parse().expect("a price"), ..wrong };
+    put(&mut live, &again, 4);
+    assert!(!live.replace(&found[0], &reread(["8", "10"])), "it was corrected once more meanwhile");
+    let found = live.spoilt(10, |_| true);
+    put(&mut live, &tick("BTC-USD", "4", "11", old + 2), 5);
+    assert!(!live.replace(&found[0], &reread(["7", "10"])), "a tick has come meanwhile");
+    let found = live.spoilt(10, |_| true);
+    assert!(live.replace(&found[0], &reread(["7", "10"])));
+    assert!(is_complete(&live) && live.spoilt(10, |_| true).is_empty());
+    assert_eq!((hours[0].1.as_str(), candles(&live, Timeframe::Hour)[0].1.as_str()), ("9", "7"));
 }
 
 #[test]
-fn a_correction_that_is_announced_leaves_nothing_stale() {
+fn a_correction_that_is_announced_spoils_nothing() {
     let mut live = live();
     let old = NOW - 20 * 60_000_000;
     let wrong = tick("BTC-USD", "1", "9", old);
@@ -166,7 +178,7 @@ fn a_correction_that_is_announced_leaves_nothing_stale() {
     live.announce(&Told::of(&right, NOW, Position::default()));
     assert_eq!(put(&mut live, &wrong, 0), 0);
     assert_eq!(put(&mut live, &right, 1), 1);
-    assert!(live.stale_minutes(1).is_empty());
+    assert!(live.spoilt(1, |_| true).is_empty());
     assert_eq!(candles(&live, Timeframe::Minute)[0].1, "8");
 }
 
@@ -235,4 +247,20 @@ fn when_all_recent_ticks_are_taken_back_the_candles_still_know_a_price() {
     assert_eq!(live.ticks("BTC-USD", None, 10).len(), 0);
     let found = &live.statistics("BTC-USD", 6)[0];
     assert_eq!((found.count, found.min.to_string(), found.avg.to_string()), (50, "100".to_owned(), "124.5".to_owned()));
+}
+
+#[test]
+fn what_found_no_room_while_filling_is_not_told_to_be_there() {
+    let mut live = Live::new(24 * HOUR, 10, NOW);
+    live.set_whole_from(NOW - 10 * MINUTE_US, true);
+    live.budget.max_seen = 100;
+    for i in 0..300 {
+        put(&mut live, &tick("BTC-USD", &i.to_string(), "1", NOW - i * MINUTE_US), 1000 - i);
+    }
+    live.set_whole_from(NOW - 24 * HOUR, false);
+    let covered = live.covers_from_us("BTC-USD", "test", Timeframe::Minute);
+    assert!(covered > NOW - 101 * MINUTE_US, "{}", (NOW - covered) / MINUTE_US);
+    let inside = live.candles("BTC-USD", None, Timeframe::Minute, covered, NOW - MINUTE_US);
+    let minutes = (Timeframe::Minute.bucket(NOW - 1) - covered) / MINUTE_US;
+    assert_eq!(inside.len() as i64, minutes, "from there on all of them are there");
 }

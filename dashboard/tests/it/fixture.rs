@@ -33,6 +33,11 @@ pub struct Topics {
 
 impl Topics {
     pub async fn create(servers: &str) -> Self {
+        Self::create_with_time(servers, "LogAppendTime").await
+    }
+
+    /// With `CreateTime` records keep the time that they are given.
+    pub async fn create_with_time(servers: &str, time: &str) -> Self {
         let unique = Uuid::new_v4().simple();
         let [ticks, gaps, health, alerts] =
             ["ticks", "gaps", "health", "alerts"].map(|name| format!("dashboard-{name}-{unique}"));
@@ -41,7 +46,7 @@ impl Topics {
         let encoder = Encoder::new(Framing::SingleObject).await.expect("an encoder");
         let topics = Self { servers: servers.to_owned(), ticks, gaps, health, alerts, producer, encoder };
         for (name, partitions) in [(&topics.ticks, 2), (&topics.gaps, 1), (&topics.health, 1), (&topics.alerts, 1)] {
-            topics.create_topic(name, partitions).await;
+            topics.create_topic_with_time(name, partitions, time).await;
         }
         topics
     }
@@ -52,8 +57,11 @@ impl Topics {
     }
 
     pub async fn create_topic(&self, name: &str, partitions: i32) {
-        let topic =
-            NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("message.timestamp.type", "LogAppendTime");
+        self.create_topic_with_time(name, partitions, "LogAppendTime").await;
+    }
+
+    async fn create_topic_with_time(&self, name: &str, partitions: i32, time: &str) {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("message.timestamp.type", time);
         let created = self.admin().create_topics([&topic], &AdminOptions::new()).await.expect("create topics");
         assert!(created.iter().all(Result::is_ok), "{created:?}");
     }
@@ -93,6 +101,17 @@ impl Topics {
             self.raw(partition, &self.encoder.tick(tick));
         }
         self.flush();
+    }
+
+    /// To partition 0, each with its event time as the record's time.
+    pub fn publish_as_of_then(&self, producer: &BaseProducer, ticks: &[PriceTick]) {
+        for tick in ticks {
+            let value = self.encoder.tick(tick);
+            let record =
+                BaseRecord::to(&self.ticks).partition(0).key("k").payload(&value).timestamp(tick.event_time / 1000);
+            producer.send(record).expect("queued");
+        }
+        producer.flush(PATIENCE).expect("the broker takes it");
     }
 
     /// To the last partition, which a test has added.
@@ -202,8 +221,14 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Client<S> {
 
     /// The next message; its number must be the next one.
     pub async fn next(&mut self) -> Value {
-        let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a message in time");
-        let text = message.expect("an open connection").expect("a good frame").into_text().expect("text");
+        let text = loop {
+            let frame = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a message in time");
+            match frame.expect("an open connection").expect("a good frame") {
+                // Answered by the library.
+                Message::Ping(_) => {}
+                message => break message.into_text().expect("text"),
+            }
+        };
         let message: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
         self.seq += 1;
         assert_eq!(message["seq"], self.seq, "{message}");

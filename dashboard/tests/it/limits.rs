@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use serde_json::json;
-use tokio::net::TcpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::Error;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -123,6 +124,17 @@ async fn one_address_has_so_many_connections() {
     assert_eq!(connect_from(&running, &own).await, Err(http::StatusCode::TOO_MANY_REQUESTS));
     assert_eq!(running.get("/api/v1/stream").await.status(), 429);
     assert_eq!(running.get("/api/v1/latest").await.status(), 200, "polling holds nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_never_arrives_is_not_waited_for() {
+    let running = start(&[]).await;
+    let mut stream = TcpStream::connect(running.addr).await.expect("connected");
+    let head = "POST /login HTTP/1.1\r\nHost: here\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 99\r\n\r\n";
+    stream.write_all(format!("{head}token=").as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    tokio::time::timeout(3 * PATIENCE, stream.read_to_string(&mut answer)).await.expect("closed").expect("text");
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

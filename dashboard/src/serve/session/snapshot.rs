@@ -16,12 +16,7 @@ const NEWEST_ALERTS: usize = 100;
 impl Session {
     /// What of a channel's topic the client has, when that can be gone on from.
     fn known<'a>(&self, channel: Channel, cursor: Option<&'a Cursor>) -> Option<&'a [Position]> {
-        let cursor = cursor?;
-        let progress = self.hub.cursor(channel);
-        let is_read = |position: &Position| {
-            progress.read.iter().any(|read| read.partition == position.partition && read.offset >= position.offset)
-        };
-        (cursor.topic == progress.topic && cursor.read.iter().all(is_read)).then_some(&cursor.read)
+        self.hub.known(channel, cursor?)
     }
 
     pub(super) fn subscribe_ticks(&mut self, symbols: &[Arc<str>], reason: SnapshotReason, cursor: Option<&Cursor>) {
@@ -107,7 +102,10 @@ impl Session {
         };
         names.dedup();
         let candles = names.iter().flat_map(|symbol| live.candles(symbol, None, tf, from, i64::MAX));
-        let rows: Vec<Json> = candles.map(|candle| Json::of(&candle)).collect();
+        // Of what memory does not hold whole it would tell a part.
+        let whole =
+            candles.filter(|candle| candle.start_us >= live.covers_from_us(&candle.symbol, &candle.source, candle.tf));
+        let rows: Vec<Json> = whole.map(|candle| Json::of(&candle)).collect();
         let at = self.hub.cursor(Channel::Candles);
         self.push_snapshot(Channel::Candles, Some(tf), reason, true, &at, &rows);
     }
@@ -180,7 +178,7 @@ impl Session {
         let mut live = hub.live();
         let _fanout = hub.fanout();
         // What waits is in the snapshot.
-        self.mailbox.forget(channel);
+        self.mailbox.forget(channel, tf);
         match channel {
             Channel::Ticks => {
                 let interest = std::mem::take(&mut self.ticks);

@@ -9,6 +9,7 @@ use crate::serve::board::Shown;
 use crate::serve::cursor::{self, Cursor};
 use crate::serve::mailbox::{ShownCandle, ShownEvent};
 use crate::state::Timeframe;
+use crate::state::candle::GoneCandle;
 use crate::state::tick::Position;
 
 /// How a row of ticks ends as it is shared.
@@ -54,14 +55,14 @@ impl Session {
     }
 
     pub(super) fn push_candle(&mut self, candle: &ShownCandle) {
-        let mut text = self.begin(candle.row.get().len(), "update", Channel::Candles);
+        let row = candle.row.as_ref().map_or("", Json::get);
+        let mut text = self.begin(row.len(), "update", Channel::Candles);
         let at = cursor::text(&candle.cursor.topic, &candle.cursor.read);
-        let _ = write!(
-            text,
-            ",\"cursor\":\"{at}\",\"tf\":\"{}\",\"candles\":[{}]}}",
-            candle.key.tf.name(),
-            candle.row.get()
-        );
+        let _ = write!(text, ",\"cursor\":\"{at}\",\"tf\":\"{}\",\"candles\":[{row}]", candle.key.tf.name());
+        if candle.row.is_none() {
+            let _ = write!(text, ",\"gone\":[{}]", Json::of(&GoneCandle::of(&candle.key)).get());
+        }
+        text.push('}');
         self.note_cursor(Channel::Candles, &candle.cursor);
         self.push("update", text);
     }
