@@ -1,13 +1,7 @@
-//! A database of a test's own as consumer-db keeps it, a login that is a member of `tickstream_reader` and of nothing else, and
-//! a way to it that can be cut.
-
-use std::net::SocketAddr;
-use std::sync::Arc;
+//! A database of a test's own as consumer-db keeps it, and a login that is a member of `tickstream_reader` and of nothing else.
 
 use pipeline::events::PriceTick;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use uuid::Uuid;
 
 pub struct TestDatabase {
@@ -67,44 +61,5 @@ impl TestDatabase {
         let set = sqlx::query(include_str!("sql/set_position.sql"));
         let set = set.bind(topic_id).bind(partition).bind(topic).bind(next_offset);
         set.execute(&mut self.owner).await.expect("set");
-    }
-}
-
-/// Stands in front of a server, and can be cut: connections break and new ones are refused.
-pub struct Wire {
-    pub address: SocketAddr,
-    is_cut: Arc<watch::Sender<bool>>,
-}
-
-impl Wire {
-    pub async fn to(server: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
-        let address = listener.local_addr().expect("an address");
-        let (is_cut, cut) = watch::channel(false);
-        let server = server.to_owned();
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                if !*cut.borrow() {
-                    tokio::spawn(carry(client, server.clone(), cut.clone()));
-                }
-            }
-        });
-        Self { address, is_cut: Arc::new(is_cut) }
-    }
-
-    pub fn cut(&self) {
-        self.is_cut.send_replace(true);
-    }
-
-    pub fn mend(&self) {
-        self.is_cut.send_replace(false);
-    }
-}
-
-async fn carry(mut client: TcpStream, server: String, mut cut: watch::Receiver<bool>) {
-    let Ok(mut server) = TcpStream::connect(server).await else { return };
-    tokio::select! {
-        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-        _ = cut.wait_for(|is_cut| *is_cut) => {}
     }
 }
