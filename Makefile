@@ -103,7 +103,7 @@ bench-page: build ## What the page costs a browser: script time a frame, long ta
 	@tests/page/run.sh --measure -s
 
 .PHONY: bench-incremental
-bench-incremental: setup-demo $(PAGE) ## What the refiner takes for one new day in a lake of 1, 10 and 100 days
+bench-incremental: setup-demo $(PAGE) ## What the refiner takes for one new day in a lake of 1, 10, 30 and 100 days
 	@cargo build --profile $(PROFILE) --bins --locked -p bench -p consumer-lake -p refiner -p tickstream
 	@exec $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/bench --incremental
 
@@ -113,6 +113,9 @@ bench-refiner: setup-demo $(PAGE) ## Silver and gold of ten million ticks (TICKS
 	@tests/python.sh refiner --collect-only -q >/dev/null
 	@PYTHONDONTWRITEBYTECODE=1 $(TARGET)/venv-refiner/bin/python bench/refiner/measure.py $(if $(TICKS),--ticks $(TICKS)) \
 		--binaries $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+
+.PHONY: bench-all
+bench-all: bench bench-dashboard bench-page bench-refiner bench-incremental ## All of them, one after the other: some 20 minutes
 
 .PHONY: clean
 clean: ## Remove what was built and what the demo wrote; the caches of cargo, Maven and Kafka's jars stay
