@@ -63,6 +63,7 @@ def put(environment, key, body):
 
 
 def test_a_forecast_is_read_from_the_lake(market, tmp_path):
+    # Of a symbol that nobody has asked for: the answer that there is no forecast is kept for a while, too.
     site = market.postgres
     none = site.json("/api/v1/forecasts", symbol="NONE-USD")
     assert none["forecasts"] == [] and "no forecast of NONE-USD" in none["reason"]
@@ -71,7 +72,7 @@ def test_a_forecast_is_read_from_the_lake(market, tmp_path):
     origin = datetime(today.year, today.month, today.day, tzinfo=UTC)
     duckdb.sql(f"""
         copy (
-            select 'BTC-BRL' as symbol, timestamptz '{origin}' as origin,
+            select 'CAST-BRL' as symbol, timestamptz '{origin}' as origin,
                    timestamptz '{origin}' + hour * interval 1 hour as target_time, 'ets' as model,
                    500000.5 + hour as forecast, 499000.0 as lo80, 501000.0 as hi80, 498000.0 as lo95, 502000.0 as hi95,
                    true as beats_naive
@@ -80,7 +81,7 @@ def test_a_forecast_is_read_from_the_lake(market, tmp_path):
         ) to '{file}' (format parquet)
     """)
     put(market.world.environment, f"gold/forecasts/dt={today}/part.parquet", file.read_bytes())
-    found = site.json("/api/v1/forecasts", symbol="BTC-BRL")
+    found = site.json("/api/v1/forecasts", symbol="CAST-BRL")
     assert found["reason"] is None and found["origin_us"] == int(origin.timestamp()) * 1_000_000
     rows = found["forecasts"]
     assert [row["at_us"] for row in rows] == [found["origin_us"] + hour * 3_600_000_000 for hour in range(24)]
