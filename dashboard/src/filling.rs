@@ -173,7 +173,10 @@ impl Work {
 
     fn topic(&self, waiting: &Waiting) -> anyhow::Result<Topic> {
         let Waiting { index, topic: read, begun, now, is_over } = waiting;
-        let consumer: Consumer = create(&self.kafka.consumer(None), Quiet)?;
+        let mut settings = self.kafka.consumer(None);
+        // What is fetched behind a chunk's end is fetched for nothing.
+        settings.set("queued.max.messages.kbytes", "512");
+        let consumer: Consumer = create(&settings, Quiet)?;
         let look_back_us = now - read.look_back_ms * 1000;
         let mut times = TopicPartitionList::new();
         for begun in begun {
@@ -249,10 +252,11 @@ impl Work {
         chunks: &BTreeMap<i32, (i64, i64)>,
     ) -> anyhow::Result<BTreeMap<i32, i64>> {
         topic.consumer.assign(assignment).context("assigning partitions")?;
-        // What was paused at the end of the chunk before stays so over an assignment.
-        topic.consumer.resume(assignment).context("resuming partitions")?;
+        let read = self.read(topic, chunks);
+        // Nothing is paused here: where a pause ends and where an assignment begins, the client mixes up.
+        topic.consumer.unassign().context("leaving partitions")?;
         let mut batches = Vec::new();
-        for (partition, mut buffer) in self.read(topic, chunks)? {
+        for (partition, mut buffer) in read? {
             let records = buffer.finish();
             let decoded = self.runtime.block_on(self.intake.decode(topic.index, partition, &records));
             batches.push((partition, decoded.map_err(|reason| anyhow::anyhow!(reason))?));
@@ -284,11 +288,8 @@ impl Work {
                     (partition, message.offset() + 1 >= *end)
                 }
             };
-            if is_end && open.remove(&partition).is_some() {
-                // What lies behind was fetched for nothing; no more of it.
-                let mut finished = TopicPartitionList::new();
-                finished.add_partition(&topic.name, partition);
-                topic.consumer.pause(&finished)?;
+            if is_end {
+                open.remove(&partition);
             }
         }
         Ok(buffers)

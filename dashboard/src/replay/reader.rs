@@ -73,7 +73,10 @@ impl TopicsReader {
     /// # Errors
     /// When no broker answers.
     pub fn begin(&mut self, from_ms: &[i64]) -> anyhow::Result<Merge> {
-        self.tracks.clear();
+        // Before anything is assigned anew: a pause stays over an assignment, and its end moves where that begins.
+        for track in self.tracks.drain(..).filter(|track| track.is_paused) {
+            self.consumers[track.lane.0].resume(&track.list(&self.sources)).context("resuming a partition")?;
+        }
         for (topic, (source, from_ms)) in self.sources.iter().zip(from_ms).enumerate() {
             let mut assignment = TopicPartitionList::new();
             let partitions = self.asking.partitions(&source.name)?;
@@ -83,9 +86,8 @@ impl TopicsReader {
                 assignment.add_partition_offset(&source.name, partition, Offset::Offset(next))?;
                 self.tracks.push(Track { lane: (topic, partition), next, end, is_paused: false });
             }
+            self.consumers[topic].unassign().context("leaving partitions")?;
             self.consumers[topic].assign(&assignment).context("assigning partitions")?;
-            // What was paused before stays so over an assignment.
-            self.consumers[topic].resume(&assignment).context("resuming partitions")?;
         }
         let mut merge = Merge::new(self.tracks.iter().map(|track| track.lane));
         self.tracks.iter().filter(|track| track.next >= track.end).for_each(|track| merge.end(track.lane));
