@@ -60,7 +60,7 @@ impl Merge {
         queue.has_enough()
     }
 
-    /// The partition has no more records for now.
+    /// The partition is read to its end; a record that comes later opens it again.
     pub fn end(&mut self, lane: Lane) {
         if let Some(queue) = self.queue(lane) {
             queue.has_ended = true;
