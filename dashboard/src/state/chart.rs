@@ -289,13 +289,17 @@ impl Chart {
             }
             return self.spoil(place.event_time, now);
         };
-        let before = ticks.len();
-        ticks.retain(|tick| tick.place.event_id != place.event_id);
-        if ticks.len() == before {
+        // It may stand in another second of the minute than the one that is asked about.
+        let is_it = |tick: &Exact| tick.place.event_id == place.event_id;
+        let stood: Vec<i64> = ticks.iter().filter(|tick| is_it(tick)).map(|tick| tick.place.event_time).collect();
+        if stood.is_empty() {
             return Change::None;
         }
-        budget.exact -= before - ticks.len();
-        self.make_again(minute, place.event_time, now);
+        ticks.retain(|tick| !is_it(tick));
+        budget.exact -= stood.len();
+        for event_time in stood {
+            self.make_again(minute, event_time, now);
+        }
         Change::Changed
     }
 

@@ -137,13 +137,27 @@ impl World {
     }
 }
 
+fn world() -> World {
+    let mut live = Live::new(24 * HOUR, 10, NOW);
+    live.set_whole_from(NOW - 100 * 24 * HOUR, false);
+    World { live, store: Store::default(), now: NOW, offset: 0 }
+}
+
+#[test]
+fn what_moves_within_its_minute_leaves_the_second_that_it_stood_in() {
+    let mut world = world();
+    for number in 0..3 {
+        world.step(&Step::Put(2));
+        world.step(&Step::Correct(number, Some(2)));
+        check(&world).expect("no candle of a second that is empty now");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
     fn what_is_read_again_is_what_all_ticks_come_to(steps in steps()) {
-        let mut live = Live::new(24 * HOUR, 10, NOW);
-        live.set_whole_from(NOW - 100 * 24 * HOUR, false);
-        let mut world = World { live, store: Store::default(), now: NOW, offset: 0 };
+        let mut world = world();
         for step in &steps {
             world.step(step);
             // What is not spoilt is right at any time.
