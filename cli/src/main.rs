@@ -18,6 +18,7 @@ mod man;
 mod moment;
 mod nearest;
 mod output;
+mod replay;
 mod schema;
 mod topics;
 mod watch;
@@ -56,6 +57,9 @@ enum Command {
     /// Look at dead letters, send their records again, or drop them.
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
+    /// Read again what was read once: plan it, carry it out, see what it did.
+    #[command(subcommand)]
+    Replay(replay::ReplayCommand),
     /// Mend the lake and take data out of it.
     #[command(subcommand)]
     Lake(lake::LakeCommand),
@@ -90,6 +94,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<()
             Command::Watch(args) => Box::pin(watch::run(args)).await,
             Command::Audit(args) => audit::run(args).await,
             Command::Dlq(command) => Box::pin(dlq::run(command)).await,
+            Command::Replay(command) => Box::pin(replay::run(command)).await,
             Command::Lake(command) => lake::run(command).await,
             Command::Latest(args) => latest::run(args).await,
             Command::History(args) => history::run(args).await,
