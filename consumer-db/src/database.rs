@@ -52,6 +52,13 @@ impl Database {
         Ok(Self { options })
     }
 
+    /// The same database, where what has no schema to its name is made, read and written in `schema` alone.
+    #[must_use]
+    pub fn in_schema(mut self, schema: &str) -> Self {
+        self.options = self.options.options([("search_path", schema)]);
+        self
+    }
+
     /// Where it is, without user and password.
     pub fn place(&self) -> String {
         let name = self.options.get_database().unwrap_or_else(|| self.options.get_username());

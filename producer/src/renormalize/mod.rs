@@ -25,7 +25,7 @@ use pipeline::topics;
 use tokio_util::sync::CancellationToken;
 
 pub use args::RenormalizeArgs;
-use compare::{Change, Comparison, Counted};
+pub use compare::{Change, Comparison, Counted, Kind};
 use kafka_log::Log;
 use published::Published;
 use reread::Reader;
@@ -51,9 +51,9 @@ const SKEW: i64 = 10 * 60 * 1_000_000;
 
 /// What was found, for the last lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Found {
-    payloads: u64,
-    unreadable: u64,
+pub struct Found {
+    pub payloads: u64,
+    pub unreadable: u64,
 }
 
 /// Reads, compares, and publishes the corrections; a dry run prints them instead.
@@ -100,7 +100,11 @@ pub async fn renormalize(args: RenormalizeArgs, shutdown: CancellationToken) -> 
     Ok(())
 }
 
-async fn read_and_compare(args: &RenormalizeArgs) -> anyhow::Result<(Found, Comparison)> {
+/// Reads the payloads and what was published of them, and compares the two. Publishes nothing.
+///
+/// # Errors
+/// As [`renormalize`].
+pub async fn read_and_compare(args: &RenormalizeArgs) -> anyhow::Result<(Found, Comparison)> {
     let range = args.range()?;
     let mut reader = Reader::new(args)?;
     let registry = args.registry.registry()?;
