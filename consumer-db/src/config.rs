@@ -28,7 +28,11 @@ pub enum Command {
     /// Consume until stopped. This is what is done when no command is given.
     Run,
     /// Bring the schema up to date and exit.
-    Migrate,
+    Migrate {
+        /// Change nothing: only say, by the exit code too, whether the schema is the one that this program needs.
+        #[arg(long)]
+        check: bool,
+    },
     /// Drop the days of ticks that are older than so many days and exit. Candles and latest prices stay.
     Retain {
         /// How many whole days before today are kept.
