@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SERVICES = ["producer", "consumer-lake", "refiner", "consumer-db", "consumer-alerts", "dashboard"]
 # What the programs read from the environment without a flag of their own: the AWS SDK does.
 READ_BY_LIBRARIES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"}
-WORKLOADS = {"Deployment", "StatefulSet", "Job"}
+WORKLOADS = {"Deployment", "StatefulSet", "Job", "CronJob"}
 
 
 def run(command, **kwargs):
@@ -46,7 +46,13 @@ def workloads(local):
 
 @pytest.fixture(scope="session")
 def pods(workloads):
-    return {name: workload["spec"]["template"]["spec"] for name, workload in workloads.items()}
+    return {name: template(workload)["spec"] for name, workload in workloads.items()}
+
+
+def template(workload):
+    """The pod that a workload makes."""
+    spec = workload["spec"]["jobTemplate"]["spec"] if workload["kind"] == "CronJob" else workload["spec"]
+    return spec["template"]
 
 
 def compose_command():

@@ -5,10 +5,11 @@ import re
 import kubernetes_validate
 import pytest
 import yaml
-from conftest import READ_BY_LIBRARIES, ROOT, SERVICES, env_twins, render
+from conftest import READ_BY_LIBRARIES, ROOT, SERVICES, env_twins, render, template
 
-# Renders its configuration below /opt/kafka at start.
-WRITABLE_ROOT = {"kafka"}
+SERVERS = ["kafka", "postgres", "s3"]
+JOBS = ["topics", "migrate"]
+CRON_JOBS = ["audit", "refiner-once", "retention", "b3"]
 KUBERNETES = ["1.31.0", "1.34.0", "1.37.0"]
 
 
@@ -38,7 +39,9 @@ def test_no_object_twice_and_all_in_one_namespace(local):
 
 
 def test_every_part_is_there(workloads):
-    assert set(workloads) == {*SERVICES, "topics", "kafka", "postgres", "s3"}
+    assert set(workloads) == {*SERVICES, *SERVERS, *JOBS, *CRON_JOBS, "toolbox"}
+    kinds = {name: workload["kind"] for name, workload in workloads.items()}
+    assert {kinds[name] for name in JOBS} == {"Job"} and {kinds[name] for name in CRON_JOBS} == {"CronJob"}
 
 
 def test_images_are_pinned_and_ours_are_of_this_version(pods, version):
@@ -73,19 +76,20 @@ def test_containers_are_confined(pods):
         assert security["allowPrivilegeEscalation"] is False, name
         assert security["capabilities"]["drop"] == ["ALL"], name
         assert "runAsUser" not in security and "privileged" not in security, name
-        assert security["readOnlyRootFilesystem"] is (name.split("/")[1] not in WRITABLE_ROOT), name
+        assert security["readOnlyRootFilesystem"] is True, name
 
 
 def test_containers_say_what_they_need(pods):
     for name, container in every_container(pods):
         resources = container["resources"]
         assert {"cpu", "memory"} <= resources["requests"].keys(), name
-        assert "memory" in resources["limits"], name
+        assert {"cpu", "memory"} <= resources["limits"].keys(), name
 
 
 def test_what_keeps_running_is_probed(workloads, pods):
     for name, workload in workloads.items():
-        if workload["kind"] == "Job":
+        # A toolbox waits for a person and serves nothing.
+        if workload["kind"] in ("Job", "CronJob") or name == "toolbox":
             continue
         for container in containers(pods[name], init=False):
             assert {"livenessProbe", "readinessProbe", "startupProbe"} <= container.keys(), name
@@ -111,9 +115,9 @@ def test_no_two_versions_write_one_database(workloads):
 def test_services_reach_pods(local, workloads):
     for service in (document for document in local if document["kind"] == "Service"):
         [name] = service["spec"]["selector"].values()
-        template = workloads[name]["spec"]["template"]
-        assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items(), name
-        ports = {port["name"] for container in template["spec"]["containers"] for port in container["ports"]}
+        pod = template(workloads[name])
+        assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items(), name
+        ports = {port["name"] for container in pod["spec"]["containers"] for port in container["ports"]}
         for port in service["spec"]["ports"]:
             assert port["targetPort"] in ports, name
 
@@ -133,9 +137,95 @@ def environment(container, local):
 
 def test_every_setting_is_one_that_a_program_reads(local, pods):
     known = env_twins("pipeline", "cli", "stack", *SERVICES) | READ_BY_LIBRARIES
-    for name in [*SERVICES, "topics", "s3"]:
+    for name in [*SERVICES, *JOBS, *CRON_JOBS, "toolbox", "s3"]:
         for container in containers(pods[name], init=False):
             assert environment(container, local) <= known, name
+
+
+def test_accounts_are_one_a_workload(local, pods):
+    accounts = {document["metadata"]["name"]: document for document in local if document["kind"] == "ServiceAccount"}
+    assert {pod["serviceAccountName"] for pod in pods.values()} == set(accounts) == set(pods)
+    assert not [document["kind"] for document in local if "Role" in document["kind"]], "nobody here asks the API server anything"
+    for name, account in accounts.items():
+        assert account["automountServiceAccountToken"] is False, name
+
+
+def test_the_namespace_enforces_the_restricted_profile(local):
+    [namespace] = [document for document in local if document["kind"] == "Namespace"]
+    for mode in ("enforce", "audit", "warn"):
+        assert namespace["metadata"]["labels"][f"pod-security.kubernetes.io/{mode}"] == "restricted"
+
+
+def selects(policy, labels):
+    return policy["spec"]["podSelector"].get("matchLabels", {}).items() <= labels.items()
+
+
+def reachable(local, workloads):
+    """{pod: servers that the policies let it reach}, from both sides: the client may go there, and the server lets it in."""
+    policies = [document for document in local if document["kind"] == "NetworkPolicy"]
+    labels = {name: template(workload)["metadata"]["labels"] for name, workload in workloads.items()}
+    found = {name: set() for name in labels}
+    for client, server in ((client, server) for client in labels for server in SERVERS):
+        out = any(selects(peer_of(peer), labels[server]) for policy in policies if selects(policy, labels[client])
+                  for rule in policy["spec"].get("egress", []) for peer in rule["to"] if is_pod(peer))
+        let_in = any(selects(peer_of(peer), labels[client]) for policy in policies if selects(policy, labels[server])
+                     for rule in policy["spec"].get("ingress", []) for peer in rule.get("from", []) if is_pod(peer))
+        assert out == let_in, f"{client} -> {server}: only one side allows it"
+        if out:
+            found[client].add(server)
+    return found
+
+
+def is_pod(peer):
+    return "podSelector" in peer and "namespaceSelector" not in peer
+
+
+def peer_of(peer):
+    return {"spec": peer}
+
+
+def test_each_edge_is_one_that_its_settings_need(local, workloads, pods):
+    """Who is given a server's address or credentials may reach it, and nobody else."""
+    wanted = {name: set() for name in pods}
+    for name, pod in pods.items():
+        for container in containers(pod, init=False):
+            secrets = {source["secretRef"]["name"].rsplit("-", 1)[0] for source in container.get("envFrom", []) if "secretRef" in source}
+            if any("database" in secret for secret in secrets):
+                wanted[name].add("postgres")
+            if "tickstream-s3" in secrets:
+                wanted[name].add("s3")
+    for name in ["producer", "consumer-lake", "consumer-db", "consumer-alerts", "dashboard", "topics", "toolbox", "audit", "b3", "kafka"]:
+        wanted[name].add("kafka")
+    # The store is given the keys that it takes, the database its first user's password.
+    wanted["s3"], wanted["postgres"] = set(), set()
+    assert reachable(local, workloads) == wanted
+
+
+def test_nothing_is_allowed_by_default(local):
+    policies = {document["metadata"]["name"]: document["spec"] for document in local if document["kind"] == "NetworkPolicy"}
+    assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    anywhere = [name for name, spec in policies.items() for rule in spec.get("ingress", []) + spec.get("egress", [])
+                if not rule.get("from") and not rule.get("to")]
+    assert anywhere == ["dashboard"], "a rule without a peer is a rule for the whole world"
+
+
+def test_only_the_owner_may_change_the_schema(pods):
+    holders = {name for name, pod in pods.items() for container in containers(pod) for source in container.get("envFrom", [])
+               if source.get("secretRef", {}).get("name", "").startswith("tickstream-database-owner")}
+    assert holders == {"migrate", "retention"}
+    [writer] = containers(pods["consumer-db"], init=False)
+    assert {"name": "DB_NO_MIGRATE", "value": "true"} in writer["env"]
+
+
+def test_live_sources_are_one_patch(local, workloads):
+    patch = yaml.safe_load((ROOT / "k8s/overlays/local/live.yaml").read_text())
+    [container] = template(patch)["spec"]["containers"]
+    [theirs] = containers(template(workloads[patch["metadata"]["name"]])["spec"], init=False)
+    assert container["name"] == theirs["name"]
+    assert {entry["name"] for entry in container["env"]} <= {entry["name"] for entry in theirs["env"]}
+    [internet] = [document for document in local if document["kind"] == "NetworkPolicy" and document["metadata"]["name"] == "internet"]
+    assert selects(internet, template(patch)["metadata"]["labels"])
+    assert not selects(internet, template(workloads["producer"])["metadata"]["labels"])
 
 
 def test_no_secret_outside_secrets(local):

@@ -1,0 +1,27 @@
+"""The documented command: a sink is paused, its group is set back, it reads everything again, and nothing is twice."""
+
+import subprocess
+import time
+
+import pytest
+from cluster import ROOT, say
+
+KAFKA = "/opt/kafka/bin/kafka-consumer-groups.sh"
+
+
+@pytest.mark.parametrize("sink", ["consumer-db", "consumer-lake"])
+def test_a_sink_reads_everything_again(installation, sink):
+    began = time.monotonic()
+    command = ["k8s/replay.sh", "--in", "statefulset/kafka", sink, KAFKA, "--bootstrap-server", "kafka:9092", "--group", sink,
+               "--topic", "market.ticks.v1", "--reset-offsets", "--to-earliest", "--execute"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert result.returncode == 0, result.stdout + result.stderr
+    rewound = [line.split() for line in result.stdout.splitlines() if line.startswith(sink)]
+    assert rewound and {int(row[3]) for row in rewound} == {0}, result.stdout
+    [verdict] = [line for line in result.stdout.splitlines() if line.startswith("EQUAL")]
+    say(f"{sink}: {len(rewound)} partitions set back to 0, read again and audited in {time.monotonic() - began:.0f} s: {verdict}")
+
+
+def test_a_command_that_fails_gives_the_sink_back(installation):
+    result = subprocess.run(["k8s/replay.sh", "consumer-db", "false"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 1 and "consumer-db: back to 1" in result.stderr
