@@ -5,6 +5,7 @@
 //! The way of a batch: `sink` decodes it, `round` sets aside what is bad, `rows` and `documents` make rows of the rest,
 //! `writer` gets them in, `transaction` and `candles` hold the rules. SQL is in `sql/`, the schema in `migrations/`.
 
+mod alone;
 mod candles;
 mod config;
 mod copy_format;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use housekeeping::keep_house;
 
+pub use alone::Alone;
 pub use config::{Cli, Command, Config};
 pub use database::Database;
 pub use retention::retain;

@@ -18,6 +18,7 @@ use crate::rows::Row;
 use crate::transaction::{self, Method, Outcome};
 
 const ENSURE_DAY: &str = include_str!("sql/ensure_day.sql");
+const HOLD_ALONE: &str = include_str!("sql/hold_alone.sql");
 
 /// A COPY stops at the first row that is refused. After so many in one batch all the others are looked for at once.
 const MOST_ONE_BY_ONE: usize = 4;
@@ -100,6 +101,20 @@ impl Writer {
     pub async fn set_positions(&mut self, positions: &[Position]) -> anyhow::Result<()> {
         let mut open = self.open().await?;
         answered(positions::set(&mut open.connection, positions)).await?;
+        self.connection = Some(open);
+        Ok(())
+    }
+
+    /// Keeps every other writer from writing for as long as this writer's connection lasts.
+    ///
+    /// # Errors
+    /// An outage; or another writer's transaction did not end in time.
+    pub async fn hold(&mut self) -> anyhow::Result<()> {
+        let mut open = self.open().await?;
+        let held = sqlx::query(HOLD_ALONE).execute(&mut open.connection).await;
+        held.map_err(|error| {
+            outage(Refusal::of_statement(error)).context("waiting until no other writer of the database is at work")
+        })?;
         self.connection = Some(open);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The Postgres consumer against a real server (and, where it says so, a real broker). Each test has a database of its own.
 
+mod alone;
 mod bounded;
 mod broker;
 mod candles;
