@@ -12,6 +12,9 @@
 //! `kafka_partition` and `kafka_offset` are the record's own; those of a correction are [`CORRECTION`] and its offset in the
 //! generation's topic. The schema's comment names the plan's digest: one that another plan made is refused.
 //!
+//! **The lake** has no objects in a generation: its bronze, silver and gold are made of the corrections by its own services
+//! once those are promoted.
+//!
 //! **The corrections** are the records that a promotion publishes to market.ticks.v1: key and value byte for byte, in the
 //! order of their offsets. Each has two headers, which are not to be published: [`CHANGE`] (`changed`, `new` or `retracted`)
 //! and, but for `new`, [`OLD`], the tick whose place it takes, encoded as its record was. They are written in one Kafka
@@ -30,7 +33,7 @@
 
 pub mod corrections;
 mod database;
-mod inputs;
+pub mod inputs;
 pub mod own_topic;
 
 use clap::Args;
@@ -38,13 +41,14 @@ use pipeline::kafka::KafkaArgs;
 use pipeline::registry::RegistryArgs;
 use pipeline::store::StoreArgs;
 use pipeline::{misconfigured, topics};
-use serde::Serialize;
 
 use super::plan::{Name, Plan, Target};
 use crate::database::DatabaseArgs;
 
 /// `kafka_partition` of a correction's row.
 pub const CORRECTION: i32 = -1;
+/// How the comment of a generation's schema begins; its name follows.
+pub const GENERATION_COMMENT: &str = "Generation of tickstream:";
 /// Header of a correction: what it is.
 pub const CHANGE: &str = "tickstream-change";
 /// Header of a correction: the tick whose place it takes.
@@ -81,7 +85,7 @@ pub struct GenerationArgs {
 }
 
 /// What was written, for the record and for people.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     pub corrections: u64,
     /// Rows of `ticks` in the generation's schema.
@@ -96,9 +100,10 @@ pub fn check(plan: &Plan) -> anyhow::Result<()> {
     for target in &plan.targets {
         match target {
             Target::Db => {}
+            Target::Lake if plan.source.is_payloads() => {}
             Target::Lake => {
                 return Err(misconfigured(
-                    "the lake is not written side by side: make the plan with the target db; promoted corrections reach the lake by its own services",
+                    "the lake is not written side by side from topic or lake:raw: take the target db, or `refiner rebuild` for silver and gold",
                 ));
             }
             Target::Alerts | Target::Topic(_) => {

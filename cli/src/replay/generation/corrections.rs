@@ -2,7 +2,7 @@
 //! records that a promotion publishes byte for byte. Invariant: the topic holds all of them, in one committed transaction, or
 //! none. Must never happen here: corrections of two comparisons side by side.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
@@ -12,24 +12,20 @@ use pipeline::kafka::{KafkaArgs, create};
 use pipeline::misconfigured;
 use pipeline::records::Records;
 use pipeline::stretches::{self, Stretch};
-use pipeline::topic_id::TopicIds;
 use producer::config::SourceName;
 use producer::renormalize::{Change, Comparison, Counted, Found, Kind, RenormalizeArgs, read_and_compare};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
-use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::{CHANGE, GenerationArgs, OLD, own_topic, topic};
 use crate::output;
 use crate::replay::plan::{Name, Plan, Source};
+use crate::transactions::Transactions;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the broker may take to end what an earlier process left open, and to commit.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Nobody waits for what is open in this topic, and it may take long to write.
-const TRANSACTION_TIMEOUT_MS: &str = "600000";
+const LASTS: Duration = Duration::from_secs(600);
 
 /// Makes the corrections, unless they are there. Gives how many there are.
 ///
@@ -39,14 +35,17 @@ pub async fn make(plan: &Plan, kafka: &KafkaArgs, args: &GenerationArgs) -> anyh
     let topic = topic(&plan.name);
     own_topic::create(kafka, &topic).await?;
     // Whoever had it open is shut out by this; what is committed stays so.
-    let writer = Writer::open(kafka, &plan.name).await?;
+    let id = format!("tickstream-generation-{}", plan.name);
+    let transactions = Transactions::open(kafka, &id, LASTS, "tickstream replay execute").await?;
     let there = count(kafka, &plan.name).await?;
     if there > 0 {
         return Ok(there);
     }
     let (found, comparison) = read_and_compare(&compared(plan, kafka, args)?).await?;
     tell(found, comparison.counts());
-    writer.write(&topic, comparison, &plan.symbols, args).await
+    let encoder = Encoder::new(args.registry.framing()?).await?;
+    let written = send_all(transactions.begin()?, &topic, comparison, &plan.symbols, &encoder).await;
+    transactions.end(written).await
 }
 
 fn compared(plan: &Plan, kafka: &KafkaArgs, args: &GenerationArgs) -> anyhow::Result<RenormalizeArgs> {
@@ -109,92 +108,32 @@ async fn count(kafka: &KafkaArgs, name: &Name) -> anyhow::Result<u64> {
     Ok(count)
 }
 
-/// Whether the generation has a topic of corrections.
-///
-/// # Errors
-/// When no broker answers.
-pub async fn exist(kafka: &KafkaArgs, name: &Name) -> anyhow::Result<bool> {
-    use pipeline::topic_id::TopicIdError;
-    match TopicIds::new(kafka)?.topic_id(&topic(name), 0).await {
-        Ok(_) => Ok(true),
-        Err(TopicIdError::UnknownTopic(_)) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The one writer of the corrections of a generation.
-struct Writer {
-    producer: FutureProducer,
-}
-
-impl Writer {
-    async fn open(kafka: &KafkaArgs, name: &Name) -> anyhow::Result<Self> {
-        let id = format!("tickstream-generation-{name}");
-        let mut settings = kafka.transactional_producer(&id);
-        settings.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS).set("message.timeout.ms", "60000");
-        // A tick and the one before it.
-        settings.set("message.max.bytes", "4000000");
-        let producer: FutureProducer = create(&settings, DefaultClientContext)?;
-        let begun = producer.clone();
-        tokio::task::spawn_blocking(move || again_and_again(|| begun.init_transactions(TIMEOUT))).await?.with_context(
-            || format!("beginning to write in transactions, as {id} (the user needs WRITE on that transactional id)"),
-        )?;
-        Ok(Self { producer })
-    }
-
-    async fn write(
-        &self,
-        topic: &str,
-        comparison: Comparison,
-        symbols: &[String],
-        args: &GenerationArgs,
-    ) -> anyhow::Result<u64> {
-        let encoder = Encoder::new(args.registry.framing()?).await?;
-        self.producer.begin_transaction().context("beginning a transaction")?;
-        let written = self.send_all(topic, comparison, symbols, &encoder).await;
-        let producer = self.producer.clone();
-        let end = move || match written {
-            Ok(count) => {
-                let committed = again_and_again(|| producer.commit_transaction(TIMEOUT));
-                committed.map(|()| count).context("committing the corrections; execute the plan again: it finds out")
+async fn send_all(
+    producer: &FutureProducer,
+    topic: &str,
+    mut comparison: Comparison,
+    symbols: &[String],
+    encoder: &Encoder,
+) -> anyhow::Result<u64> {
+    let mut count = 0;
+    while let Some(changes) = comparison.next_changes().await? {
+        let mut sent = Vec::with_capacity(changes.len());
+        for change in changes.iter().filter(|change| is_of(change, symbols)) {
+            let value = encoder.tick(&change.new);
+            let mut headers = OwnedHeaders::new().insert(Header { key: CHANGE, value: Some(said(change.change)) });
+            if let Some(old) = &change.old {
+                headers = headers.insert(Header { key: OLD, value: Some(&encoder.tick(old)) });
             }
-            Err(error) => {
-                // Where this fails the next writer's beginning aborts it.
-                drop(producer.abort_transaction(TIMEOUT));
-                Err(error)
-            }
-        };
-        tokio::task::spawn_blocking(end).await?
-    }
-
-    async fn send_all(
-        &self,
-        topic: &str,
-        mut comparison: Comparison,
-        symbols: &[String],
-        encoder: &Encoder,
-    ) -> anyhow::Result<u64> {
-        let mut count = 0;
-        while let Some(changes) = comparison.next_changes().await? {
-            let mut sent = Vec::with_capacity(changes.len());
-            for change in changes.iter().filter(|change| is_of(change, symbols)) {
-                let value = encoder.tick(&change.new);
-                let mut headers = OwnedHeaders::new().insert(Header { key: CHANGE, value: Some(said(change.change)) });
-                if let Some(old) = &change.old {
-                    headers = headers.insert(Header { key: OLD, value: Some(&encoder.tick(old)) });
-                }
-                let record =
-                    FutureRecord::<str, [u8]>::to(topic).key(&change.new.symbol).payload(&value).headers(headers);
-                let sending = self.producer.send_result(record);
-                sent.push(sending.map_err(|(error, _)| anyhow!(error).context(format!("writing to {topic}")))?);
-            }
-            count += sent.len() as u64;
-            for delivered in try_join_all(sent).await.context("waiting for the corrections")? {
-                delivered.map_err(|(error, _)| anyhow!(error).context(format!("writing to {topic}")))?;
-            }
+            let record = FutureRecord::<str, [u8]>::to(topic).key(&change.new.symbol).payload(&value).headers(headers);
+            let sending = producer.send_result(record);
+            sent.push(sending.map_err(|(error, _)| anyhow!(error).context(format!("writing to {topic}")))?);
         }
-        Ok(count)
+        count += sent.len() as u64;
+        for delivered in try_join_all(sent).await.context("waiting for the corrections")? {
+            delivered.map_err(|(error, _)| anyhow!(error).context(format!("writing to {topic}")))?;
+        }
     }
+    Ok(count)
 }
 
 fn is_of(change: &Change, symbols: &[String]) -> bool {
@@ -208,15 +147,5 @@ fn said(kind: Kind) -> &'static str {
         Kind::Changed => "changed",
         Kind::New => "new",
         Kind::Retracted => "retracted",
-    }
-}
-
-fn again_and_again(mut ask: impl FnMut() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match ask() {
-            Err(KafkaError::Transaction(cause)) if cause.is_retriable() && Instant::now() < deadline => {}
-            answer => return answer,
-        }
     }
 }

@@ -14,15 +14,15 @@ use pipeline::consume::{Assigned, Fault, PartitionBatch, Sink};
 use pipeline::kafka::KafkaArgs;
 use pipeline::misconfigured;
 use pipeline::records::Records;
-use pipeline::topic_id::{TopicIdError, TopicIds};
+use pipeline::topic_id::TopicIds;
 use pipeline::topics::TICKS;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use uuid::Uuid;
 
-use super::{CORRECTION, GenerationArgs, Written, corrections, inputs, schema};
+use super::{CORRECTION, GENERATION_COMMENT, GenerationArgs, Written, corrections, inputs, schema};
 use crate::database::explain;
 use crate::output::{self, Progress, age};
-use crate::replay::plan::{Plan, Source, Stretch};
+use crate::replay::plan::{Plan, Stretch};
 
 const WHOSE_SCHEMA: &str = include_str!("sql/whose_schema.sql");
 const PREPARE: &str = include_str!("sql/prepare.sql");
@@ -69,8 +69,8 @@ pub async fn fill(plan: &Plan, kafka: &KafkaArgs, args: &GenerationArgs) -> anyh
 }
 
 /// What the schema of a plan says of itself.
-pub fn comment(plan: &Plan) -> String {
-    format!("Generation {} of tickstream, made of the plan with digest {}", plan.name, plan.digest)
+fn comment(plan: &Plan) -> String {
+    format!("{GENERATION_COMMENT} {} of the plan with digest {}", plan.name, plan.digest)
 }
 
 /// Makes the schema, unless this plan has.
@@ -120,7 +120,6 @@ fn of_symbols(records: &Records, symbols: &[String]) -> anyhow::Result<Records> 
 
 struct Filling {
     sink: DbSink,
-    topic_ids: TopicIds,
     topic: Arc<str>,
     /// Where each partition's next batch begins.
     at: HashMap<i32, i64>,
@@ -136,10 +135,9 @@ impl Filling {
     fn new(plan: &Plan, database: Database, kafka: &KafkaArgs, args: &GenerationArgs) -> anyhow::Result<Self> {
         let topic_ids = TopicIds::new(kafka)?;
         let registry = args.registry.registry()?;
-        let sink = DbSink::new(Writer::new(database), registry, topic_ids.clone(), false, args.oldest_event_days);
+        let sink = DbSink::new(Writer::new(database), registry, topic_ids, false, args.oldest_event_days);
         Ok(Self {
             sink,
-            topic_ids,
             topic: Arc::from(TICKS),
             at: HashMap::new(),
             dead_letters: 0,
@@ -158,29 +156,20 @@ impl Filling {
         plan: &Plan,
     ) -> anyhow::Result<Vec<Stretch>> {
         let mut left: Vec<Stretch> = plan.of_topic(TICKS).cloned().collect();
-        let is_same = self.is_same_topic(plan.source, &left).await?;
-        if is_same && !left.is_empty() {
-            let asking = format!("select topic_id, kafka_partition, next_offset from {schema}.topic_positions");
-            let rows = sqlx::query(AssertSqlSafe(asking)).fetch_all(connection).await?;
-            let position = |row: sqlx::postgres::PgRow| Ok(((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?));
-            let known: HashMap<(Uuid, i32), i64> =
-                rows.into_iter().map(position).collect::<Result<_, sqlx::Error>>()?;
-            for stretch in &mut left {
-                let position = known.get(&(stretch.topic_id, stretch.partition)).copied();
-                let begin = position.unwrap_or(stretch.from).clamp(stretch.from, stretch.to);
-                self.done += offsets(stretch.from, begin);
-                stretch.from = begin;
-            }
-            let assigned: Vec<Assigned> = left.iter().map(|stretch| self.assigned(stretch)).collect();
-            let starts = self.sink.start(&assigned).await.map_err(ended)?;
-            for (stretch, start) in left.iter().zip(starts) {
-                ensure!(
-                    stretch.from == start,
-                    "{TICKS}[{}] begins at {start}, not at {}",
-                    stretch.partition,
-                    stretch.from
-                );
-            }
+        let asking = format!("select topic_id, kafka_partition, next_offset from {schema}.topic_positions");
+        let rows = sqlx::query(AssertSqlSafe(asking)).fetch_all(connection).await?;
+        let position = |row: sqlx::postgres::PgRow| Ok(((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?));
+        let known: HashMap<(Uuid, i32), i64> = rows.into_iter().map(position).collect::<Result<_, sqlx::Error>>()?;
+        for stretch in &mut left {
+            let position = known.get(&(stretch.topic_id, stretch.partition)).copied();
+            let begin = position.unwrap_or(stretch.from).clamp(stretch.from, stretch.to);
+            self.done += offsets(stretch.from, begin);
+            stretch.from = begin;
+        }
+        let assigned: Vec<Assigned> = left.iter().map(|stretch| self.assigned(stretch)).collect();
+        let starts = self.sink.start(&assigned).await.map_err(ended)?;
+        for (stretch, start) in left.iter().zip(starts) {
+            ensure!(stretch.from == start, "{TICKS}[{}] begins at {start}, not at {}", stretch.partition, stretch.from);
         }
         self.at = left.iter().map(|stretch| (stretch.partition, stretch.from)).collect();
         Ok(left)
@@ -195,28 +184,6 @@ impl Filling {
             log_start: stretch.from,
             log_end: stretch.to,
         }
-    }
-
-    /// Whether the cluster still has the topic that the plan was made of. Only then do positions mean anything.
-    async fn is_same_topic(&self, source: Source, stretches: &[Stretch]) -> anyhow::Result<bool> {
-        for stretch in stretches {
-            let is_same = match self.topic_ids.topic_id(TICKS, stretch.partition).await {
-                Ok(id) => id == stretch.topic_id,
-                Err(TopicIdError::UnknownTopic(_)) => false,
-                Err(error) => return Err(error.into()),
-            };
-            match source {
-                _ if is_same => {}
-                Source::LakeRaw | Source::PayloadsLake => return Ok(false),
-                Source::Topic | Source::Payloads => {
-                    return Err(misconfigured(format!(
-                        "{TICKS} was made again since the plan was made (id {}): make a new plan",
-                        stretch.topic_id
-                    )));
-                }
-            }
-        }
-        Ok(true)
     }
 
     async fn write(&mut self, partition: i32, next_offset: i64, records: Records) -> anyhow::Result<()> {

@@ -1,0 +1,329 @@
+//! `tickstream replay diff`: a generation's rows beside the live ones, of one moment: how many there are of each kind, then
+//! each difference by event and column. It reads only. Candles and latest prices are not compared: they follow from the
+//! ticks. Must never happen here: "the same" for a row that was not looked at.
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use futures::TryStreamExt;
+use pipeline::kafka::KafkaArgs;
+use pipeline::misconfigured;
+use pipeline::topics::TICKS;
+use serde::Serialize;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Row};
+
+use super::generation::schema;
+use super::plan::{Mode, Name, Plan, Source, Target};
+use super::record::{All, State};
+use crate::database::{DatabaseArgs, explain};
+use crate::output::{self, Align, Format, OutputArgs, Pages};
+
+const PAIRS: &str = include_str!("diff/pairs.sql");
+const COUNTS: &str = include_str!("diff/counts.sql");
+const ROWS: &str = include_str!("diff/rows.sql");
+const BEHIND: &str = include_str!("diff/behind.sql");
+
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// Lines that are printed at once.
+const PAGE: usize = 500;
+
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// The generation's name.
+    #[arg(value_name = "NAME")]
+    name: Name,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// So many lines at most; the counts are of all of them.
+    #[arg(long, env = "REPLAY_DIFF_LIMIT", value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+    limit: Option<i64>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Events by what became of the comparison.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct Counts {
+    different: i64,
+    only_generation: i64,
+    only_live: i64,
+    /// A record outside the scope, or a later correction, decides.
+    left_alone: i64,
+    same: i64,
+}
+
+/// A column that differs, or a row that one of the two has not: then with its price.
+#[derive(Debug, Serialize)]
+struct Difference {
+    change: String,
+    event_id: String,
+    symbol: String,
+    source: String,
+    event_time: String,
+    column: String,
+    live: Option<String>,
+    generation: Option<String>,
+}
+
+const HEADINGS: [&str; 8] = ["change", "event_id", "symbol", "source", "event_time", "column", "live", "generation"];
+
+pub async fn run(args: DiffArgs) -> anyhow::Result<()> {
+    let plan = written(&args.kafka, &args.name).await?;
+    let mut connection = args.database.connect().await?;
+    let mut snapshot = connection.begin_with(SNAPSHOT).await?;
+    sqlx::query("set local time zone 'UTC'").execute(&mut *snapshot).await?;
+    say_what_is_behind(&mut snapshot, &plan).await?;
+    let scope = Scope::of(&plan);
+    let counts = scope.counts(&mut snapshot).await?;
+    print_counts(&args, counts)?;
+    let differing = counts.different + counts.only_generation + counts.only_live;
+    if differing == 0 {
+        return Ok(());
+    }
+    scope.print_rows(&mut snapshot, &args).await?;
+    Err(anyhow!("{differing} events are not as the generation {} has them", args.name))
+}
+
+/// The plan of a generation that stands.
+async fn written(kafka: &KafkaArgs, name: &Name) -> anyhow::Result<Plan> {
+    let record = All::read(kafka).await?.records.remove(name);
+    let record = record.ok_or_else(|| {
+        misconfigured(format!("there is no replay {name}; `tickstream replay list` shows those that there are"))
+    })?;
+    let plan = record.plan;
+    if plan.mode == Mode::Rewind {
+        return Err(misconfigured(format!("{name} was a rewind: it has written nothing beside the live rows")));
+    }
+    match record.state {
+        State::Dropped => {
+            return Err(misconfigured(format!("the generation {name} is dropped: it has no rows any more")));
+        }
+        State::Executing => {
+            return Err(misconfigured(format!(
+                "the generation {name} is not whole: run `tickstream replay execute` with its plan again, it goes on from there"
+            )));
+        }
+        State::Executed | State::Prepared | State::Switching | State::Done | State::RollingBack | State::RolledBack => {
+        }
+    }
+    if !plan.has(&Target::Db) {
+        return Err(misconfigured(format!("the generation {name} has no rows: db is none of its targets")));
+    }
+    Ok(plan)
+}
+
+/// What consumer-db has not read yet differs, and only for now.
+async fn say_what_is_behind(connection: &mut PgConnection, plan: &Plan) -> anyhow::Result<()> {
+    if matches!(plan.source, Source::LakeRaw | Source::PayloadsLake) {
+        return Ok(());
+    }
+    let stretches: Vec<_> = plan.of_topic(TICKS).collect();
+    let query = sqlx::query(BEHIND)
+        .bind(stretches.iter().map(|stretch| stretch.topic_id).collect::<Vec<_>>())
+        .bind(stretches.iter().map(|stretch| stretch.partition).collect::<Vec<_>>())
+        .bind(stretches.iter().map(|stretch| stretch.to).collect::<Vec<_>>());
+    for row in query.fetch_all(connection).await.map_err(explain)? {
+        let (partition, offsets): (i32, i64) = (row.try_get(0)?, row.try_get(1)?);
+        output::note(&format!(
+            "consumer-db has {offsets} offsets of {TICKS}[{partition}] still to read before the plan's end"
+        ));
+    }
+    Ok(())
+}
+
+/// What the generation was made of, as the queries are told it.
+struct Scope {
+    schema: String,
+    partitions: Vec<i32>,
+    begins: Vec<i64>,
+    ends: Vec<i64>,
+    symbols: Vec<String>,
+}
+
+impl Scope {
+    fn of(plan: &Plan) -> Self {
+        let stretches: Vec<_> = plan.of_topic(TICKS).collect();
+        Self {
+            schema: schema(&plan.name),
+            partitions: stretches.iter().map(|stretch| stretch.partition).collect(),
+            begins: stretches.iter().map(|stretch| stretch.from).collect(),
+            ends: stretches.iter().map(|stretch| stretch.to).collect(),
+            symbols: plan.symbols.clone(),
+        }
+    }
+
+    /// Names have letters, digits and underscores alone.
+    fn statement(&self, of_pairs: &str) -> String {
+        format!("{}{of_pairs}", PAIRS.replace("$generation", &self.schema))
+    }
+
+    fn query(&self, statement: String) -> Query<'_, Postgres, PgArguments> {
+        sqlx::query(AssertSqlSafe(statement))
+            .bind(&self.partitions)
+            .bind(&self.begins)
+            .bind(&self.ends)
+            .bind(&self.symbols)
+    }
+
+    async fn counts(&self, connection: &mut PgConnection) -> anyhow::Result<Counts> {
+        let mut counts = Counts::default();
+        for row in self.query(self.statement(COUNTS)).fetch_all(connection).await.map_err(explain)? {
+            let (verdict, count): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+            *counts.of(&verdict).with_context(|| format!("a verdict {verdict}"))? = count;
+        }
+        Ok(counts)
+    }
+
+    async fn print_rows(&self, connection: &mut PgConnection, args: &DiffArgs) -> anyhow::Result<()> {
+        let query = self.query(self.statement(ROWS)).bind(args.limit);
+        let mut rows = query.fetch(connection);
+        let mut printer = Printer::new(args.output.format);
+        let mut page = Vec::new();
+        while let Some(row) = rows.try_next().await.map_err(explain)? {
+            page.push(difference(&row)?);
+            if page.len() == PAGE && !printer.print(&std::mem::take(&mut page))? {
+                return Ok(());
+            }
+        }
+        printer.print(&page).map(drop)
+    }
+}
+
+impl Counts {
+    fn of(&mut self, verdict: &str) -> Option<&mut i64> {
+        match verdict {
+            "different" => Some(&mut self.different),
+            "only_generation" => Some(&mut self.only_generation),
+            "only_live" => Some(&mut self.only_live),
+            "left_alone" => Some(&mut self.left_alone),
+            "same" => Some(&mut self.same),
+            _ => None,
+        }
+    }
+
+    fn as_text(self) -> String {
+        let Self { different, only_generation, only_live, left_alone, same } = self;
+        format!(
+            "{different} events differ, {only_generation} are only in the generation, {only_live} only live; {same} are the same, \
+             {left_alone} decided by records outside it"
+        )
+    }
+}
+
+fn print_counts(args: &DiffArgs, counts: Counts) -> anyhow::Result<()> {
+    #[derive(Serialize)]
+    struct Line {
+        counts: Counts,
+    }
+    match args.output.format {
+        Format::Table => output::print(&format!("{}\n", counts.as_text())),
+        Format::Json => output::print(&format!("{}\n", serde_json::to_string(&Line { counts })?)),
+        Format::Csv => {
+            output::note(&counts.as_text());
+            Ok(())
+        }
+    }
+}
+
+fn difference(row: &PgRow) -> Result<Difference, sqlx::Error> {
+    Ok(Difference {
+        change: row.try_get(0)?,
+        event_id: row.try_get(1)?,
+        symbol: row.try_get(2)?,
+        source: row.try_get(3)?,
+        event_time: row.try_get(4)?,
+        column: row.try_get(5)?,
+        live: row.try_get(6)?,
+        generation: row.try_get(7)?,
+    })
+}
+
+struct Printer {
+    format: Format,
+    pages: Pages<'static>,
+    begun: bool,
+}
+
+const COLUMNS: [(&str, Align); 8] = [
+    ("CHANGE", Align::Left),
+    ("EVENT ID", Align::Left),
+    ("SYMBOL", Align::Left),
+    ("SOURCE", Align::Left),
+    ("EVENT TIME", Align::Left),
+    ("COLUMN", Align::Left),
+    ("LIVE", Align::Right),
+    ("GENERATION", Align::Right),
+];
+
+impl Printer {
+    fn new(format: Format) -> Self {
+        Self { format, pages: Pages::new(&COLUMNS), begun: false }
+    }
+
+    /// False when nobody reads any more.
+    fn print(&mut self, differences: &[Difference]) -> anyhow::Result<bool> {
+        let begun = std::mem::replace(&mut self.begun, true);
+        if begun && differences.is_empty() {
+            return Ok(true);
+        }
+        let text = match self.format {
+            Format::Table => self.pages.page(&differences.iter().map(cells).collect::<Vec<_>>()),
+            Format::Json => {
+                let lines = differences.iter().map(|line| serde_json::to_string(line).map(|line| line + "\n"));
+                lines.collect::<Result<String, _>>()?
+            }
+            Format::Csv => output::csv(&HEADINGS, !begun, differences)?,
+        };
+        output::print_piece(&text)
+    }
+}
+
+fn cells(difference: &Difference) -> Vec<String> {
+    let Difference { change, event_id, symbol, source, event_time, column, live, generation } = difference;
+    let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    vec![
+        change.replace('_', " "),
+        event_id.clone(),
+        symbol.clone(),
+        source.clone(),
+        event_time.clone(),
+        column.clone(),
+        or_none(live),
+        or_none(generation),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scope_is_that_of_the_ticks_and_the_generation_is_named_in_its_own_places_alone() {
+        let plan = Plan::example("fix_kraken");
+        let scope = Scope::of(&plan);
+        assert_eq!((scope.partitions.len(), scope.begins[0], scope.ends[0]), (4, 10, 20));
+        let statement = scope.statement(COUNTS);
+        assert!(
+            statement.contains("from gen_fix_kraken.ticks") && !statement.contains("from $generation"),
+            "{statement}"
+        );
+    }
+
+    #[test]
+    fn each_verdict_is_counted() {
+        let mut counts = Counts::default();
+        for (verdict, count) in
+            [("different", 1), ("only_generation", 2), ("only_live", 3), ("left_alone", 4), ("same", 5)]
+        {
+            *counts.of(verdict).expect("a verdict") = count;
+        }
+        assert_eq!(
+            counts.as_text(),
+            "1 events differ, 2 are only in the generation, 3 only live; 5 are the same, 4 decided by records outside it"
+        );
+        assert!(counts.of("else").is_none());
+    }
+}

@@ -1,0 +1,1 @@
+select verdict, count(*) from pairs group by verdict
