@@ -1,0 +1,9 @@
+output "roles" {
+  description = "Each service account's role."
+  value       = { for account, role in aws_iam_role.service : account => role.arn }
+}
+
+output "policies" {
+  description = "Each service account's policy, as JSON."
+  value       = { for account, policy in aws_iam_role_policy.service : account => policy.policy }
+}

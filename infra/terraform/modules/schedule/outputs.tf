@@ -1,0 +1,3 @@
+output "missed_queue_name" {
+  value = aws_sqs_queue.missed.name
+}
