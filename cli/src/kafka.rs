@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use pipeline::kafka::{KafkaArgs, ask_leader, create};
+use pipeline::kafka::{KafkaArgs, Reader, ReaderContext, ask_leader, create};
 use pipeline::misconfigured;
+use pipeline::stretches::Stretch;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use rdkafka::{Offset, TopicPartitionList};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -70,6 +72,23 @@ impl Cluster {
         metadata.await?
     }
 
+    /// The first offset of a partition whose record the broker took at or after a time; its end where there is none.
+    pub async fn offset_at(&self, topic: &str, partition: i32, time_ms: i64) -> anyhow::Result<i64> {
+        let (this, name) = (self.clone(), topic.to_owned());
+        let found = tokio::task::spawn_blocking(move || {
+            let mut times = TopicPartitionList::with_capacity(1);
+            times.add_partition_offset(&name, partition, Offset::Offset(time_ms))?;
+            let found = ask_leader(TIMEOUT, || this.consumer.offsets_for_times(times.clone(), TIMEOUT))
+                .with_context(|| format!("looking for a time in {name}[{partition}]"))?;
+            anyhow::Ok(found.find_partition(&name, partition).and_then(|element| element.offset().to_raw()))
+        })
+        .await??;
+        match found.filter(|offset| *offset >= 0) {
+            Some(offset) => Ok(offset),
+            None => Ok(self.ends(topic, partition).await?.end),
+        }
+    }
+
     pub async fn ends(&self, topic: &str, partition: i32) -> anyhow::Result<Ends> {
         let (this, name) = (self.clone(), topic.to_owned());
         tokio::task::spawn_blocking(move || {
@@ -79,4 +98,21 @@ impl Cluster {
         })
         .await?
     }
+}
+
+/// All of a topic to its high watermarks, not to where committed records end: what is open may be committed yet.
+pub async fn whole_log(kafka: &KafkaArgs, topic: &'static str, partitions: &[i32]) -> anyhow::Result<Vec<Stretch>> {
+    let mut settings = kafka.admin();
+    settings.set("isolation.level", "read_uncommitted").set("group.id", "tickstream-unused");
+    let partitions = partitions.to_vec();
+    tokio::task::spawn_blocking(move || {
+        let client: Reader = create(&settings, ReaderContext)?;
+        let ends = partitions.into_iter().map(|partition| {
+            let (start, end) = ask_leader(TIMEOUT, || client.fetch_watermarks(topic, partition, TIMEOUT))
+                .with_context(|| format!("reading the ends of {topic}[{partition}]"))?;
+            Ok(Stretch { partition, start, end })
+        });
+        ends.collect()
+    })
+    .await?
 }

@@ -6,22 +6,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use arrow::array::Array;
-use pipeline::kafka::{KafkaArgs, Reader, ReaderContext, ask_leader, create};
+use pipeline::kafka::KafkaArgs;
 use pipeline::records::Records;
-use pipeline::stretches::{self, Stretch};
-use pipeline::{misconfigured, topics};
-use rdkafka::consumer::Consumer;
+use pipeline::{misconfigured, stretches, topics};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::letter::{Letter, Place};
-use crate::kafka::Metadata;
-
-const TIMEOUT: Duration = Duration::from_secs(10);
+use crate::kafka::{Metadata, whole_log};
 
 /// What is written of a settled thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,8 +96,7 @@ impl Marks {
     pub async fn read(kafka: &KafkaArgs, metadata: &Metadata) -> anyhow::Result<Self> {
         let mut marks = Self::default();
         let Some(found) = metadata.topics.get(topics::REDRIVES) else { return Ok(marks) };
-        let (args, partitions) = (kafka.clone(), found.partitions.clone());
-        let stretches = tokio::task::spawn_blocking(move || ends(&args, &partitions)).await??;
+        let stretches = whole_log(kafka, topics::REDRIVES, &found.partitions).await?;
         let read = stretches::read(kafka, topics::REDRIVES, &stretches, "run it again", async |_, records| {
             marks.take(&records);
             Ok(())
@@ -175,19 +169,6 @@ impl Marks {
             State::Open
         }
     }
-}
-
-/// To the high watermarks, not to where committed records end: what is open may be committed yet.
-fn ends(kafka: &KafkaArgs, partitions: &[i32]) -> anyhow::Result<Vec<Stretch>> {
-    let mut settings = kafka.admin();
-    settings.set("isolation.level", "read_uncommitted").set("group.id", "tickstream-unused");
-    let client: Reader = create(&settings, ReaderContext)?;
-    let ends = partitions.iter().map(|&partition| {
-        let (start, end) = ask_leader(TIMEOUT, || client.fetch_watermarks(topics::REDRIVES, partition, TIMEOUT))
-            .with_context(|| format!("reading the ends of {}[{partition}]", topics::REDRIVES))?;
-        Ok(Stretch { partition, start, end })
-    });
-    ends.collect()
 }
 
 /// Without the topic nothing can be settled.
