@@ -15,6 +15,8 @@ use pipeline::kafka::KafkaArgs;
 use crate::nearest::not_known;
 use crate::output::{self, Align, OutputArgs};
 pub use lag::{Asker, Lag, Total, Wanted, totals};
+pub use members::{Group, Groups, Place};
+pub use times::{End as TimesEnd, Stretch as TimesStretch, Times};
 
 #[derive(Args, Debug)]
 pub struct GroupsArgs {

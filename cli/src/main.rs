@@ -21,6 +21,7 @@ mod output;
 mod replay;
 mod schema;
 mod topics;
+mod transactions;
 mod watch;
 
 use std::process::ExitCode;

@@ -255,7 +255,7 @@ mod tests {
 
     fn group() -> Group {
         let assigned = HashMap::from([(("t".to_owned(), 0), "client 127.0.0.1".to_owned())]);
-        Group { name: "g".to_owned(), state: "Stable".to_owned(), assigned }
+        Group { name: "g".to_owned(), state: "Stable".to_owned(), members: 1, assigned }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The groups of a cluster: their state, who is in them, what each member was assigned, and what was committed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +20,26 @@ pub struct Group {
     pub name: String,
     /// Kafka's word: Stable, Empty, PreparingRebalance and so on.
     pub state: String,
+    /// How many are in it.
+    pub members: usize,
     /// Which client has which partition.
     pub assigned: HashMap<Place, String>,
+}
+
+impl Group {
+    /// Who reads in it, in words; nothing where nobody does, and its offsets may be set.
+    pub fn is_live(&self) -> Option<String> {
+        if self.members == 0 {
+            return None;
+        }
+        let clients: BTreeSet<&str> = self.assigned.values().map(String::as_str).collect();
+        let clients = match clients.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", clients.into_iter().collect::<Vec<_>>().join(", ")),
+        };
+        let plural = if self.members == 1 { "" } else { "s" };
+        Some(format!("{} live member{plural}{clients}", self.members))
+    }
 }
 
 /// Asks for groups. The clients that ask for what a group has committed are kept: each asks in its group's name, without being
@@ -98,5 +116,5 @@ fn group(info: &rdkafka::groups::GroupInfo) -> Group {
             assigned.extend(places.into_iter().map(|place| (place, client.clone())));
         }
     }
-    Group { name: info.name().to_owned(), state: info.state().to_owned(), assigned }
+    Group { name: info.name().to_owned(), state: info.state().to_owned(), members: info.members().len(), assigned }
 }
