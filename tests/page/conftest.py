@@ -153,6 +153,7 @@ def open_page(server, browser, watch):
         if wait:
             expect(page.locator("#connection")).to_have_attribute("data-state", re.compile("live|replay|polling"))
             expect(page.locator("#prices tr").first).to_be_visible()
+            expect(page.locator("#prices")).to_have_attribute("data-ready", "")
         return page
 
     yield open_page

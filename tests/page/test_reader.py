@@ -36,6 +36,7 @@ def test_an_implied_price_is_exact_and_says_so(server, page):
     price = Decimal(page.locator(BTC).get_attribute("data-price"))
     implied = page.locator(f"{BTC} .implied")
     expect(implied).to_have_text(f"≈ {(price * Decimal('5.3391')).quantize(Decimal('0.01')):,} BRL")
+    implied.hover()
     expect(implied).to_have_attribute("title", re.compile(r"USD-BRL = 5\.3391 \(awesomeapi"))
     expect(page.locator("#selected-price + .note")).to_contain_text("implied")
     expect(page).to_have_url(re.compile("currency=BRL"))

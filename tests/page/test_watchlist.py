@@ -15,6 +15,7 @@ def row(page, symbol, source):
 def test_a_row_has_price_change_range_volume_line_and_age(page):
     cells = row(page, "BTC-USD", "coinbase")
     price = cells.get_attribute("data-price")
+    cells.hover()
     expect(cells.locator(".digits")).to_have_attribute("title", f"{int(price.split('.')[0]):,}.{price.split('.')[1]}")
     expect(cells.locator(".digits")).to_have_text(re.compile(r"^8\d,\d{3}\.\d{2}"))
     expect(cells.locator(".change")).to_have_text("▲ +1.25%")
@@ -33,6 +34,7 @@ def test_a_row_has_price_change_range_volume_line_and_age(page):
 def test_a_price_is_rounded_to_its_step_and_exact_on_hover(page):
     cells = row(page, "BTC-USD", "coingecko")
     assert cells.get_attribute("data-price") == "84123.3358936566"
+    cells.hover()
     expect(cells.locator(".digits")).to_have_attribute("title", "84,123.3358936566")
     shown = cells.locator(".digits").inner_text().replace(",", "")
     assert len(shown) < len("84123.3358936566") and abs(float(shown) - 84123.3358936566) < 0.01

@@ -1,7 +1,6 @@
 // Wires the page: what the server says into what is known, what is known into the parts, and the address into the view.
 
 import { Connection } from './link/connection.js';
-import { html } from './dom.js';
 import { Page } from './page.js';
 import { translatePage } from './words/words.js';
 
@@ -12,6 +11,7 @@ const isReplay = location.pathname.endsWith('/replay');
 const REPLAY_PATIENCE_MS = 25_000;
 
 const page = new Page(isReplay);
+/** @type {Connection} */
 const connection = new Connection(
   {
     socket: () => {
@@ -26,6 +26,6 @@ const connection = new Connection(
   (message) => page.take(message),
   (state) => page.takeState(state),
 );
-page.begin(connection);
+const replaying = isReplay ? new (await import('./replaying.js')).Replaying(connection) : null;
+page.begin(connection, replaying);
 connection.connect();
-html('prices').setAttribute('data-ready', '');

@@ -51,7 +51,7 @@ export class ChartView {
     this.#panel = new ChartPanel(this.#chart, texts, {
       changed: () => this.#changed(),
       loaded: (fromUs, toUs) => void this.#loadPast(fromUs, toUs),
-      scrolled: (fromUs, toUs) => this.#scrolled(fromUs, toUs),
+      scrolled: (fromUs, toUs, bars) => this.#scrolled(fromUs, toUs, bars),
       note: (note, reason = '') => this.#showNote(note, reason),
     });
     this.#wire();
@@ -61,14 +61,18 @@ export class ChartView {
 
   /** @param {Row} row */
   show(row) {
-    const { tf, compare, fromUs, toUs, style } = this.#page.view;
+    const { tf, compare, fromUs, toUs, bars, style } = this.#page.view;
     button('now').classList.toggle('away', fromUs !== null);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#connection.watchCandles({ symbol: row.symbol, tf }), SUBSCRIBE_AFTER_MS);
     const series = { symbol: row.symbol, source: row.source, tf, compare, kind: row.kind, price: row.price, tickSize: row.tick_size };
     this.#gaps.clear();
     this.#alerts.clear();
-    this.#panel.show(series, { fromUs, toUs, style }).then(() => this.mark());
+    this.#panel.show(series, { fromUs, toUs, bars, style }).then(() => {
+      this.mark();
+      const odd = this.#page.oddTime;
+      if (odd !== null) this.#showNote('odd_time', odd);
+    });
     this.#describe(row);
   }
 
@@ -179,17 +183,19 @@ export class ChartView {
   /**
    * @param {number | null} fromUs
    * @param {number} toUs
+   * @param {number | null} bars
    */
-  #scrolled(fromUs, toUs) {
+  #scrolled(fromUs, toUs, bars) {
     button('now').classList.toggle('away', fromUs !== null);
     const { view, chosen } = this.#page;
     const wasDetached = this.#panel.isDetached;
-    if (view.fromUs !== fromUs || (fromUs !== null && view.toUs !== toUs)) this.#page.setView({ fromUs, toUs }, false);
+    const isOther = view.fromUs !== fromUs || (fromUs === null ? view.bars !== bars : view.toUs !== toUs);
+    if (isOther) this.#page.setView({ fromUs, toUs, bars }, false);
     if (wasDetached && fromUs === null && chosen !== undefined) this.show(chosen);
   }
 
   /**
-   * @param {'loading' | 'none' | 'failed' | 'history_failed' | 'empty' | null} note
+   * @param {import('./chart/panel.js').Note} note
    * @param {string} reason
    */
   #showNote(note, reason) {
@@ -197,6 +203,7 @@ export class ChartView {
     if (note === null) return;
     const words = /** @type {const} */ ({
       loading: 'older_loading', none: 'older_none', failed: 'older_failed', history_failed: 'history_failed', empty: 'no_candles',
+      none_then: 'none_then', odd_time: 'odd_time',
     });
     setText(this.#note, t(words[note], { reason }));
   }

@@ -4,7 +4,7 @@
 /** @import {View} from './state/view.js' */
 
 import { keyOf } from './state/market.js';
-import { readView, writeView } from './state/view.js';
+import { oddTime, readView, writeView } from './state/view.js';
 
 /** What is shown to a reader who has chosen nothing, where there is such a thing. */
 const USUAL = 'BTC-USD';
@@ -18,6 +18,8 @@ export class Choice {
   #steppedMs = Number.NEGATIVE_INFINITY;
   /** @type {View} */
   #view;
+  /** What the address asked for as a time and is none, until it is said. @type {string | null} */
+  odd = null;
 
   /**
    * @param {Market} market
@@ -27,6 +29,7 @@ export class Choice {
     this.#market = market;
     this.#isReplay = isReplay;
     this.#view = readView(location.search, isReplay);
+    if (!isReplay) this.odd = oddTime(location.search);
   }
 
   get view() {

@@ -31,12 +31,15 @@ export function make(tag, className = '', text = '') {
 }
 
 /**
- * Sets a text only where it is another one: writing the same costs a layout.
+ * Sets a text only where it is another one: writing the same costs a layout. A text that is there is changed in place.
  * @param {Element} target
  * @param {string} text
  */
 export function setText(target, text) {
-  if (target.textContent !== text) target.textContent = text;
+  const only = target.firstChild;
+  if (only instanceof Text && only.nextSibling === null) {
+    if (only.data !== text) only.data = text;
+  } else if (target.textContent !== text) target.textContent = text;
 }
 
 /**

@@ -1,5 +1,5 @@
-// Runs before the page is painted, so that a chosen theme does not flash in late and no word is waited for. Not a module: those run
-// later.
+// Runs before the page is painted, so that a chosen theme does not flash in late and no word is waited for, and opens the socket, so
+// that the first prices are here by the time that the modules are. Not a module: those run later.
 'use strict';
 
 (() => {
@@ -22,4 +22,19 @@
   words.rel = 'modulepreload';
   words.href = `words/${isPortuguese ? 'pt' : 'en'}.js`;
   document.head.append(words);
+  if (location.pathname.endsWith('/replay')) return;
+  try {
+    const url = new URL('ws', document.baseURI);
+    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+    const socket = new WebSocket(url);
+    /** What it has said until link/socket.js takes it over. @type {string[]} */
+    const heard = [];
+    socket.onmessage = (event) => heard.push(event.data);
+    socket.onopen = () => {
+      for (const channel of ['ticks', 'gaps', 'alerts', 'health']) socket.send(JSON.stringify({ type: 'subscribe', channel }));
+    };
+    Object.assign(globalThis, { earlySocket: { socket, heard } });
+  } catch {
+    // Whoever asks next is told why.
+  }
 })();

@@ -3,38 +3,35 @@
 /** @import {Connection, LinkState} from './link/connection.js' */
 /** @import {Row, ServerMessage, Timeframe} from './protocol.js' */
 /** @import {ChartView} from './chart_view.js' */
+/** @import {Parts} from './parts.js' */
+/** @import {Replaying} from './replaying.js' */
 
 import * as api from './api.js';
 import { Choice } from './choice.js';
 import { html, setText } from './dom.js';
 import { numbersOf } from './format.js';
 import { nextFrame } from './frame.js';
-import { wireKeys } from './keys.js';
-import { AlertsFeed } from './parts/alerts.js';
-import { SourcesStrip } from './parts/sources.js';
 import { Status } from './parts/status.js';
-import { RecentTicks } from './parts/ticks.js';
-import { Tiles } from './parts/tiles.js';
 import { Watchlist } from './parts/watchlist.js';
-import { Replaying } from './replaying.js';
 import { Clock } from './state/clock.js';
 import { quoteOf, Rates } from './state/convert.js';
 import { freshness } from './state/freshness.js';
 import { Delays } from './state/delays.js';
 import { keyOf, Market } from './state/market.js';
-import { Summary } from './summary.js';
-import { Tools } from './tools.js';
 import { locale, t } from './words/words.js';
 
 /** How often a screen reader is told where things stand. */
 const SUMMARY_SECONDS = 30;
 const SPARKLINES_SECONDS = 60;
+const TILES_EVERY_MS = 150;
 
 export class Page {
   market = new Market();
   clock = new Clock();
   numbers = numbersOf(locale);
   watchlist = new Watchlist(this.numbers, (key) => this.choose(key));
+  /** @type {Parts | null} */
+  #parts = null;
   /** @type {ChartView | null} */
   chart = null;
   /** @type {Replaying | null} */
@@ -42,19 +39,14 @@ export class Page {
   #delays = new Delays(this.clock);
   #isReplay;
   #choice;
-  #tools = new Tools(this);
   #status = new Status();
-  #summary = new Summary(this.numbers);
-  #tiles = new Tiles(this.numbers);
-  #ticks = new RecentTicks(this.numbers, () => this.clock.nowUs());
-  #alerts = new AlertsFeed((symbol, source) => this.#chooseSymbol(symbol, source));
-  #sources = new SourcesStrip(this.numbers);
   /** @type {Connection | null} */
   #connection = null;
   /** @type {LinkState} */
   #link = { state: 'connecting', way: 'socket', retryAtMs: 0, why: '' };
   #rates = new Rates([]);
   #seconds = 0;
+  #tilesMs = 0;
   #wasOpen = false;
   /** Whether a snapshot has come since the ticks were asked for. */
   #missedTicks = false;
@@ -68,18 +60,30 @@ export class Page {
     this.market.onTick = (row, before) => this.#takeTick(row, before);
   }
 
-  /** @param {Connection} connection */
-  begin(connection) {
+  /**
+   * @param {Connection} connection
+   * @param {Replaying | null} replaying
+   */
+  begin(connection, replaying) {
     this.#connection = connection;
-    if (this.#isReplay) this.replaying = new Replaying(connection);
-    wireKeys(this);
+    this.replaying = replaying;
     setInterval(() => this.#everySecond(), 1000);
     addEventListener('popstate', () => this.#followAddress());
-    // The prices are wanted first; the chart's library comes after them.
-    import('./chart_view.js').then(({ ChartView }) => {
-      this.chart = new ChartView(this, connection, this.#isReplay);
-      this.#showChosen();
-    });
+    this.#bringOthers(connection);
+  }
+
+  /** The prices are wanted first; what is around them comes next, and the chart's library, which is the largest, last. @param {Connection} connection */
+  async #bringOthers(connection) {
+    const { Parts } = await import('./parts.js');
+    this.#parts = new Parts(this);
+    this.#showCurrencies();
+    this.#showChosen();
+    this.#showAlerts();
+    this.#showSources();
+    const { ChartView } = await import('./chart_view.js');
+    this.chart = new ChartView(this, connection, this.#isReplay);
+    this.#showChosen();
+    html('prices').setAttribute('data-ready', '');
   }
 
   /** @param {ServerMessage} message */
@@ -139,6 +143,13 @@ export class Page {
   /** The row that is looked at. */
   get chosen() {
     return this.#choice.row;
+  }
+
+  /** What the address asked for as a time and is none; asking forgets it. */
+  get oddTime() {
+    const { odd } = this.#choice;
+    this.#choice.odd = null;
+    return odd;
   }
 
   /** Why nothing on the page can be believed to be current, if so. */
@@ -206,7 +217,8 @@ export class Page {
     if (parts.has('rows')) this.#rowsCameOrWent();
     this.watchlist.take(this.market.rows, rows, parts.has('rows'));
     const chosen = this.chosen;
-    if (parts.has('rows') || (chosen !== undefined && rows.has(keyOf(chosen)))) this.#showTiles();
+    if (parts.has('rows')) this.#showTiles();
+    else if (chosen !== undefined && rows.has(keyOf(chosen))) this.#showTilesSoon();
     if (parts.has('alerts')) this.#showAlerts();
     if (parts.has('gaps') || parts.has('alerts')) this.chart?.mark();
     if (parts.has('feed') || parts.has('rows')) this.#showStatus();
@@ -237,7 +249,7 @@ export class Page {
     this.#showSourceChoice();
     this.#showTiles();
     if (row === undefined) return;
-    this.#ticks.show(row);
+    this.#parts?.ticks.show(row);
     this.#loadTicks();
     this.chart?.show(row);
   }
@@ -246,13 +258,13 @@ export class Page {
   #loadTicks() {
     this.#missedTicks = false;
     const row = this.chosen;
-    if (row === undefined) return;
+    if (row === undefined || this.#parts === null) return;
     api.ticks(row.symbol, row.source, 40, this.#isReplay ? this.clock.nowUs() : null).then(
       (ticks) => {
         const newest = this.chosen;
         if (newest === undefined || keyOf(newest) !== keyOf(row)) return;
-        this.#ticks.join(ticks);
-        this.#ticks.add({ ...newest, skipped: 0 });
+        this.#parts?.ticks.join(ticks);
+        this.#parts?.ticks.add({ ...newest, skipped: 0 });
       },
       () => {},
     );
@@ -261,16 +273,26 @@ export class Page {
   #showSourceChoice() {
     const { symbol } = this.view;
     const source = this.chosen?.source ?? this.view.source;
-    this.#tools.showSources({ ...this.view, source }, symbol === null ? [] : this.market.sourcesOf(symbol));
+    this.#parts?.tools.showSources({ ...this.view, source }, symbol === null ? [] : this.market.sourcesOf(symbol));
+  }
+
+  /** No more often than they can be read. */
+  #showTilesSoon() {
+    nextFrame('tiles', () => {
+      if (performance.now() - this.#tilesMs < TILES_EVERY_MS) return true;
+      this.#showTiles();
+      return false;
+    });
   }
 
   #showTiles() {
+    this.#tilesMs = performance.now();
     const row = this.chosen;
     const others = row === undefined ? [] : this.market.sourcesOf(row.symbol).flatMap((source) => {
       const other = this.market.rows.get(keyOf({ symbol: row.symbol, source }));
       return other === undefined || source === row.source ? [] : [other];
     });
-    this.#tiles.show(row, others, this.view.currency, this.#rates, this.clock.nowUs());
+    this.#parts?.tiles.show(row, others, this.view.currency, this.#rates, this.clock.nowUs());
   }
 
   /** The one thing that is read of a page in the background, where no frame comes. */
@@ -285,7 +307,7 @@ export class Page {
     this.#rates = this.#ratesNow();
     const quotes = new Set([...this.market.rows.values()].flatMap((row) => quoteOf(row.symbol) ?? []));
     const { currency } = this.view;
-    this.#tools.showCurrencies(currency, this.#rates.offered([...quotes].slice(0, 20)));
+    this.#parts?.tools.showCurrencies(currency, this.#rates.offered([...quotes].slice(0, 20)));
     this.watchlist.showIn(currency, this.#rates);
   }
 
@@ -294,8 +316,8 @@ export class Page {
   }
 
   #showAlerts() {
-    this.#alerts.show(this.market.alerts, this.clock.nowUs());
-    this.#summary.takeAlerts(this.market.alerts);
+    this.#parts?.alerts.show(this.market.alerts, this.clock.nowUs());
+    this.#parts?.summary.takeAlerts(this.market.alerts);
   }
 
   #showStatus() {
@@ -316,9 +338,10 @@ export class Page {
   }
 
   #showSources() {
+    if (this.#parts === null) return;
     const { browser, all } = this.#delays.hops();
     const { offsetUs } = this.clock;
-    this.#sources.show(this.market.sources.values(), { browser, all, offsetUs, nowUs: this.clock.nowUs() });
+    this.#parts.sources.show(this.market.sources.values(), { browser, all, offsetUs, nowUs: this.clock.nowUs() });
   }
 
   #everySecond() {
@@ -330,7 +353,7 @@ export class Page {
     nextFrame('rates', () => {
       this.#rates = this.#ratesNow();
       this.watchlist.showIn(this.view.currency, this.#rates);
-      this.#showTiles();
+      this.#showTilesSoon();
     });
     if (this.#seconds % SPARKLINES_SECONDS === 1 && !this.#isReplay) {
       api.sparklines().then((lines) => this.watchlist.showSparklines(lines), () => {});
@@ -339,7 +362,7 @@ export class Page {
     // Past midnight an alert's time needs its day.
     if (this.#seconds % 60 === 7) nextFrame('alerts', () => this.#showAlerts());
     if (this.#seconds % 10 === 0) this.chart?.mark();
-    if (this.#seconds % SUMMARY_SECONDS === 3) this.#summary.tell(this.market.rows, this.chosen, (row) => this.#judge(row));
+    if (this.#seconds % SUMMARY_SECONDS === 3) this.#parts?.summary.tell(this.market.rows, this.chosen, (row) => this.#judge(row));
     this.#seconds += 1;
   }
 
@@ -348,7 +371,7 @@ export class Page {
    * @param {Row | undefined} before
    */
   #takeTick(row, before) {
-    if (keyOf(row) === this.#shownKey) this.#ticks.add(row);
+    if (keyOf(row) === this.#shownKey) this.#parts?.ticks.add(row);
     // A row is sent again where an older tick came late, or was taken back.
     const isNew = before === undefined || (row.event_id !== before.event_id && (row.event_time_us ?? 0) >= (before.event_time_us ?? 0));
     if (isNew && !this.#isReplay) this.#delays.tick(row);
@@ -358,7 +381,7 @@ export class Page {
    * @param {string} symbol
    * @param {string | null} source
    */
-  #chooseSymbol(symbol, source) {
+  chooseSymbol(symbol, source) {
     const found = source ?? this.market.sourcesOf(symbol)[0];
     if (found !== undefined) this.choose(keyOf({ symbol, source: found }));
   }

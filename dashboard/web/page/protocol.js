@@ -109,6 +109,7 @@
  * @property {number} now_us
  * @property {Feed} feed
  * @property {string} cursor
+ * @property {boolean} full false: only what is newer than the cursor that was asked with
  * @property {Row[]} ticks
  * @property {Gap[]} [gaps]
  * @property {Alert[]} [alerts]

@@ -9,6 +9,8 @@ export class Bars {
   #byStart = new Map();
   /** @type {number[]} */
   #starts = [];
+  /** Those that look otherwise than when they were drawn; whoever draws clears it. @type {Set<number>} */
+  changed = new Set();
 
   get size() {
     return this.#starts.length;
@@ -25,10 +27,12 @@ export class Bars {
   clear() {
     this.#byStart.clear();
     this.#starts = [];
+    this.changed.clear();
   }
 
   /**
-   * Takes candles in; says what a chart has to do: nothing, draw the last ones again, or draw everything.
+   * Takes candles in; says what a chart has to do: nothing, draw the last ones and those that have changed again, or draw everything,
+   * where one came between others.
    * @param {Candle[]} candles
    * @returns {'nothing' | 'last' | 'all'}
    */
@@ -41,9 +45,13 @@ export class Bars {
       const before = this.#byStart.get(candle.start_us);
       if (before !== undefined && isSame(before, candle)) continue;
       this.#byStart.set(candle.start_us, candle);
-      if (candle.start_us >= lastBefore) last = true;
+      if (before !== undefined) {
+        last = true;
+        if (!looksSame(before, candle)) this.changed.add(candle.start_us);
+        continue;
+      }
+      if (candle.start_us > lastBefore) last = true;
       else all = true;
-      if (before !== undefined) continue;
       inOrder &&= candle.start_us > (this.lastUs ?? Number.NEGATIVE_INFINITY);
       this.#starts.push(candle.start_us);
     }
@@ -62,6 +70,11 @@ export class Bars {
     this.#byStart.delete(startUs);
     this.#starts.splice(firstFrom(this.#starts, startUs), 1);
     return true;
+  }
+
+  /** Of all, in order. @returns {readonly number[]} */
+  get starts() {
+    return this.#starts;
   }
 
   /** @param {number} startUs */
@@ -114,8 +127,15 @@ export function firstFrom(starts, us) {
  * @param {Candle} b
  */
 function isSame(a, b) {
-  return a.close === b.close && a.high === b.high && a.low === b.low && a.open === b.open && a.volume === b.volume
-    && a.complete === b.complete && a.trades === b.trades;
+  return looksSame(a, b) && a.complete === b.complete && a.trades === b.trades;
+}
+
+/**
+ * @param {Candle} a
+ * @param {Candle} b
+ */
+function looksSame(a, b) {
+  return a.close === b.close && a.high === b.high && a.low === b.low && a.open === b.open && a.volume === b.volume;
 }
 
 /**

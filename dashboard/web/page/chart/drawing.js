@@ -8,7 +8,7 @@ import {
   CandlestickSeries, createChart, createSeriesMarkers, HistogramSeries, LineSeries, LineStyle,
 } from '/vendor/lightweight-charts.mjs';
 import { formatTime } from '../format.js';
-import { movingAverage } from './bars.js';
+import { firstFrom, movingAverage } from './bars.js';
 import { Bands } from './band.js';
 import { colour } from './colours.js';
 import { Shade } from './shade.js';
@@ -16,6 +16,9 @@ import { areasOf } from './shading.js';
 import { micros, time } from './times.js';
 
 export const AVERAGE_OF = 20;
+/** Up to so many candles are never thinner than two pixels. */
+const USUALLY = 120;
+const MEANS_APART = 4;
 const QUIET = { lastValueVisible: false, priceLineVisible: false, crosshairMarkerVisible: false };
 
 export class Drawing {
@@ -34,9 +37,26 @@ export class Drawing {
   #markers;
   /** @type {'candles' | 'line'} */
   #style = 'candles';
-  #isNarrow = false;
+  /** Whether candles are less than a pixel wide. */
+  isNarrow = false;
+  /** Whether candles and volumes, which are not seen then, have been left as they were. */
+  #isBehind = false;
+  /** Called where everything is to be drawn anew. */
+  onBehind = () => {};
   /** @type {SeriesMarker<Time>[]} */
   #shownMarkers = [];
+  #shownAs = '';
+  /** Of a candle, as it was laid out. */
+  #spacing = 0;
+  /** @type {number[]} */
+  #shaded = [];
+  #shadedBucketUs = 0;
+  #volumeUp = '';
+  /** Where the mouse is, over candles. @type {{x: number, y: number} | null} */
+  #pointed = null;
+  /** @type {(atUs: number | null) => void} */
+  #onCrosshair = () => {};
+  #volumeDown = '';
   #precision = 2;
   /** @type {number[]} */
   #closes = [];
@@ -50,7 +70,7 @@ export class Drawing {
       autoSize: true,
       // Its style element would need an exception in the page's security policy; the attribution stands below the chart.
       layout: { attributionLogo: false, fontFamily: 'system-ui, sans-serif', fontSize: 11, background: { color: 'transparent' } },
-      timeScale: { timeVisible: true, rightOffset: 4, borderVisible: false },
+      timeScale: { timeVisible: true, rightOffset: 4, borderVisible: false, minBarSpacing: 0.1 },
       rightPriceScale: { borderVisible: false, scaleMargins: { top: 0.06, bottom: 0.2 } },
       crosshair: { mode: 0 },
       localization: {
@@ -74,7 +94,12 @@ export class Drawing {
     this.#forecast = this.#chart.addSeries(LineSeries, { ...QUIET, lineWidth: 1, lineStyle: LineStyle.Dashed });
     this.#forecast.attachPrimitive(this.#bands);
     this.#compare = this.#chart.addSeries(LineSeries, { ...QUIET, lineWidth: 1 });
-    this.#average = this.#chart.addSeries(LineSeries, { ...QUIET, lineWidth: 1 });
+    this.#average = this.#chart.addSeries(LineSeries, {
+      ...QUIET,
+      lineWidth: 1,
+      // A mean is never outside of what it is of: thousands need not be looked through for it.
+      autoscaleInfoProvider: (/** @type {() => import('/vendor/lightweight-charts.mjs').AutoscaleInfo | null} */ usual) => this.isNarrow ? null : usual(),
+    });
     this.#candles = this.#chart.addSeries(CandlestickSeries, { borderVisible: false });
     this.#line = this.#chart.addSeries(LineSeries, { lineWidth: 2, visible: false });
     this.#markers = { candles: createSeriesMarkers(this.#candles, []), line: createSeriesMarkers(this.#line, []) };
@@ -113,33 +138,39 @@ export class Drawing {
 
   /** Candles of less than a pixel cannot be told apart and cost most to draw: they are drawn as a line. */
   get #isLine() {
-    return this.#style === 'line' || this.#isNarrow;
+    return this.#style === 'line' || this.isNarrow;
   }
 
   #showSeries() {
     this.#candles.applyOptions({ visible: !this.#isLine });
     this.#line.applyOptions({ visible: this.#isLine });
-    this.#volume.applyOptions({ visible: !this.#isNarrow });
+    this.#volume.applyOptions({ visible: !this.isNarrow });
     this.drawMarkers(this.#shownMarkers);
   }
 
   /** @param {number} bars in sight */
   #takeWidth(bars) {
     const isNarrow = bars > this.#chart.timeScale().width();
-    if (isNarrow === this.#isNarrow) return;
-    this.#isNarrow = isNarrow;
+    if (isNarrow === this.isNarrow) return;
+    this.isNarrow = isNarrow;
     this.#showSeries();
+    if (!isNarrow && this.#isBehind) this.onBehind();
   }
 
   /** @param {Iterable<Candle>} candles all, in order */
   drawAll(candles) {
     const all = [...candles];
+    this.#takeVolumeColours();
     this.#closes = all.map((candle) => Number(candle.close));
     const averages = movingAverage(this.#closes, AVERAGE_OF);
-    this.#candles.setData(all.map(candlestick));
-    this.#line.setData(all.map(closeOf));
-    this.#volume.setData(all.map((candle) => this.#volumeBar(candle)));
-    this.#average.setData(all.map((candle, i) => ({ time: time(candle.start_us), ...value(averages[i]) })));
+    this.#atOnce(() => {
+      this.#line.setData(all.map(closeOf));
+      this.#isBehind = this.isNarrow;
+      this.#candles.setData(this.#isBehind ? [] : all.map(candlestick));
+      this.#volume.setData(this.#isBehind ? [] : all.map((candle) => this.#volumeBar(candle)));
+      const means = all.map((candle, i) => ({ time: time(candle.start_us), ...value(averages[i]) }));
+      this.#average.setData(means.filter((_, i) => this.#hasMean(i)));
+    });
   }
 
   /**
@@ -148,16 +179,72 @@ export class Drawing {
    * @param {number} size how many candles there are now
    */
   drawLast(candles, size) {
+    this.#atOnce(() => this.#drawLast(candles, size));
+  }
+
+  /**
+   * @param {Candle[]} candles
+   * @param {number} size
+   */
+  #drawLast(candles, size) {
+    if (this.isNarrow && !this.#isBehind) this.#leaveBehind();
     for (const [i, candle] of candles.entries()) {
       const index = size - candles.length + i;
       this.#closes[index] = Number(candle.close);
-      this.#candles.update(candlestick(candle));
       this.#line.update(closeOf(candle));
-      this.#volume.update(this.#volumeBar(candle));
-      const window = this.#closes.slice(Math.max(0, index + 1 - AVERAGE_OF), index + 1);
-      const mean = window.length === AVERAGE_OF ? window.reduce((sum, close) => sum + close, 0) / AVERAGE_OF : null;
-      this.#average.update({ time: time(candle.start_us), ...value(mean) });
+      if (!this.#isBehind) {
+        this.#candles.update(candlestick(candle));
+        this.#volume.update(this.#volumeBar(candle));
+      }
+      if (this.#hasMean(index)) this.#average.update({ time: time(candle.start_us), ...value(this.#mean(index)) });
     }
+  }
+
+  /** What is not seen costs as much as what is. */
+  #leaveBehind() {
+    this.#isBehind = true;
+    this.#candles.setData([]);
+    this.#volume.setData([]);
+    this.#average.setData(this.#average.data().filter((_, i) => this.#hasMean(i)));
+  }
+
+  /** A mean moves slowly: where several share a pixel some of them make the same line. @param {number} index */
+  #hasMean(index) {
+    return !this.#isBehind || index % MEANS_APART === 0;
+  }
+
+  /**
+   * Draws candles before the last anew: each in its place, and the mean of those that it counts in.
+   * @param {Candle[]} candles
+   * @param {readonly number[]} starts of all, in order
+   */
+  drawChanged(candles, starts) {
+    if (candles.length > 0) this.#atOnce(() => this.#drawChanged(candles, starts));
+  }
+
+  /**
+   * @param {Candle[]} candles
+   * @param {readonly number[]} starts
+   */
+  #drawChanged(candles, starts) {
+    const means = new Set();
+    for (const candle of candles) {
+      const index = firstFrom(starts, candle.start_us);
+      this.#closes[index] = Number(candle.close);
+      this.#line.update(closeOf(candle), true);
+      if (!this.#isBehind) {
+        this.#candles.update(candlestick(candle), true);
+        this.#volume.update(this.#volumeBar(candle), true);
+      }
+      for (let next = index; next < Math.min(index + AVERAGE_OF, this.#closes.length); next += 1) if (this.#hasMean(next)) means.add(next);
+    }
+    for (const index of means) this.#average.update({ time: time(starts[index] ?? 0), ...value(this.#mean(index)) }, true);
+  }
+
+  /** Of the closes up to one. @param {number} index */
+  #mean(index) {
+    const window = this.#closes.slice(Math.max(0, index + 1 - AVERAGE_OF), index + 1);
+    return window.length === AVERAGE_OF ? window.reduce((sum, close) => sum + close, 0) / AVERAGE_OF : null;
   }
 
   /** @param {Iterable<Candle>} candles */
@@ -170,12 +257,18 @@ export class Drawing {
    * @param {number} bucketUs
    */
   drawGaps(starts, bucketUs) {
+    // It is asked for every few seconds, and lays all of the chart out anew.
+    if (bucketUs === this.#shadedBucketUs && isSame(starts, this.#shaded)) return;
+    [this.#shaded, this.#shadedBucketUs] = [starts, bucketUs];
     this.#gaps.setData(starts.map((start) => ({ time: time(start), value: 1 })));
     this.#shade.show(areasOf(starts, bucketUs));
   }
 
   /** @param {SeriesMarker<Time>[]} markers in order */
   drawMarkers(markers) {
+    const shown = JSON.stringify([this.#isLine, markers]);
+    if (shown === this.#shownAs) return;
+    this.#shownAs = shown;
     this.#shownMarkers = markers;
     this.#markers.candles.setMarkers(this.#isLine ? [] : markers);
     this.#markers.line.setMarkers(this.#isLine ? markers : []);
@@ -196,7 +289,30 @@ export class Drawing {
 
   /** @param {(atUs: number | null) => void} listener */
   onCrosshair(listener) {
-    this.#chart.subscribeCrosshairMove((event) => listener(event.time === undefined ? null : micros(event.time)));
+    this.#onCrosshair = listener;
+    this.#chart.subscribeCrosshairMove((event) => {
+      this.#pointed = event.time === undefined ? null : (event.point ?? null);
+      listener(event.time === undefined ? null : micros(event.time));
+    });
+  }
+
+  /**
+   * Changes much: what is pointed at is looked for once after it, and not by the library after each change, for which it goes through
+   * all points anew.
+   * @param {() => void} change
+   */
+  #atOnce(change) {
+    const at = this.#pointed;
+    if (at === null) {
+      change();
+      return;
+    }
+    this.#chart.clearCrosshairPosition();
+    change();
+    const [under, price] = [this.#chart.timeScale().coordinateToTime(at.x), this.#line.coordinateToPrice(at.y)];
+    if (under === null || price === null) return;
+    this.#chart.setCrosshairPosition(price, under, this.#line);
+    this.#onCrosshair(micros(under));
   }
 
   /** @param {(bars: {from: number, to: number}) => void} listener by index; below zero: before the first candle */
@@ -232,8 +348,17 @@ export class Drawing {
   /** The last `count` places. Gaps and forecasts have places too, so candles are not counted. @param {number} count */
   showLast(count) {
     const scale = this.#chart.timeScale();
-    scale.applyOptions({ barSpacing: Math.max(2, scale.width() / (count + 4)) });
+    const spacing = scale.width() / (count + 4);
+    scale.applyOptions({ barSpacing: Math.max(count > USUALLY ? 0.1 : 2, spacing) });
+    this.#spacing = scale.options().barSpacing;
     scale.scrollToPosition(4, false);
+  }
+
+  /** How many places the reader has made fit; null where it is as it was laid out. */
+  get zoomed() {
+    const scale = this.#chart.timeScale();
+    const { barSpacing } = scale.options();
+    return Math.abs(barSpacing - this.#spacing) < 0.01 * barSpacing ? null : Math.round(scale.width() / barSpacing) - 4;
   }
 
   /**
@@ -250,24 +375,17 @@ export class Drawing {
     return { time: time(candle.start_us), value: Number(candle.volume ?? 0), color: rising ? this.#volumeUp : this.#volumeDown };
   }
 
-  get #volumeUp() {
-    return colours('--volume-up');
-  }
-
-  get #volumeDown() {
-    return colours('--volume-down');
+  #takeVolumeColours() {
+    [this.#volumeUp, this.#volumeDown] = [colour('--volume-up'), colour('--volume-down')];
   }
 }
 
-/** @type {Map<string, string>} */
-const known = new Map();
-
-/** As `colour`, asked once a theme. @param {string} name */
-function colours(name) {
-  const key = `${name} ${document.documentElement.dataset['theme'] ?? ''} ${matchMedia('(prefers-color-scheme: dark)').matches}`;
-  let found = known.get(key);
-  if (found === undefined) known.set(key, found = colour(name));
-  return found;
+/**
+ * @param {number[]} a
+ * @param {number[]} b
+ */
+function isSame(a, b) {
+  return a.length === b.length && a.every((each, i) => each === b[i]);
 }
 
 /** @param {Candle} candle */

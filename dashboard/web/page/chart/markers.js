@@ -11,7 +11,7 @@ const FURTHEST = 50;
 
 /**
  * @param {Alert[]} alerts
- * @param {number[]} starts of the candles, in order
+ * @param {readonly number[]} starts of the candles, in order
  * @param {number} bucketUs
  * @param {string} color
  * @returns {SeriesMarker<Time>[]} in order

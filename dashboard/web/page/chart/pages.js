@@ -21,11 +21,12 @@ const MARGIN = 50;
  * @param {number | null} fromUs
  * @param {number} nowUs
  * @param {number | null} untilUs
+ * @param {number | null} bars in sight
  * @returns {{fromUs: number | null, toUs: number | null, limit: number, isPast: boolean}}
  */
-export function firstSpan(tf, fromUs, nowUs, untilUs) {
+export function firstSpan(tf, fromUs, nowUs, untilUs, bars = null) {
   const bucketUs = SECONDS[tf] * 1e6;
-  const wanted = fromUs === null ? FIRST_PAGE : Math.ceil((nowUs - fromUs) / bucketUs) + MARGIN;
+  const wanted = fromUs === null ? Math.min(LONGEST_PAGE, (bars ?? 0) + MARGIN) : Math.ceil((nowUs - fromUs) / bucketUs) + MARGIN;
   if (wanted <= LONGEST_PAGE) return { fromUs: null, toUs: untilUs, limit: Math.max(FIRST_PAGE, wanted), isPast: false };
   const startUs = Math.max(0, (fromUs ?? 0) - MARGIN * bucketUs);
   return { fromUs: startUs, toUs: startUs + FIRST_PAGE * bucketUs, limit: FIRST_PAGE, isPast: true };

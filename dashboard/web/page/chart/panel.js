@@ -17,6 +17,8 @@ import { gapBuckets, incomplete } from './shading.js';
 
 const SEEN_AT_FIRST = 120;
 const DRAW_EVERY_MS = 250;
+/** Of thousands of candles one is a part of a pixel. */
+const DRAW_MANY_EVERY_MS = 1000;
 /** More new candles than that are quicker drawn with all the others. */
 const LARGEST_STEP = 200;
 const ASK_AGAIN_MS = 5000;
@@ -31,11 +33,14 @@ const ASK_AGAIN_MS = 5000;
  * @property {string | null} price
  * @property {string | null} tickSize
  *
+ * @typedef {'loading' | 'none' | 'failed' | 'history_failed' | 'empty' | 'none_then' | 'odd_time' | null} Note what is said below the chart
+ *
  * @typedef {object} PanelEvents
  * @property {() => void} changed the candles, or what is pointed at
  * @property {(fromUs: number, toUs: number) => void} loaded candles of a time
- * @property {(fromUs: number | null, toUs: number) => void} scrolled null: to the present
- * @property {(note: 'loading' | 'none' | 'failed' | 'history_failed' | 'empty' | null, reason?: string) => void} note
+ * @property {(fromUs: number | null, toUs: number, bars: number | null) => void} scrolled null: to the present; bars: how many are in sight,
+ *   where the reader has chosen it
+ * @property {(note: Note, reason?: string) => void} note
  */
 
 export class ChartPanel {
@@ -59,6 +64,10 @@ export class ChartPanel {
   /** Where a chart that ends in the past does. */
   #shownToUs = 0;
   #hasOlder = true;
+  /** How many candles the reader has chosen to see, now and when the chart was laid out. @type {number | null} */
+  #seen = null;
+  /** @type {number | null} */
+  #laidOut = null;
   #olderFromMs = 0;
   /** The candles shown end in the past: what comes now does not join on. */
   #detached = false;
@@ -81,6 +90,10 @@ export class ChartPanel {
    */
   constructor(element, texts, events) {
     this.#drawing = new Drawing(element, texts);
+    this.#drawing.onBehind = () => {
+      this.#todo = 'all';
+      this.#drawSoon();
+    };
     this.#events = events;
     this.#now = texts.nowUs;
     this.#isReplay = texts.isReplay;
@@ -99,9 +112,9 @@ export class ChartPanel {
   /**
    * Shows another series, or the same one anew.
    * @param {Series} series
-   * @param {{fromUs: number | null, toUs: number | null, style: 'candles' | 'line'}} view
+   * @param {{fromUs: number | null, toUs: number | null, bars: number | null, style: 'candles' | 'line'}} view
    */
-  async show(series, { fromUs, toUs, style }) {
+  async show(series, { fromUs, toUs, bars, style }) {
     this.#loading.abort();
     const { signal } = this.#loading = new AbortController();
     this.series = series;
@@ -110,7 +123,8 @@ export class ChartPanel {
     this.#isLoaded = false;
     this.#hasOlder = true;
     this.#olderFromMs = 0;
-    const span = firstSpan(series.tf, fromUs, this.#now(), this.#untilUs);
+    this.#seen = this.#laidOut = bars;
+    const span = firstSpan(series.tf, fromUs, this.#now(), this.#untilUs, bars);
     this.#detached = span.isPast;
     this.#shownToUs = span.toUs ?? this.#now();
     this.#waiting = [];
@@ -135,7 +149,7 @@ export class ChartPanel {
       if (typeof other !== 'string') this.compared.take(oneBasis(other, null));
       const problem = own.history_problem || (typeof other === 'string' && other);
       if (problem) this.#events.note('failed', problem);
-      else this.#events.note(this.bars.size === 0 ? 'empty' : null);
+      else this.#events.note(this.bars.size > 0 ? null : span.isPast ? 'none_then' : 'empty');
     } catch (error) {
       if (signal.aborted) return;
       this.#events.note('history_failed', message(error));
@@ -149,7 +163,7 @@ export class ChartPanel {
     this.#draw();
     this.#drawing.drawCompared(this.compared);
     const { lastUs } = this.bars;
-    if (fromUs === null || lastUs === null || fromUs >= lastUs) this.#drawing.showLast(SEEN_AT_FIRST);
+    if (fromUs === null || lastUs === null || fromUs >= lastUs) this.#drawing.showLast(bars ?? SEEN_AT_FIRST);
     else this.#drawing.showTime(fromUs, Math.min(lastUs, toUs !== null && toUs > fromUs ? toUs : fromUs + SEEN_AT_FIRST * SECONDS[series.tf] * 1e6));
     // The library tells of the range that we have just set; only the reader's own scrolling counts.
     requestAnimationFrame(() => requestAnimationFrame(() => {
@@ -202,7 +216,7 @@ export class ChartPanel {
 
   #drawSoon() {
     nextFrame('chart', () => {
-      if (performance.now() - this.#drawnMs < DRAW_EVERY_MS) return true;
+      if (performance.now() - this.#drawnMs < (this.#drawing.isNarrow ? DRAW_MANY_EVERY_MS : DRAW_EVERY_MS)) return true;
       this.#draw();
       if (this.#comparedMoved) this.#drawing.drawCompared(this.compared);
       this.#comparedMoved = false;
@@ -226,7 +240,7 @@ export class ChartPanel {
     if (tooLong && isAfterLoss) {
       // A reader who looks at the past stays there.
       const { fromUs = null, toUs = null } = (this.#drawing.isAtNow ? null : this.#drawing.visible) ?? {};
-      await this.show(series, { fromUs, toUs, style: this.#style });
+      await this.show(series, { fromUs, toUs, bars: this.#seen, style: this.#style });
       return;
     }
     const fromUs = tooLong ? nowUs - PAGE * bucketUs : lastUs - (isAfterLoss ? FIRST_PAGE : 2) * bucketUs;
@@ -248,15 +262,14 @@ export class ChartPanel {
     const untilUs = this.#detached ? (bars.lastUs ?? 0) + bucketUs : this.#now();
     const shaded = new Set([...gapBuckets(gaps, bars.firstUs, untilUs, bucketUs), ...incomplete(bars, this.#now(), bucketUs)]);
     this.#drawing.drawGaps([...shaded].sort((a, b) => a - b), bucketUs);
-    const starts = [...bars].map((candle) => candle.start_us);
-    this.#drawing.drawMarkers(markersOf(alerts, starts, bucketUs, colour('--marker')));
+    this.#drawing.drawMarkers(markersOf(alerts, bars.starts, bucketUs, colour('--marker')));
   }
 
   /** Back to the present, which may need another load. */
   goToNow() {
     const series = this.series;
     if (series === null) return;
-    if (this.#detached) this.#events.scrolled(null, 0);
+    if (this.#detached) this.#events.scrolled(null, 0, this.#seen);
     else this.#drawing.goToNow();
   }
 
@@ -312,8 +325,13 @@ export class ChartPanel {
     const todo = recent.length > LARGEST_STEP ? 'all' : this.#todo;
     this.#todo = 'nothing';
     this.#drawnMs = performance.now();
-    if (todo === 'all') this.#drawing.drawAll(this.bars);
-    else if (todo === 'last') this.#drawing.drawLast(recent, this.bars.size);
+    const older = [...this.bars.changed].filter((start) => start < this.#lastDrawnUs);
+    this.bars.changed.clear();
+    if (todo === 'all' || older.length > LARGEST_STEP) this.#drawing.drawAll(this.bars);
+    else if (todo === 'last') {
+      this.#drawing.drawChanged(older.flatMap((start) => this.bars.at(start) ?? []), this.bars.starts);
+      this.#drawing.drawLast(recent, this.bars.size);
+    }
     this.#lastDrawnUs = this.bars.lastUs ?? 0;
     this.#events.changed();
   }
@@ -426,7 +444,8 @@ export class ChartPanel {
     const visible = this.#drawing.visible;
     if (visible === null) return;
     const isAtNow = this.#drawing.isAtNow && !this.#detached;
-    this.#events.scrolled(isAtNow ? null : visible.fromUs, visible.toUs);
+    this.#seen = this.#drawing.zoomed ?? this.#laidOut;
+    this.#events.scrolled(isAtNow ? null : visible.fromUs, visible.toUs, this.#seen);
   }
 
   /**

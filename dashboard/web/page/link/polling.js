@@ -60,7 +60,8 @@ export class PollingLink {
    * @param {number} sentUs
    */
   #take(latest, sentUs) {
-    const full = this.#last === '';
+    // A cursor that cannot be gone on from is answered with everything.
+    const { full } = latest;
     this.#last = latest.cursor;
     this.#events.cursor(latest.cursor);
     const common = { type: /** @type {const} */ ('snapshot'), reason: /** @type {const} */ ('subscribed'), full, cursor: '' };

@@ -9,6 +9,16 @@ const PING_MS = 10_000;
 /** At the start the clocks' difference is asked for a few times: the quickest answer counts. */
 const FIRST_PINGS_MS = [0, 300, 1000, 2500];
 
+/** @typedef {{socket: WebSocket, heard: string[]}} Early */
+
+/** The socket that early.js has opened, once. @param {string} url @returns {Early | null} */
+function takeEarly(url) {
+  /** @type {Early | undefined} */
+  const early = Reflect.get(globalThis, 'earlySocket');
+  Reflect.deleteProperty(globalThis, 'earlySocket');
+  return early?.socket.url === url ? early : null;
+}
+
 export class SocketLink {
   /** @type {WebSocket} */
   #socket;
@@ -29,10 +39,32 @@ export class SocketLink {
   constructor(url, cursors, events) {
     this.#events = events;
     this.cursors = cursors;
-    this.#socket = new WebSocket(url);
-    this.#socket.onopen = () => this.#begin();
+    const early = takeEarly(url);
+    this.#socket = early?.socket ?? new WebSocket(url);
+    if (early === null) this.#listen();
+    // Whoever made this link knows of it first.
+    else this.#timers.push(setTimeout(() => this.#goOn(early)));
+  }
+
+  #listen(isSubscribed = false) {
+    this.#socket.onopen = () => this.#begin(isSubscribed);
     this.#socket.onmessage = (event) => this.#receive(event.data);
     this.#socket.onclose = (event) => this.#events.lost(event.reason);
+  }
+
+  /** With a socket that was opened before: what it has said comes first. @param {Early} early */
+  #goOn({ socket, heard }) {
+    if (socket.readyState === WebSocket.CONNECTING) {
+      const subscribe = socket.onopen;
+      this.#listen(true);
+      socket.addEventListener('open', (event) => subscribe?.call(socket, event), { once: true });
+      return;
+    }
+    this.#listen();
+    if (socket.readyState === WebSocket.OPEN) {
+      this.#begin(true);
+      for (const text of heard) if (this.#open) this.#receive(text);
+    } else this.#events.lost('');
   }
 
   /**
@@ -56,14 +88,16 @@ export class SocketLink {
   }
 
   close() {
+    this.#open = false;
     for (const timer of this.#timers) clearTimeout(timer);
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close();
   }
 
-  #begin() {
+  /** @param {boolean} isSubscribed */
+  #begin(isSubscribed) {
     this.#open = true;
-    for (const channel of CHANNELS) this.send({ type: 'subscribe', channel, cursor: this.cursors[channel]?.toText() });
+    if (!isSubscribed) for (const channel of CHANNELS) this.send({ type: 'subscribe', channel, cursor: this.cursors[channel]?.toText() });
     this.#askCandles();
     this.#timers = FIRST_PINGS_MS.map((after) => setTimeout(() => this.#ping(), after));
     this.#timers.push(setInterval(() => this.#ping(), PING_MS));

@@ -4,6 +4,7 @@
 
 import { button, element, html, setOptions, setText } from '../dom.js';
 import { formatTime } from '../format.js';
+import { readTime } from '../state/view.js';
 import { named, t } from '../words/words.js';
 
 const SPEEDS = ['0.5', '1', '2', '10', '60', '600', 'max'];
@@ -28,6 +29,9 @@ export class ReplayBar {
   #live = element('replay-live', HTMLAnchorElement);
   #seek = 0;
   #isDragged = false;
+  #asked;
+  /** Where the first one began. @type {number | null} */
+  #beganUs = null;
 
   /**
    * @param {string} search the address'
@@ -35,6 +39,7 @@ export class ReplayBar {
    */
   constructor(search, send) {
     this.#send = send;
+    this.#asked = new URLSearchParams(search).get('from') ?? '';
     this.#bar.hidden = false;
     const asked = new URLSearchParams(search).get('speed') ?? '1';
     const speeds = SPEEDS.includes(asked) ? SPEEDS : [asked, ...SPEEDS];
@@ -72,7 +77,9 @@ export class ReplayBar {
     this.#pause.setAttribute('aria-label', t(pauses ? 'pause' : 'play'));
     this.#pause.title = t(pauses ? 'pause' : 'play');
     this.#pause.disabled = replay.state === 'ended';
-    setText(this.#state, named('replay', replay.state));
+    this.#beganUs ??= replay.from_us;
+    const state = named('replay', replay.state);
+    setText(this.#state, isLater(this.#asked, this.#beganUs) ? `${state} · ${t('replay_oldest', { time: formatTime(this.#beganUs, 0) })}` : state);
     if (this.#isDragged) return;
     setText(this.#at, `${formatTime(replay.at_us, 0)} UTC`);
     const span = Math.max(1, replay.live_us - replay.from_us);
@@ -100,6 +107,16 @@ export class ReplayBar {
   #say(action, more = {}) {
     this.#send({ type: 'replay', action, ...more });
   }
+}
+
+/**
+ * Whether a replay begins later than it was asked to, for want of anything older. What `-24h` was, the server's clock says.
+ * @param {string} asked
+ * @param {number} beganUs
+ */
+export function isLater(asked, beganUs) {
+  const askedUs = readTime(asked);
+  return askedUs !== null && beganUs - askedUs > (asked.startsWith('-') ? 300e6 : 2e6);
 }
 
 function liveAddress() {

@@ -13,12 +13,15 @@ const EVERY_MS = 250;
 
 export class RecentTicks {
   #body = element('ticks', HTMLTableSectionElement);
+  /** What each row shows, from the top. @type {(import('../state/tick_list.js').Listed | undefined)[]} */
+  #written = [];
   #list = new TickList();
   #numbers;
   #nowUs;
   /** The series' step: ticks of the log do not have it. @type {string | null} */
   #step = null;
   #writtenMs = 0;
+  #today = 0;
 
   /**
    * @param {import('../format.js').Numbers} numbers
@@ -32,6 +35,7 @@ export class RecentTicks {
   /** Another series. @param {Row} row its newest tick */
   show(row) {
     this.#step = row.tick_size;
+    this.#written.fill(undefined);
     this.#list.show([row]);
     this.#later();
   }
@@ -61,13 +65,27 @@ export class RecentTicks {
     });
   }
 
-  /** The rows stand still and their texts move on: no element is made for a tick. */
+  /** A row that falls out at the end comes in at the top, and only what is new is written. No element is made for a tick. */
   #write() {
     const { ticks } = this.#list;
     const nowUs = this.#nowUs();
     while (this.#body.rows.length > ticks.length) this.#body.deleteRow(-1);
     while (this.#body.rows.length < ticks.length) this.#body.append(tickRow());
+    this.#written.length = ticks.length;
+    const newest = this.#written[0];
+    const newer = newest === undefined ? 0 : ticks.indexOf(newest);
+    for (let i = 0; i < newer; i += 1) {
+      this.#body.prepend(this.#body.rows[ticks.length - 1] ?? tickRow());
+      this.#written.pop();
+      this.#written.unshift(undefined);
+    }
+    const today = Math.floor(nowUs / 86_400e6);
+    if (today !== this.#today) this.#written.fill(undefined);
+    this.#today = today;
     for (const [i, tick] of ticks.entries()) {
+      // The one before it decides the arrow.
+      if (this.#written[i] === tick && this.#written[i + 1] === ticks[i + 1]) continue;
+      this.#written[i] = tick;
       const [at, price, quantity, delay] = this.#body.rows[i]?.cells ?? [];
       if (!at || !price || !quantity || !delay || tick.price === null) continue;
       const leftOut = tick.leftOut ?? 0;

@@ -16,7 +16,7 @@ import { WatchlistRow } from './watchlist_row.js';
 const LARGEST = 1000;
 const A_FRAME = 16;
 /** A row is not written more often than it can be read. */
-const EVERY_MS = 100;
+const EVERY_MS = 200;
 const SORT_EVERY_MS = 2000;
 
 export class Watchlist {
@@ -38,6 +38,8 @@ export class Watchlist {
   #selected = null;
   /** @type {WatchlistRow | undefined} */
   #tabStop;
+  /** What is pointed at. @type {WatchlistRow | undefined} */
+  #explained;
   /** @type {Column} */
   #column = 'symbol';
   #descending = false;
@@ -71,6 +73,8 @@ export class Watchlist {
       const row = event.target instanceof Element ? event.target.closest('tr') : null;
       if (row?.dataset['key'] !== undefined) this.#onSelect(row.dataset['key']);
     });
+    for (const name of ['pointerover', 'focusin']) this.#body.addEventListener(name, (event) => this.#explain(event.target));
+    this.#body.addEventListener('pointerleave', () => this.#explain(null));
     this.#filter.addEventListener('input', () => this.arrange());
     for (const head of document.querySelectorAll('[data-sort]')) {
       head.querySelector('button')?.addEventListener('click', () => this.#sortBy(/** @type {HTMLElement} */ (head)));
@@ -238,10 +242,18 @@ export class Watchlist {
       this.#dirty.delete(key);
       this.#writtenMs.set(key, now);
       row.show(data, this.#currencyOf(data));
+      if (row === this.#explained) row.explain();
       written += 1;
       if (written >= A_FRAME) break;
     }
     return this.#dirty.size > 0;
+  }
+
+  /** @param {EventTarget | null} target */
+  #explain(target) {
+    const key = target instanceof Element ? target.closest('tr')?.dataset['key'] : undefined;
+    this.#explained = this.#rows.get(key ?? '');
+    this.#explained?.explain();
   }
 
   /** @param {Row} row */

@@ -37,6 +37,10 @@ export class WatchlistRow {
   /** The price that is shown. */
   #shown = '';
   #odd = false;
+  /** Of what the cells were written. @type {Row | null} */
+  #written = null;
+  /** @type {{to: string, rate: Rate | null} | null} */
+  #currency = null;
 
   /**
    * @param {Row} row
@@ -72,20 +76,43 @@ export class WatchlistRow {
    */
   show(row, currency) {
     this.row = row;
+    this.#currency = currency;
     const price = row.price ?? '';
     const before = this.#shown;
-    this.element.dataset['price'] = price;
-    setTitle(this.#digits, this.#numbers.exact(price));
+    const written = this.#written;
+    this.#written = row;
+    if (price !== written?.price) this.element.dataset['price'] = price;
     if (before === '' || hasMoved(before, price, row.tick_size)) {
       this.#shown = price;
       setText(this.#digits, this.#numbers.price(price, row.tick_size));
       if (before !== '') this.#flash(units(price) > units(before) ? 'rose' : 'fell');
     }
-    this.#showImplied(price, currency);
-    this.#showChange(row);
-    this.#showNumber(this.#high, row.high, row.tick_size);
-    this.#showNumber(this.#low, row.low, row.tick_size);
+    if (currency?.rate != null || this.#implied.firstChild !== null) this.#showImplied(price, currency);
+    if (row.change_pct !== written?.change_pct || row.change_basis !== written.change_basis) this.#showChange(row);
+    const isOtherStep = row.tick_size !== written?.tick_size;
+    if (isOtherStep || row.high !== written?.high) this.#showNumber(this.#high, row.high, row.tick_size);
+    if (isOtherStep || row.low !== written?.low) this.#showNumber(this.#low, row.low, row.tick_size);
     this.#showVolume(row);
+  }
+
+  /** Every digit, and what a figure is of, for who points at the row: nobody else sees it, so nothing else writes it. */
+  explain() {
+    const { row } = this;
+    const numbers = this.#numbers;
+    const price = row.price ?? '';
+    setTitle(this.#digits, numbers.exact(price));
+    const rate = this.#currency?.rate ?? null;
+    setTitle(this.#implied, rate === null || price === '' ? '' : t('implied_how', {
+      price: numbers.exact(multiply(price, rate.value)), quote: this.#currency?.to ?? '', how: rate.how, rate: numbers.exact(rate.value),
+      source: rate.source, age: formatAge(rate.ageSeconds),
+    }));
+    setTitle(this.#change, row.change_pct === null ? '' : `${numbers.exact(row.change_pct)} % ${changeBasis(row)}`);
+    const range = t('range_since', { time: since(row.stats_from_us) });
+    setTitle(this.#high, row.high === null ? '' : `${numbers.exact(row.high)} · ${range}`);
+    setTitle(this.#low, row.low === null ? '' : `${numbers.exact(row.low)} · ${range}`);
+    const value = turnover(row);
+    const own = row.volume_24h === null ? '' : `${numbers.exact(row.volume_24h)} ${row.symbol.split('-')[0]} · `;
+    setTitle(this.#volume, value === null ? '' : `${own}${numbers.exact(value)} ${quoteOf(row.symbol) ?? ''}`);
   }
 
   /**
@@ -100,10 +127,6 @@ export class WatchlistRow {
     }
     const value = implied(price, rate);
     setText(this.#implied, `≈ ${rate.isKnown ? '' : '? '}${this.#numbers.exact(value)} ${currency.to}`);
-    setTitle(this.#implied, t('implied_how', {
-      price: this.#numbers.exact(multiply(price, rate.value)), quote: currency.to, how: rate.how, rate: this.#numbers.exact(rate.value),
-      source: rate.source, age: formatAge(rate.ageSeconds),
-    }));
   }
 
   /** @param {Row} row */
@@ -111,7 +134,6 @@ export class WatchlistRow {
     const way = direction(row.change_pct);
     if (this.#change.dataset['direction'] !== way) this.#change.dataset['direction'] = way;
     setText(this.#change, row.change_pct === null ? '–' : `${ARROWS[way]} ${this.#numbers.percent(row.change_pct)}${basisSign(row)}`);
-    if (row.change_pct !== null) setTitle(this.#change, `${this.#numbers.exact(row.change_pct)} % ${changeBasis(row)}`);
   }
 
   /**
@@ -121,16 +143,12 @@ export class WatchlistRow {
    */
   #showNumber(cell, value, step) {
     setText(cell, value === null ? '–' : this.#numbers.price(value, step));
-    if (value !== null) setTitle(cell, `${this.#numbers.exact(value)} · ${t('range_since', { time: since(this.row.stats_from_us) })}`);
   }
 
   /** @param {Row} row */
   #showVolume(row) {
     const value = turnover(row);
     setText(this.#volume, value === null ? '–' : this.#numbers.compact(value));
-    if (value === null) return;
-    const own = row.volume_24h === null ? '' : `${this.#numbers.exact(row.volume_24h)} ${row.symbol.split('-')[0]} · `;
-    setTitle(this.#volume, `${own}${this.#numbers.exact(value)} ${quoteOf(row.symbol) ?? ''}`);
   }
 
   /** An arrow as well as a colour. Two names in turn start the animation anew without a layout. @param {'rose' | 'fell'} way */

@@ -2,8 +2,8 @@
 // whole minute that is told of.
 
 const WINDOW_MS = 60_000;
-const LARGEST = 4096;
-const A_SECOND = 64;
+const LARGEST = 1024;
+const A_SECOND = 16;
 
 export class Latency {
   /** @type {Float64Array} */

@@ -6,6 +6,8 @@
 export const TIMEFRAMES = ['1s', '1m', '5m', '1h', '1d'];
 export const SECONDS = { '1s': 1, '1m': 60, '5m': 300, '1h': 3600, '1d': 86400 };
 const LONGEST_NAME = 64;
+/** As many candles as can be had at once, and as few as still make a chart. */
+const BARS = { least: 10, most: 4900 };
 
 /**
  * @typedef {object} View
@@ -14,13 +16,14 @@ const LONGEST_NAME = 64;
  * @property {Timeframe} tf
  * @property {number | null} fromUs where the chart begins; null: it follows the present
  * @property {number | null} toUs where it ends, if it does not follow the present
+ * @property {number | null} bars how many candles are in sight where it follows the present, if not as many as usual
  * @property {string | null} compare another source of the symbol
  * @property {string | null} currency in which prices are also shown
  * @property {'candles' | 'line'} style
  */
 
 /** @type {View} */
-const NOTHING = { symbol: null, source: null, tf: '1m', fromUs: null, toUs: null, compare: null, currency: null, style: 'candles' };
+const NOTHING = { symbol: null, source: null, tf: '1m', fromUs: null, toUs: null, bars: null, compare: null, currency: null, style: 'candles' };
 
 /**
  * @param {string} search
@@ -41,6 +44,7 @@ export function readView(search, replaying = false) {
     tf,
     fromUs: time('from'),
     toUs: time('to'),
+    bars: readBars(query.get('bars')),
     compare: name('compare'),
     currency: name('currency')?.toUpperCase() ?? null,
     style: query.get('style') === 'line' ? 'line' : 'candles',
@@ -66,11 +70,28 @@ export function writeView(view, search, replaying = false) {
     set('from', view.fromUs === null ? null : isoMinute(view.fromUs));
     set('to', view.fromUs === null || view.toUs === null ? null : isoMinute(view.toUs));
   }
+  set('bars', view.fromUs !== null || view.bars === null ? null : String(view.bars));
   set('compare', view.compare);
   set('currency', view.currency);
   set('style', view.style === NOTHING.style ? null : view.style);
   const text = query.toString().replaceAll('%3A', ':');
   return text === '' ? '' : `?${text}`;
+}
+
+/** @param {string | null} text */
+function readBars(text) {
+  const bars = /^\d{1,5}$/.test(text ?? '') ? Number(text) : 0;
+  return bars < BARS.least ? null : Math.min(bars, BARS.most);
+}
+
+/**
+ * What an address asks for as a time and is none; null where it is all right.
+ * @param {string} search
+ */
+export function oddTime(search) {
+  const query = new URLSearchParams(search);
+  const asked = ['from', 'to'].flatMap((key) => query.get(key) ?? []);
+  return asked.find((text) => text !== '' && readTime(text) === null)?.slice(0, LONGEST_NAME) ?? null;
 }
 
 const UNITS = { s: 1, m: 60, h: 3600, d: 86400, w: 604_800 };
