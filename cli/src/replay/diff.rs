@@ -229,16 +229,30 @@ fn print_counts(args: &DiffArgs, counts: Counts) -> anyhow::Result<()> {
 }
 
 fn difference(row: &PgRow) -> Result<Difference, sqlx::Error> {
+    let column: String = row.try_get(5)?;
+    let is_time = column.ends_with("_time") || column.ends_with("_at");
+    let value = |index| -> Result<Option<String>, sqlx::Error> {
+        let value: Option<String> = row.try_get(index)?;
+        Ok(if is_time { value.map(in_utc) } else { value })
+    };
     Ok(Difference {
         change: row.try_get(0)?,
         event_id: row.try_get(1)?,
         symbol: row.try_get(2)?,
         source: row.try_get(3)?,
-        event_time: row.try_get(4)?,
-        column: row.try_get(5)?,
-        live: row.try_get(6)?,
-        generation: row.try_get(7)?,
+        event_time: in_utc(row.try_get(4)?),
+        live: value(6)?,
+        generation: value(7)?,
+        column,
     })
+}
+
+/// As this program writes times; Postgres writes the offset of UTC in digits.
+fn in_utc(time: String) -> String {
+    match time.strip_suffix("+00:00") {
+        Some(time) => format!("{time}Z"),
+        None => time,
+    }
 }
 
 struct Printer {
