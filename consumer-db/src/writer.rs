@@ -123,10 +123,13 @@ impl Writer {
         if let Some(open) = self.connection.take() {
             return Ok(open);
         }
+        metrics::gauge!("tickstream_db_connected").set(0.0);
+        metrics::counter!("tickstream_db_connects_total").increment(1);
         let connected = self.database.connect_to_write().await;
         let connection = connected.map_err(|error| {
             outage(Refusal::of_statement(error)).context(format!("database {}", self.database.place()))
         })?;
+        metrics::gauge!("tickstream_db_connected").set(1.0);
         Ok(Open { connection, has_staging: false, days: HashSet::new() })
     }
 }

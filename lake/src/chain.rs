@@ -118,8 +118,15 @@ impl<W: World> Chain<W> {
         }
         let step = self.write_new(batch, made).await?;
         self.proven = step.resume_at;
+        self.tell_tail();
         self.last = Some((batch.start, batch.next_offset, step.clone()));
         Ok(step)
+    }
+
+    fn tell_tail(&self) {
+        let labels = [("topic", self.place.topic.to_string()), ("partition", self.place.partition.to_string())];
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("tickstream_lake_tail", &labels).set(self.proven as f64);
     }
 
     async fn write_new(&self, batch: &Batch<W::Records>, made: &Made) -> Result<Step, Fault> {

@@ -76,7 +76,7 @@ impl World for Outside {
         match &answer {
             Ok(Put::Done { .. }) => {
                 metrics::counter!("tickstream_lake_objects_total", "layer" => layer.clone()).increment(1);
-                metrics::counter!("tickstream_lake_object_bytes", "layer" => layer).increment(size);
+                metrics::counter!("tickstream_lake_object_bytes_total", "layer" => layer).increment(size);
             }
             Ok(Put::Exists | Put::Racing) => {
                 metrics::counter!("tickstream_lake_conflicts_total", "layer" => layer).increment(1)

@@ -60,6 +60,7 @@ impl Health {
 
     /// Says whether `part` can work, and if not why. Logged when it changes.
     pub fn set(&self, part: &'static str, state: Result<(), String>) {
+        metrics::gauge!("tickstream_ready", "part" => part).set(f64::from(u8::from(state.is_ok())));
         let mut guard = self.state();
         let before = guard.parts.get(part);
         if before != Some(&state) {
@@ -113,7 +114,8 @@ pub async fn serve(
     extra: Option<Router>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<SocketAddr> {
-    let handle = metrics();
+    let handle = self::metrics();
+    metrics::gauge!("tickstream_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     let listener = TcpListener::bind(addr).await.map_err(|error| {
         misconfigured(format!(
             "cannot listen on {addr}, set by --admin-addr (ADMIN_ADDR): {error}; choose a free address"
@@ -168,5 +170,19 @@ mod tests {
         health.set("store", Ok(()));
         assert_eq!(health.ready(), Ok(()));
         assert!(health.live());
+    }
+
+    #[test]
+    fn each_part_is_a_metric() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            let health = Health::new();
+            for state in [Ok(()), Err("connection refused".to_owned())] {
+                let ready = u8::from(state.is_ok());
+                health.set("store", state);
+                let told = recorder.handle().render();
+                assert!(told.contains(&format!("tickstream_ready{{part=\"store\"}} {ready}\n")), "{told}");
+            }
+        });
     }
 }

@@ -18,7 +18,8 @@ pub struct KafkaArgs {
     /// Kafka brokers to start from, `host:port` separated by commas.
     #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
     pub kafka_bootstrap_servers: String,
-    /// librdkafka settings passed through, `name=value` separated by commas (SASL, TLS, client.rack, …).
+    /// librdkafka settings passed through, `name=value` separated by commas (SASL, TLS, client.rack, …). A secret may stand in a
+    /// file, which is read at the start: `sasl.password.file=/run/secrets/kafka`.
     #[arg(
         long = "kafka-property",
         env = "KAFKA_PROPERTIES",
@@ -63,11 +64,19 @@ impl FromStr for KafkaProperty {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as security.protocol=SASL_SSL")?;
-        let name = name.trim();
+        let (name, value) = (name.trim(), value.trim());
+        let (name, file) = name.strip_suffix(".file").map_or((name, None), |name| (name, Some(value)));
         if FIXED.contains(&name) {
             return Err(format!("{name} is fixed: nothing lost and nothing twice depends on it"));
         }
-        Ok(Self { name: name.to_owned(), value: value.trim().to_owned() })
+        let value = match file {
+            None => value.to_owned(),
+            Some(file) => {
+                let text = std::fs::read_to_string(file).map_err(|error| format!("{name}.file: {file}: {error}"))?;
+                text.trim_end_matches(['\r', '\n']).to_owned()
+            }
+        };
+        Ok(Self { name: name.to_owned(), value })
     }
 }
 
@@ -219,6 +228,20 @@ mod tests {
         assert_eq!(config.get("enable.idempotence"), Some("true"));
         let consumer = args(&["session.timeout.ms=6000"]).consumer(Some("group"));
         assert_eq!(consumer.get("session.timeout.ms"), Some("6000"));
+    }
+
+    #[test]
+    fn a_secret_may_stand_in_a_file() {
+        let dir = std::env::temp_dir().join(format!("tickstream-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&dir).expect("a folder");
+        let file = dir.join("password");
+        std::fs::write(&file, "a,b=c \n").expect("written");
+        let property = |file: &std::path::Path| format!("sasl.password.file={}", file.display());
+        assert_eq!(args(&[&property(&file)]).admin().get("sasl.password"), Some("a,b=c "));
+        let missing = property(&dir.join("missing")).parse::<KafkaProperty>();
+        assert!(missing.is_err_and(|error| error.starts_with("sasl.password.file: ") && error.contains("missing")));
+        assert!(format!("group.id.file={}", file.display()).parse::<KafkaProperty>().is_err());
+        std::fs::remove_dir_all(&dir).expect("removed");
     }
 
     #[test]

@@ -18,7 +18,10 @@ pub struct Tally {
 
 impl Tally {
     pub fn new(channel: &str) -> Self {
-        Self { channel: channel.to_owned(), known: 0, filtered: 0, expired: 0 }
+        let tally = Self { channel: channel.to_owned(), known: 0, filtered: 0, expired: 0 };
+        // There from the start: of a counter that appears with its first alert nobody sees that it has grown.
+        tally.count(Status::GivenUp.as_str(), 0);
+        tally
     }
 
     /// A batch is tried, perhaps again.

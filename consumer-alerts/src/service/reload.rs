@@ -31,6 +31,8 @@ impl Holding {
 /// Follows the file until `shutdown`.
 pub fn watch(file: Option<PathBuf>, rules: Rules, shutdown: CancellationToken) -> Holding {
     tell_count(&rules);
+    // There from the start: of a counter that appears with its first refusal nobody sees that it has grown.
+    metrics::counter!("tickstream_alert_rules_refused_total").increment(0);
     let (holds, held) = watch::channel(rules);
     if let Some(file) = file {
         tokio::spawn(shutdown.run_until_cancelled_owned(look(file, holds)));

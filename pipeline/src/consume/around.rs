@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::try_join_all;
 use rdkafka::consumer::ConsumerGroupMetadata;
@@ -121,6 +121,7 @@ impl Around {
         metrics::counter!("tickstream_consumer_dead_letters_total").increment(letters.len() as u64);
         self.shared.count(records, letters.len());
         metrics::histogram!("tickstream_consumer_write_seconds").record(begun.elapsed());
+        tell_ages(batches);
         let Some(bad_share) = &self.bad_share else { return Ok(()) };
         let mut bad_share = bad_share.lock().unwrap_or_else(PoisonError::into_inner);
         bad_share.add(records, letters.len()).map_err(Fault::Stop)
@@ -180,6 +181,21 @@ impl Around {
         }
         let first = outages.first_key_value().map(|(_, reason)| reason.clone());
         self.health.set("sink", first.map_or(Ok(()), Err));
+    }
+}
+
+/// How old what has just become durable is, by the broker's clock: each batch's oldest record, and up to when its partition is
+/// there.
+fn tell_ages(batches: &[&PartitionBatch]) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    for batch in batches {
+        let times = batch.records.timestamps_ms().values();
+        let (Some(oldest), Some(newest)) = (times.iter().min(), times.iter().max()) else { continue };
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are below 2^53")]
+        let [oldest, newest] = [oldest, newest].map(|ms| *ms as f64 / 1e3);
+        metrics::histogram!("tickstream_consumer_delay_seconds").record((now - oldest).max(0.0));
+        let labels = [("topic", batch.topic.to_string()), ("partition", batch.partition.to_string())];
+        metrics::gauge!("tickstream_consumer_durable_timestamp_seconds", &labels).set(newest);
     }
 }
 
@@ -293,6 +309,23 @@ pub(super) mod tests {
         let id = known.to_string();
         let mut headers = letter.headers().expect("headers of ours").iter();
         assert!(headers.any(|header| header.key == TOPIC_ID && header.value == Some(id.as_bytes())));
+    }
+
+    #[test]
+    fn what_is_durable_is_dated_by_the_broker() {
+        let mut buffer = RecordBuffer::new();
+        for (offset, timestamp_ms) in [(3, 1_500), (4, 2_500), (5, 2_000)] {
+            buffer.push_owned(Record { offset, timestamp_ms, key: None, value: None }, &[]);
+        }
+        let full =
+            PartitionBatch { topic: "t".into(), partition: 1, start: 3, next_offset: 6, records: buffer.finish() };
+        let empty = PartitionBatch { partition: 2, records: RecordBuffer::new().finish(), ..full.clone() };
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || tell_ages(&[&full, &empty]));
+        let told = recorder.handle().render();
+        let durable = "tickstream_consumer_durable_timestamp_seconds{topic=\"t\",partition=\"1\"} 2.5\n";
+        assert!(told.contains(durable) && !told.contains("partition=\"2\""), "{told}");
+        assert!(told.contains("tickstream_consumer_delay_seconds_count 1\n"), "{told}");
     }
 
     #[tokio::test]
