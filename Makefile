@@ -65,6 +65,7 @@ test: lint ## All checks and tests: lint, unit, integration, end-to-end, browser
 	@$(STEP) build cargo build --workspace --all-targets --locked
 	@$(STEP) 'page tests' npm test --silent --prefix dashboard/web
 	@$(STEP) 'deployment files' tests/deploy/run.sh
+	@$(STEP) 'metrics, alert rules, dashboards' tests/observability/run.sh
 	@$(STEP) tests cargo test --workspace --locked
 	@$(STEP) end-to-end tests/end_to_end/run.sh
 	@$(STEP) 'live data, by an outside client' tests/websocket/run.sh
@@ -72,6 +73,10 @@ test: lint ## All checks and tests: lint, unit, integration, end-to-end, browser
 	@$(STEP) 'the page in a browser' tests/page/run.sh
 	@$(STEP) 'chain storm, a minute of it' tests/storm/run.sh
 	@$(STEP) 'silver and gold in three engines' tests/refiner/run.sh
+
+.PHONY: observability-test
+observability-test: ## The alert rules' unit tests by Prometheus's own promtool, which Go builds once
+	@$(STEP) 'alert rules' tests/observability/promtool.sh
 
 .PHONY: storm
 storm: build ## The chain storm, whole: 5 million records, 300 kills, 50 stops, a store that fails; some 25 minutes
