@@ -91,6 +91,7 @@ verify: test ## make test, then the fault and load tests whole (they run short i
 	@TICKSTREAM_FUZZ_SECONDS=600 $(STEP) 'each parser, 10 minutes of what no source sends' cargo test --workspace --test it --locked fuzz:: -- --nocapture
 	@TICKSTREAM_DB_KILLS=300 $(STEP) 'one and two writers to Postgres, 300 kills each' cargo test --workspace --test it --locked kills:: -- --nocapture
 	@TICKSTREAM_POISON=1000000 $(STEP) 'a million records, 3 % poison' cargo test --workspace --test it --locked poison:: -- --nocapture
+	@TICKSTREAM_REPLAY_KILLS=200 $(STEP) 'a generation promoted and rolled back, 200 kills' cargo test --workspace --test it --locked replay_kills:: -- --nocapture
 	@KILLS=20 $(STEP) 'each consumer, 20 kills' tests/end_to_end/run.sh -k kills -s
 
 .PHONY: bench
