@@ -80,6 +80,8 @@ async fn measure_ours(
     tokio::time::sleep(WARM_UP).await;
     let seen = clients.measure(MEASURED).await?;
     let (held, used) = (dashboard.resident_kib()?, dashboard.used()?);
+    // Else nobody was slow, and nothing was measured.
+    dashboard.reaches("tickstream_dashboard_conflated_total", scenario.never_read).await?;
     load.stop()?;
     let example = seen.example.clone();
     let each = held.saturating_sub(before) as f64 / scenario.clients as f64;

@@ -29,7 +29,7 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// After an accept that failed: there are no descriptors left, most likely.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Connections beside those that stay open as WebSockets and streams.
-const MOST_PLAIN: u32 = 1000;
+pub const MOST_PLAIN: u32 = 1000;
 const MOST_PLAIN_PER_ADDRESS: u32 = 200;
 
 /// Serves until `shutdown`, then until every connection has ended.

@@ -3,13 +3,17 @@
 //! constant time. Must never happen here: a secret in a message, in a log or in a cookie.
 
 mod address;
+mod brake;
+mod host;
 mod login;
 mod session;
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{ACCEPT, AUTHORIZATION, COOKIE, LOCATION, SET_COOKIE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -22,10 +26,12 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 pub use address::client_address;
+pub use host::{Hosts, check_host};
 pub use login::{log_in, log_out, login_page};
 pub use session::Session;
 
 use crate::http::ApiError;
+use brake::Brake;
 
 /// A shorter token can be guessed.
 const LEAST_TOKEN_CHARS: usize = 16;
@@ -58,6 +64,7 @@ struct Inner {
     users: Vec<Digested>,
     session: Option<Session>,
     trust_forwarded: bool,
+    brake: Brake,
 }
 
 impl Keys {
@@ -75,6 +82,7 @@ impl Keys {
             users: users.iter().map(|user| digest(user.as_bytes())).collect(),
             session: is_set.then(|| Session::new(&all.finalize())),
             trust_forwarded: args.trust_forwarded_for,
+            brake: Brake::default(),
         })))
     }
 
@@ -175,6 +183,11 @@ pub async fn guard(State(keys): State<Keys>, request: Request, next: Next) -> Re
     if !keys.are_set() || OPEN.contains(&request.uri().path()) {
         return next.run(request).await;
     }
+    let address = address_of(&keys, &request);
+    let is_guess = request.headers().contains_key(AUTHORIZATION);
+    if is_guess && !keys.0.brake.is_free(address, Instant::now()) {
+        return ApiError::TooManyGuesses.into_response();
+    }
     match keys.proof(request.headers()) {
         Some(Proof::Basic) => {
             // A browser does not send Basic credentials with every WebSocket.
@@ -184,8 +197,20 @@ pub async fn guard(State(keys): State<Keys>, request: Request, next: Next) -> Re
             response
         }
         Some(Proof::Header | Proof::Cookie) => next.run(request).await,
-        None => refusal(&keys, &request),
+        None => {
+            if is_guess {
+                keys.0.brake.wrong(address, Instant::now());
+            }
+            refusal(&keys, &request)
+        }
     }
+}
+
+fn address_of(keys: &Keys, request: &Request) -> IpAddr {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    // Every connection has one.
+    let peer = peer.map_or(SocketAddr::from(([0, 0, 0, 0], 0)), |ConnectInfo(peer)| *peer);
+    client_address(keys, peer, request.headers())
 }
 
 fn refusal(keys: &Keys, request: &Request) -> Response {
@@ -217,7 +242,7 @@ mod tests {
             token: token.map(|token| digest(token.as_bytes())),
             users: users.iter().map(|user| digest(user.as_bytes())).collect(),
             session: Some(Session::new(b"secret")),
-            trust_forwarded: false,
+            ..Inner::default()
         }))
     }
 

@@ -105,7 +105,7 @@ impl Config {
             ("DASHBOARD_CACHE_TTL", list(&ttls)),
             ("DASHBOARD_CACHE_MB", self.cache.cache_mb.to_string()),
             ("S3_BUCKET", text(&self.lake.s3_bucket)),
-            ("S3_ENDPOINT_URL", text(&self.lake.s3_endpoint_url)),
+            ("S3_ENDPOINT_URL", self.lake.s3_endpoint_url.as_deref().map_or_else(String::new, without_user)),
             ("S3_PREFIX", self.lake.s3_prefix.clone()),
             ("AWS_REGION", self.lake.aws_region.clone()),
             ("REFINER_GOLD_PREFIX", self.lake.gold_prefix.clone()),
@@ -116,6 +116,14 @@ impl Config {
         ];
         shown.into_iter().map(|(name, value)| Setting { name: name.to_owned(), value }).collect()
     }
+}
+
+/// A URL without the user and the password that it may hold.
+fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 fn parse_look_back(text: &str) -> Result<SignedDuration, String> {
@@ -156,8 +164,11 @@ mod tests {
     fn every_setting_is_shown_and_no_secret() {
         let mut config = Config::parse_from(["dashboard", "--kafka-property=sasl.password=hunter2"]);
         config.history.database_url = Some("postgres://u:hunter2@h/d".into());
+        config.lake.s3_endpoint_url = Some("https://key:hunter2@store.example:9000/path".to_owned());
         let shown = config.shown();
         assert!(shown.iter().all(|setting| !setting.value.contains("hunter2")), "{shown:?}");
+        let endpoint = shown.iter().find(|setting| setting.name == "S3_ENDPOINT_URL").expect("it is shown");
+        assert_eq!(endpoint.value, "https://store.example:9000/path");
         let names: BTreeSet<&str> = shown.iter().map(|setting| &*setting.name).collect();
         let command = Config::command();
         let read = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str());

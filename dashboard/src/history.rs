@@ -8,11 +8,15 @@ mod postgres;
 pub mod reader;
 mod topic;
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use clap::Args;
 use pipeline::events::Kind;
 use pipeline::registry::Registry;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
+use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use crate::config::Config;
@@ -87,11 +91,18 @@ pub struct StatisticsRange<'a> {
     pub to_us: i64,
 }
 
+/// Of many who ask how it goes, none costs the database more.
+const CHECKED_EVERY: Duration = Duration::from_secs(1);
+
 #[derive(Clone)]
 pub struct History {
     postgres: Option<Postgres>,
     topic: Topic,
+    checked: Arc<Mutex<Option<Checked>>>,
 }
+
+/// When the database was asked last, and why it did not answer.
+type Checked = (Instant, Option<String>);
 
 impl History {
     /// # Errors
@@ -99,7 +110,8 @@ impl History {
     pub fn new(config: &Config, registry: Option<Registry>) -> anyhow::Result<Self> {
         let url = config.history.database_url.as_ref().filter(|url| !url.expose_secret().is_empty());
         let postgres = url.map(Postgres::new).transpose()?;
-        Ok(Self { postgres, topic: Topic::new(&config.kafka, registry, &config.ticks_topic, &config.gaps_topic) })
+        let topic = Topic::new(&config.kafka, registry, &config.ticks_topic, &config.gaps_topic);
+        Ok(Self { postgres, topic, checked: Arc::default() })
     }
 
     /// Where history comes from, for people.
@@ -109,12 +121,18 @@ impl History {
             .map_or_else(|| "the topics".to_owned(), |postgres| format!("database {}", postgres.place()))
     }
 
-    /// Whether the database answers; nothing where none is named.
-    pub async fn check(&self) -> Option<Result<(), ApiError>> {
-        match &self.postgres {
-            Some(postgres) => Some(postgres.ticks_from_us().await.map(drop)),
-            None => None,
+    /// Why the database does not answer; nothing where it does, or none is named. Of many who ask at once one asks it.
+    pub async fn problem(&self) -> Option<String> {
+        let postgres = self.postgres.as_ref()?;
+        let mut checked = self.checked.lock().await;
+        if let Some((at, problem)) = &*checked
+            && at.elapsed() < CHECKED_EVERY
+        {
+            return problem.clone();
         }
+        let problem = postgres.ticks_from_us().await.err().map(|error| error.to_string());
+        *checked = Some((Instant::now(), problem.clone()));
+        problem
     }
 
     /// In order of time. A store that does not answer leaves what memory holds, with the reason.

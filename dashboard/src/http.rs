@@ -22,7 +22,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::RequestBodyDeadlineLayer;
 use utoipa::ToSchema;
 
-use crate::access::{self, Keys};
+use crate::access::{self, Hosts, Keys};
 use crate::history::History;
 use crate::replay::{self, Replays};
 use crate::rest::cache::Cache;
@@ -46,6 +46,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct App {
     pub hub: Arc<Hub>,
+    pub hosts: Hosts,
     pub keys: Keys,
     pub cache: Arc<Cache>,
     pub lake: Lake,
@@ -94,6 +95,12 @@ pub enum ApiError {
     TooManyConnections,
     #[error("too many connections from this address; close some, or try again later")]
     TooManyOfAddress,
+    #[error("too many wrong tokens or passwords from this address; try again in a minute")]
+    TooManyGuesses,
+    #[error(
+        "this server does not answer to that name; name it in --allowed-origins (DASHBOARD_ALLOWED_ORIGINS), or set --trust-forwarded-for behind an ingress"
+    )]
+    ForeignHost,
 }
 
 impl IntoResponse for ApiError {
@@ -105,7 +112,8 @@ impl IntoResponse for ApiError {
             Self::ForbiddenOrigin => StatusCode::FORBIDDEN,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::TooManyOfAddress => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyOfAddress | Self::TooManyGuesses => StatusCode::TOO_MANY_REQUESTS,
+            Self::ForeignHost => StatusCode::MISDIRECTED_REQUEST,
             Self::Unavailable(_) | Self::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
         };
         tracing::debug!(%status, error = %self, "request refused");
@@ -154,6 +162,7 @@ pub fn routes(app: App) -> Router {
         .layer(RequestBodyDeadlineLayer::new(BODY_TIMEOUT))
         .layer(axum::middleware::from_fn_with_state(app.keys.clone(), access::guard))
         .layer(for_other_origins(&app.allowed_origins))
+        .layer(axum::middleware::from_fn_with_state(app.hosts.clone(), access::check_host))
         .layer(CompressionLayer::new())
         // The login form alone has another.
         .layer(SetResponseHeaderLayer::if_not_present(CONTENT_SECURITY_POLICY, policy))

@@ -5,6 +5,7 @@ mod accept;
 mod access;
 mod clock;
 mod config;
+mod descriptors;
 mod feed;
 mod filling;
 mod history;
@@ -37,7 +38,7 @@ use tokio_util::task::TaskTracker;
 
 pub use config::Config;
 
-use access::Keys;
+use access::{Hosts, Keys};
 use feed::Feed;
 use filling::Filling;
 use history::History;
@@ -91,6 +92,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         ))
     })?;
     let addr = listener.local_addr().context("the listener has no address")?;
+    descriptors::allow(u64::from(config.max_connections) + u64::from(accept::MOST_PLAIN));
 
     let health = Health::new();
     let look_back_us = i64::try_from(config.look_back.as_micros()).context("the look-back is too long")?;
@@ -125,6 +127,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     tokio::spawn(mending::run(hub.clone(), history.clone(), shutdown.clone()));
     let app = http::App {
         hub,
+        hosts: Hosts::new(addr, config.access.trust_forwarded_for, &config.allowed_origins),
         keys,
         cache: Arc::new(Cache::new(&config.cache)),
         lake: Lake::new(&config.lake),

@@ -82,3 +82,30 @@ def test_where_no_ingress_is_trusted_the_header_says_nothing(market):
         for i in range(PER_ADDRESS + 3):
             headers = {"X-Forwarded-For": "203.0.113.7"}
             stack.enter_context(connect(f"ws://{market.memory.address}/ws", additional_headers=headers))
+
+
+def test_who_guesses_waits(market):
+    """By the address that the ingress tells: others are not made to wait."""
+    site = market.ingress
+    guesser, other = ({"X-Forwarded-For": address} for address in ("203.0.113.7", "203.0.113.8"))
+    answers = [site.get("/api/v1/symbols", headers={**basic(USER[0], f"guess {number}"), **guesser}).status_code for number in range(12)]
+    assert answers == [401] * 10 + [429] * 2
+    braked = site.get("/api/v1/symbols", headers={**basic(*USER), **guesser})
+    assert braked.status_code == 429 and "try again in a minute" in braked.json()["error"], "what it tells is not looked at"
+    assert site.get("/api/v1/symbols", headers={**basic(*USER), **other}).status_code == 200
+    site.session.cookies.clear()
+    # Who tells nothing guesses nothing.
+    assert site.get("/api/v1/symbols", headers=guesser).status_code == 401
+
+
+def test_a_name_of_somebody_else_is_not_answered_to(market):
+    """A page elsewhere may point a name of its own to 127.0.0.1."""
+    site = market.memory
+    for name, status in (("evil.example:8080", 421), ("localhost", 200), (site.address, 200), ("[::1]:8080", 200)):
+        for path in ("/", "/api/v1/symbols"):
+            assert site.get(path, headers={"Host": name}).status_code == status, (name, path)
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"ws://{site.address}/ws", additional_headers={"Origin": "http://evil.example"})
+    assert refused.value.response.status_code == 403
+    # Behind an ingress it decides.
+    assert market.ingress.get("/login", headers={"Host": "prices.example"}).status_code == 200

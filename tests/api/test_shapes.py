@@ -1,8 +1,10 @@
 """The shapes that clients of a Flask kind of dashboard know, and how the server speaks HTTP."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pytest
+import requests
 from conftest import TOKEN
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -24,6 +26,7 @@ def test_bitcoin_in_reais(market):
     statistics = market.memory.json("/api/bitcoin/statistics", hours=6)
     assert {"avg", "min", "max", "count"} <= statistics.keys()
     assert statistics["min"] <= statistics["avg"] <= statistics["max"] and statistics["count"] > 100
+    assert datetime.fromisoformat(statistics["complete_from"]) <= datetime.fromisoformat(latest["timestamp"])
     assert market.memory.get("/api/bitcoin/latest", params={"source": "nobody"}).status_code == 404
     assert market.memory.get("/api/bitcoin/hourly", params={"hours": 0}).status_code == 400
 
@@ -32,6 +35,22 @@ def test_a_number_has_all_its_digits(market):
     latest = market.memory.get("/api/v1/ticks", params={"symbol": "BTC-BRL", "limit": 1}).json()["ticks"][0]
     text = market.memory.get("/api/bitcoin/latest").text
     assert f'"price_brl":{latest["price"]},' in text
+
+
+def test_who_polls_at_once_shares_an_answer(market):
+    def counts():
+        kinds = {each["kind"]: each for each in market.memory.json("/api/cache/stats")["by_kind"]}
+        return kinds["latest"]["hits"], kinds["latest"]["misses"]
+
+    before = counts()
+    with ThreadPoolExecutor(20) as threads:
+        answers = list(threads.map(lambda _: requests.get(market.memory.url + "/api/v1/latest", timeout=20), range(60)))
+    hits, misses = (now - then for now, then in zip(counts(), before, strict=True))
+    assert {answer.status_code for answer in answers} == {200} and hits + misses == 60 and hits > 0
+    etags = {answer.headers["ETag"] for answer in answers}
+    assert 1 <= len(etags) <= misses
+    known = requests.get(market.memory.url + "/api/v1/latest", headers={"If-None-Match": answers[-1].headers["ETag"]}, timeout=20)
+    assert known.status_code in (200, 304) and known.headers["Cache-Control"] == "private, no-cache"
 
 
 def test_the_cache_tells_how_often_it_helped(market):

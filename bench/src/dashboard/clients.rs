@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::{SinkExt, StreamExt};
 use memchr::memmem;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
@@ -23,6 +23,8 @@ use crate::ticks::{SYMBOLS, symbol};
 pub const SUBSCRIBED: usize = 5;
 /// Connections that are being opened at once.
 const OPENING: usize = 64;
+/// What the kernel holds for a client that never reads: so little that the server meets it, and not megabytes of buffers.
+const DEAF_BYTES: u32 = 4096;
 
 /// What some clients saw while they were measured.
 #[derive(Debug, Default)]
@@ -32,7 +34,8 @@ pub struct Seen {
     pub values: usize,
     /// From sending a tick to its arrival, microseconds.
     pub delays: Vec<u32>,
-    /// The oldest value that a client held when the next of the same symbol came: that one's arrival less the held one's time.
+    /// The oldest value that a client held: when the next of the same symbol came, that one's arrival less the held one's time; in
+    /// the end, how long ago the held one was sent, so that a client that gets nothing any more counts.
     pub oldest_us: i64,
     /// One message of one tick as it came.
     pub example: Option<String>,
@@ -56,14 +59,14 @@ impl Clients {
         let mut silent = Vec::new();
         for index in 0..count {
             if index >= count - never_read {
-                silent.push(open(host, path, index).await?);
+                silent.push(open(host, path, index, true).await?);
                 continue;
             }
             let permit = opening.clone().acquire_owned().await?;
             let (host, path) = (host.to_owned(), path.to_owned());
             let (measuring, done, ready) = (measuring.clone(), done.clone(), ready.clone());
             tasks.spawn(async move {
-                let mut socket = open(&host, &path, index).await?;
+                let mut socket = open(&host, &path, index, false).await?;
                 // The next may connect when this one has its snapshot.
                 socket.next().await.context("closed at once")??;
                 ready.fetch_add(1, Ordering::Relaxed);
@@ -101,15 +104,25 @@ impl Clients {
     }
 }
 
-async fn open(host: &str, path: &str, index: usize) -> anyhow::Result<WebSocketStream<TcpStream>> {
-    let stream = TcpStream::connect(host).await?;
+/// `deaf`: it will read nothing, of every symbol.
+async fn open(host: &str, path: &str, index: usize, deaf: bool) -> anyhow::Result<WebSocketStream<TcpStream>> {
+    let address = lookup_host(host).await?.next().context("an address")?;
+    let socket = TcpSocket::new_v4()?;
+    if deaf {
+        socket.set_recv_buffer_size(DEAF_BYTES)?;
+    }
+    let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
     let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0);
     let (mut socket, _) = client_async_with_config(format!("ws://{host}{path}"), stream, Some(config)).await?;
-    let symbols: Vec<String> = (0..SUBSCRIBED).map(|k| symbol((index * SUBSCRIBED + k) % SYMBOLS)).collect();
+    let symbols: Vec<String> = if deaf { Vec::new() } else { subscribed(index).map(symbol).collect() };
     let subscribe = serde_json::json!({ "type": "subscribe", "channel": "ticks", "symbols": symbols });
     socket.send(Message::text(subscribe.to_string())).await?;
     Ok(socket)
+}
+
+fn subscribed(index: usize) -> impl Iterator<Item = usize> {
+    (0..SUBSCRIBED).map(move |k| (index * SUBSCRIBED + k) % SYMBOLS)
 }
 
 async fn read(
@@ -122,6 +135,7 @@ async fn read(
     let mut seen = Seen::default();
     // By symbol: the time of the tick that is held. 0: not one of this client's.
     let mut held = [0_i64; SYMBOLS];
+    let joined = now_us();
     while let Some(message) = done.run_until_cancelled(socket.next()).await {
         let message = message.context("the server closed a connection")??;
         let Message::Text(text) = message else { continue };
@@ -153,6 +167,9 @@ async fn read(
             seen.example = Some(text.to_string());
         }
     }
+    let end = now_us();
+    let last = held.iter().filter(|sent| **sent > 0).min().copied();
+    seen.oldest_us = seen.oldest_us.max(end - last.unwrap_or(joined));
     Ok(seen)
 }
 

@@ -1,15 +1,19 @@
 //! The form that a browser without a token is sent to, and the way out. Plain HTML, no script.
 
+use std::net::SocketAddr;
+use std::time::Instant;
+
 use axum::Form;
 use axum::extract::rejection::FormRejection;
-use axum::extract::{Query, State};
+use axum::extract::{ConnectInfo, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use serde::Deserialize;
 
-use super::{Keys, session};
+use super::{Keys, client_address, session};
 use crate::html::{escape, page};
+use crate::http::ApiError;
 
 /// As the policy of every page, but the form may be sent.
 const POLICY: &str =
@@ -30,11 +34,21 @@ pub async fn login_page(Query(Next { next }): Query<Next>) -> Response {
     form(StatusCode::OK, next.as_deref(), "")
 }
 
-pub async fn log_in(State(keys): State<Keys>, headers: HeaderMap, told: Result<Form<Told>, FormRejection>) -> Response {
+pub async fn log_in(
+    State(keys): State<Keys>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    told: Result<Form<Told>, FormRejection>,
+) -> Response {
     let Ok(Form(Told { token, next })) = told else {
         return form(StatusCode::BAD_REQUEST, None, "The form did not arrive as it was sent.");
     };
+    let (address, now) = (client_address(&keys, peer, &headers), Instant::now());
+    if !keys.0.brake.is_free(address, now) {
+        return form(StatusCode::TOO_MANY_REQUESTS, next.as_deref(), &ApiError::TooManyGuesses.to_string());
+    }
     if !keys.is_token(token.trim()) {
+        keys.0.brake.wrong(address, now);
         metrics::counter!("tickstream_dashboard_unauthorized_total").increment(1);
         return form(StatusCode::UNAUTHORIZED, next.as_deref(), "That is not the token.");
     }

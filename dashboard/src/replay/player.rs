@@ -195,14 +195,15 @@ impl Player {
         let due_ms = self.clock.due(Instant::now()).div_euclid(1000);
         let played = self.play(due_ms, Showing::Each)?;
         let now = Instant::now();
-        // Time waits for the reader, and for what is due and not played yet.
+        // Time waits for the reader, and for what is due and not played yet; what comes after now nobody knows.
+        let present_us = now_us();
         let known_ms = if played < AT_ONCE { self.merge.known_until_ms() } else { self.played_ms };
-        let known_us = known_ms.saturating_mul(1000);
+        let known_us = known_ms.saturating_mul(1000).min(present_us);
         if self.clock.speed() != Speed::Max && self.clock.at(now) > known_us {
             self.clock.seek(known_us.max(self.hub.now_us()), now);
         }
         self.show_time(now);
-        let edge_us = if self.merge.has_ended() { now_us() } else { now_us() - EDGE_US };
+        let edge_us = if self.merge.has_ended() { present_us } else { present_us - EDGE_US };
         let is_all = self.merge.is_empty() && self.merge.known_until_ms().saturating_mul(1000) >= edge_us;
         let is_now = self.clock.speed() == Speed::Max || self.clock.at(now) >= edge_us;
         self.has_ended = !self.clock.is_paused() && is_all && is_now;

@@ -30,7 +30,13 @@ impl Answer {
     /// Serialises a value that is known to be serialisable.
     pub fn of(value: &impl Serialize, ttl: Duration) -> Self {
         let body = serde_json::to_vec(value).expect("plain structs of text and numbers");
-        let etag = format!("W/\"{:032x}\"", XxHash3_128::oneshot(&body));
+        let hash = XxHash3_128::oneshot(&body);
+        Self::told(body, hash, ttl)
+    }
+
+    /// JSON as it is, and a hash of what makes another answer of it.
+    pub fn told(body: Vec<u8>, hash: u128, ttl: Duration) -> Self {
+        let etag = format!("W/\"{hash:032x}\"");
         let gzip = (body.len() >= COMPRESSED_FROM_BYTES).then(|| compressed(&body, Compression::fast()));
         let etag = HeaderValue::from_str(&etag).expect("hexadecimal digits");
         Self { body: body.into(), gzip, etag, ttl }

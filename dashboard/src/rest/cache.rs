@@ -32,10 +32,12 @@ pub enum Kind {
     Alerts,
     Forecasts,
     Bitcoin,
+    /// What is polled.
+    Latest,
 }
 
 impl Kind {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Symbols,
         Self::Ticks,
         Self::Candles,
@@ -47,6 +49,7 @@ impl Kind {
         Self::Alerts,
         Self::Forecasts,
         Self::Bitcoin,
+        Self::Latest,
     ];
 
     pub fn name(self) -> &'static str {
@@ -62,6 +65,7 @@ impl Kind {
             Self::Alerts => "alerts",
             Self::Forecasts => "forecasts",
             Self::Bitcoin => "bitcoin",
+            Self::Latest => "latest",
         }
     }
 
@@ -70,6 +74,7 @@ impl Kind {
             Self::Ticks | Self::Candles | Self::Sources | Self::Gaps | Self::Alerts | Self::Bitcoin => {
                 Duration::from_secs(1)
             }
+            Self::Latest => Duration::from_millis(250),
             Self::Symbols | Self::Statistics => Duration::from_secs(5),
             Self::Sparklines => Duration::from_secs(15),
             Self::History => Duration::from_secs(60),
@@ -111,7 +116,8 @@ impl FromStr for Ttl {
 #[derive(Args, Clone, Debug)]
 pub struct CacheArgs {
     /// How long an answer of a kind is given again, `KIND=DURATION` separated by commas, such as candles=2s,history=5m; 0s
-    /// makes each anew. Kinds: symbols, ticks, candles, history, sparklines, statistics, sources, gaps, alerts, forecasts, bitcoin.
+    /// makes each anew. Kinds: symbols, ticks, candles, history, sparklines, statistics, sources, gaps, alerts, forecasts, bitcoin,
+    /// latest.
     #[arg(long, env = "DASHBOARD_CACHE_TTL", value_delimiter = ',', value_name = "KIND=DURATION")]
     pub cache_ttl: Vec<Ttl>,
     /// What the kept answers may take of memory, in MiB.

@@ -268,6 +268,8 @@ pub struct BitcoinStatistics {
     count: u32,
     hours: u32,
     source: String,
+    /// RFC 3339. Where it is later than the beginning of these hours, prices from before it may be missing.
+    complete_from: String,
 }
 
 /// Mean, least and most of bitcoin in reais over some hours.
@@ -301,6 +303,7 @@ pub async fn bitcoin_statistics(
             count: found.count,
             hours,
             source: found.source,
+            complete_from: written(found.complete_from_us),
         };
         Ok(Answer::of(&answer, app.cache.ttl(Kind::Bitcoin)))
     };

@@ -5,6 +5,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::asked::Asked;
+use super::cache::Kind;
 use crate::http::{ApiError, App, ErrorBody};
 use crate::serve::latest::{self, Latest, LatestQuery};
 
@@ -30,5 +31,7 @@ pub async fn latest(
     headers: HeaderMap,
     Asked(asked): Asked<LatestQuery>,
 ) -> Result<Response, ApiError> {
-    latest::respond(&app.hub, &asked, &headers)
+    let key = format!("{:?} {:?} {:?}", asked.symbols, asked.symbol, asked.cursor);
+    let make = async { latest::answer(&app.hub, &asked, app.cache.ttl(Kind::Latest)) };
+    Ok(app.cache.get(Kind::Latest, key, make).await?.respond(&headers))
 }

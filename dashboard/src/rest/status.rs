@@ -85,7 +85,7 @@ pub struct ReplayStatus {
     responses((status = 200, description = "How it goes", content((StatusAnswer = "application/json"), (String = "text/html"))))
 )]
 pub async fn status(State(app): State<App>, headers: HeaderMap) -> Response {
-    let problem = app.history.check().await.and_then(Result::err).map(|error| error.to_string());
+    let problem = app.history.problem().await;
     let answer = {
         let live = app.hub.live();
         let known = live.symbols();

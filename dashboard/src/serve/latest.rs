@@ -2,10 +2,8 @@
 //! does.
 
 use std::fmt::Write;
+use std::time::Duration;
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 use utoipa::ToSchema;
@@ -14,6 +12,7 @@ use super::cursor::{self, Cursor};
 use super::hub::Hub;
 use crate::http::ApiError;
 use crate::protocol::{Channel, FeedState, Json, MAX_NAME_CHARS, MAX_SYMBOLS};
+use crate::rest::answer::Answer;
 use crate::state::Live;
 use crate::state::row::{AlertRow, GapRow, SourceRow, TickRow};
 use crate::state::tick::Position;
@@ -49,7 +48,7 @@ pub struct Latest {
 
 /// # Errors
 /// When the query makes no sense, or a symbol that is asked for by itself is not known.
-pub fn respond(hub: &Hub, query: &LatestQuery, headers: &HeaderMap) -> Result<Response, ApiError> {
+pub fn answer(hub: &Hub, query: &LatestQuery, ttl: Duration) -> Result<Answer, ApiError> {
     let names = query.symbols.iter().chain(&query.symbol).flat_map(|text| text.split(','));
     let symbols: Vec<&str> = names.map(str::trim).filter(|name| !name.is_empty()).collect();
     if symbols.len() > MAX_SYMBOLS || symbols.iter().any(|symbol| symbol.chars().count() > MAX_NAME_CHARS) {
@@ -91,15 +90,10 @@ pub fn respond(hub: &Hub, query: &LatestQuery, headers: &HeaderMap) -> Result<Re
     }
     // What a source's hops took changes with every tick of whatever symbol: its state alone makes another answer.
     let states: Vec<(&str, &str)> = sources.iter().map(|row| (&*row.source, &*row.state)).collect();
-    let hash = |text: &str| XxHash3_128::oneshot(text.as_bytes());
-    let etag = format!("W/\"{:032x}{:032x}\"", hash(&rows), hash(&format!("{states:?}")));
+    let hash = XxHash3_128::oneshot(format!("{rows}{states:?}").as_bytes());
     push_list(&mut rows, "sources", &sources.iter().map(Json::of).collect::<Vec<_>>());
-    let about = [(ETAG, etag.clone()), (CACHE_CONTROL, "private, no-cache".to_owned())];
-    if headers.get_all(IF_NONE_MATCH).iter().any(|known| known.as_bytes() == etag.as_bytes()) {
-        return Ok((StatusCode::NOT_MODIFIED, about).into_response());
-    }
     let body = format!("{{\"now_us\":{},\"cursor\":\"{cursor}\",{rows}}}", hub.now_us());
-    Ok((about, [(CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(Answer::told(body.into_bytes(), hash, ttl))
 }
 
 /// Of ticks, gaps and alerts what a cursor says, when all of it can be gone on from.

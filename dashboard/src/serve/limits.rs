@@ -72,7 +72,7 @@ impl Drop for Place {
 }
 
 /// By what an address is counted: who has one of IPv6 has 2^64 of them.
-fn counted(address: IpAddr) -> IpAddr {
+pub fn counted(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::from((u128::from(v6) & !u128::from(u64::MAX)).to_be_bytes()),
         v4 @ IpAddr::V4(_) => v4,

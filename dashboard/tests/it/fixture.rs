@@ -1,6 +1,6 @@
 //! A dashboard on topics of its own, a publisher for them, and a WebSocket client that checks the sequence.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use dashboard::{Config, Dashboard};
@@ -56,8 +56,19 @@ impl Topics {
         kafka.admin().create().expect("an admin client")
     }
 
-    pub async fn create_topic(&self, name: &str, partitions: i32) {
-        self.create_topic_with_time(name, partitions, "LogAppendTime").await;
+    /// As soon as the one that is being deleted has gone.
+    pub async fn create_again(&self, name: &str, partitions: i32) {
+        let topic =
+            NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("message.timestamp.type", "LogAppendTime");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let created = self.admin().create_topics([&topic], &AdminOptions::new()).await.expect("create topics");
+            if created.iter().all(Result::is_ok) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{created:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn create_topic_with_time(&self, name: &str, partitions: i32, time: &str) {

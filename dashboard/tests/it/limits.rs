@@ -130,7 +130,7 @@ async fn one_address_has_so_many_connections() {
 async fn a_form_that_never_arrives_is_not_waited_for() {
     let running = start(&[]).await;
     let mut stream = TcpStream::connect(running.addr).await.expect("connected");
-    let head = "POST /login HTTP/1.1\r\nHost: here\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 99\r\n\r\n";
+    let head = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 99\r\n\r\n";
     stream.write_all(format!("{head}token=").as_bytes()).await.expect("sent");
     let mut answer = String::new();
     tokio::time::timeout(3 * PATIENCE, stream.read_to_string(&mut answer)).await.expect("closed").expect("text");

@@ -61,8 +61,7 @@ async fn a_topic_made_anew_is_read_from_its_look_back() {
     page.until_price("BTC-USD", "1").await;
     let name = running.topics.ticks.clone();
     running.topics.admin().delete_topics(&[&name], &AdminOptions::new()).await.expect("deleted");
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    running.topics.create_topic(&name, 2).await;
+    running.topics.create_again(&name, 2).await;
     running.topics.publish(&[tick("BTC-USD", "2"), tick("ETH-USD", "3")]);
     page.until_price("BTC-USD", "2").await;
     running.ready_is(200).await;

@@ -58,6 +58,7 @@ async fn it_begins_with_what_was_known_and_ends_with_the_log() {
     page.until(|message| shows(message, "3")).await;
     let ended = page.until(state("ended")).await;
     assert_eq!((&ended["speed"], &ended["from_us"]), (&json!("max"), &json!(from)), "{ended}");
+    assert!(ended["at_us"].as_i64().is_some_and(|at| at <= now_us()), "{ended}");
     // The live page knows nothing of it.
     let latest: Value = running.get("/api/v1/latest").await.json().await.expect("JSON");
     assert_eq!(latest["feed"]["state"], "live");
