@@ -123,7 +123,7 @@ impl LakeWatch {
             after = Some(last.key.clone());
             let starts = |key: &str| parse_raw_key(key).map(|(_, _, _, start)| start);
             let before = listed.iter().filter(|object| starts(&object.key).is_some_and(|start| start < end));
-            found = before.map(|object| object.key.clone()).last().or(found);
+            found = before.map(|object| object.key.clone()).next_back().or(found);
             if listed.iter().any(|object| starts(&object.key).is_some_and(|start| start >= end)) {
                 return Ok(found);
             }

@@ -59,3 +59,26 @@ impl Mark {
         (HEADER.to_owned(), Some(self.value(step).as_bytes().to_vec()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pipeline::records::{Record, RecordBuffer};
+
+    use super::*;
+
+    #[test]
+    fn a_record_is_of_one_plan_s_generation() {
+        let mark = Mark::new("fix", "0123456789abcdef and more");
+        assert_eq!(mark.value(Step::Promoted), "fix:0123456789abcdef:promoted");
+        let mut buffer = RecordBuffer::new();
+        let written = [vec![mark.header(Step::Promoted)], vec![mark.header(Step::RolledBack)], Vec::new()];
+        for (offset, headers) in (0..).zip(&written) {
+            buffer.push_owned(Record { offset, timestamp_ms: 0, key: None, value: None }, headers);
+        }
+        let records = buffer.finish();
+        let steps = [0, 1, 2].map(|index| mark.of_record(&records, index));
+        assert_eq!(steps, [Some(Step::Promoted), Some(Step::RolledBack), None]);
+        let later = Mark::new("fix", "another plan of that name");
+        assert_eq!(later.of_record(&records, 0), None);
+    }
+}

@@ -139,7 +139,6 @@ mod tests {
         assert_eq!((stood.revision, stood.by), (1, By::Us(Step::Promoted)));
         let again = [(tick(2, NOW), Some(Step::RolledBack)), (tick(1, NOW), Some(Step::Promoted))];
         assert_eq!(stands(&mark, &again).await.map(|stood| stood.by), Some(By::Us(Step::RolledBack)));
-        assert_eq!(stands(&Mark::new("fix", "abd"), &again).await.map(|stood| stood.by), Some(By::Others));
     }
 
     #[tokio::test]
