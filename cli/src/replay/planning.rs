@@ -282,8 +282,11 @@ async fn side_by_side(
     let partitions = span::stretches(world, source, begin, end, places).await?;
     let plan = Plan { partitions, ..draft };
     generation::check(&plan)?;
-    if plan.records() == 0 {
-        return Err(misconfigured("no record lies in what was asked for: there is nothing to replay"));
+    let read = if source.is_payloads() { topics::PAYLOADS } else { topics::TICKS };
+    if plan.of_topic(read).all(|stretch| stretch.records == 0) {
+        return Err(misconfigured(format!(
+            "no record of {read} lies in what was asked for: there is nothing to replay"
+        )));
     }
     let mut remarks = Vec::new();
     if !plan.symbols.is_empty() {
@@ -294,12 +297,16 @@ async fn side_by_side(
     Ok((plan, remarks))
 }
 
-/// A plan may take the place of one of the same name, and of nothing else.
+/// A plan may take the place of one of the same name, were it edited, and of nothing else.
 fn write(path: &Path, plan: &Plan) -> anyhow::Result<()> {
-    if path.exists() && !Plan::read(path).is_ok_and(|before| before.name == plan.name) {
+    let is_of_it = |text: &String| {
+        let before: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        before["name"] == plan.name.as_str() && before["digest"].is_string()
+    };
+    if path.exists() && !std::fs::read_to_string(path).as_ref().is_ok_and(is_of_it) {
+        let path = path.display();
         return Err(misconfigured(format!(
-            "{} exists and is not a plan of {}: --out names another file",
-            path.display(),
+            "{path} exists and is not a plan of {}: --out names another file",
             plan.name
         )));
     }
@@ -307,7 +314,7 @@ fn write(path: &Path, plan: &Plan) -> anyhow::Result<()> {
         .map_err(|error| misconfigured(format!("the plan cannot be written to {}: {error}", path.display())))
 }
 
-/// Stretches by their topics.
+/// The partitions of each topic.
 fn by_topic(places: &[Place]) -> BTreeMap<&str, Vec<i32>> {
     let mut by_topic: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
     for (topic, partition) in places {

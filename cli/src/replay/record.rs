@@ -439,7 +439,7 @@ mod tests {
     fn a_switch_goes_forward_only() {
         use State::{Done, Dropped, Executed, Executing, Prepared, RolledBack, RollingBack, Switching};
         let all = [Executing, Executed, Prepared, Switching, Done, RollingBack, RolledBack, Dropped];
-        let after = |state: State| all.into_iter().filter(|next| *next != state && state.leads_to(*next));
+        let after = |state: State| all.into_iter().filter(move |next| *next != state && state.leads_to(*next));
         assert_eq!(after(Switching).collect::<Vec<_>>(), [Done, RollingBack]);
         assert_eq!(after(RollingBack).collect::<Vec<_>>(), [Prepared, RolledBack]);
         assert_eq!(after(Dropped).collect::<Vec<_>>(), [Executing]);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use jiff::{Timestamp, Unit};
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
 use crate::output::{self, Align, Format};
@@ -155,7 +155,8 @@ fn cells(stretch: &Stretch) -> Vec<String> {
 
 /// To the second.
 pub fn time(at: Option<Timestamp>) -> String {
-    let whole = at.map(|at| at.round(Unit::Second).unwrap_or(at));
+    let round = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Trunc);
+    let whole = at.map(|at| at.round(round).unwrap_or(at));
     whole.map_or_else(|| "-".to_owned(), |at| at.to_string())
 }
 
@@ -188,7 +189,7 @@ pub fn groups(plan: &Plan) -> String {
     output::table(&columns, &rows)
 }
 
-/// How long it may take.
+/// How long it may take, beginning and ending included.
 fn seconds(plan: &Plan) -> f64 {
     let records = plan.records() as f64;
     let slowest = plan.targets.iter().map(|target| match target {
@@ -196,7 +197,7 @@ fn seconds(plan: &Plan) -> f64 {
         Target::Lake | Target::Alerts | Target::Topic(_) => LAKE_RATE,
     });
     let written = records / slowest.fold(READ_RATE, f64::min);
-    if plan.source.is_payloads() { written + records / DB_RATE } else { written }
+    1.0 + if plan.source.is_payloads() { written + records / DB_RATE } else { written }
 }
 
 /// What a generation changes, and what it does not.
@@ -234,7 +235,7 @@ market.ticks.v1          0    10  20  2026-11-22T13:00:00Z  -             10  2.
 GROUP        TOPIC  PARTITION  COMMITTED  NEW  SHIFT
 consumer-db  t              0         20   10    -10
 
-10 records at most, about 2.0 kB, in about 0 ms
+10 records at most, about 2.0 kB, in about 1.0 s
 - a remark
 ";
         assert_eq!(table(&plan, &["a remark".to_owned()]), expected);
