@@ -12,6 +12,7 @@ mod history;
 mod lake;
 mod latest;
 mod market;
+mod replay_generation;
 mod replay_installation;
 mod replay_kills;
 mod replay_promote;
