@@ -92,6 +92,7 @@ verify: test ## make test, then the fault and load tests whole (they run short i
 	@TICKSTREAM_DB_KILLS=300 $(STEP) 'one and two writers to Postgres, 300 kills each' cargo test --workspace --test it --locked kills:: -- --nocapture
 	@TICKSTREAM_POISON=1000000 $(STEP) 'a million records, 3 % poison' cargo test --workspace --test it --locked poison:: -- --nocapture
 	@TICKSTREAM_REPLAY_KILLS=200 $(STEP) 'a generation promoted and rolled back, 200 kills' cargo test --workspace --test it --locked replay_kills:: -- --nocapture
+	@TICKSTREAM_AUDITS=1000 $(STEP) 'a thousand audits of what is right' cargo test --workspace --test it --locked audit_faults:: -- --nocapture
 	@KILLS=20 $(STEP) 'each consumer, 20 kills' tests/end_to_end/run.sh -k kills -s
 
 .PHONY: bench
@@ -120,8 +121,13 @@ bench-refiner: setup-demo $(PAGE) ## Silver and gold of ten million ticks (TICKS
 	@PYTHONDONTWRITEBYTECODE=1 $(TARGET)/venv-refiner/bin/python bench/refiner/measure.py $(if $(TICKS),--ticks $(TICKS)) \
 		--binaries $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
+.PHONY: bench-audit
+bench-audit: setup-demo $(PAGE) ## The audit of ten million ticks (TICKS=) in topic, lake, Postgres, silver and gold, and that of a minute
+	@cargo build --profile $(PROFILE) --bins --locked -p bench -p consumer-lake -p consumer-db -p refiner -p tickstream
+	@exec $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/bench --audit --ticks $(or $(TICKS),10000000)
+
 .PHONY: bench-all
-bench-all: bench bench-dashboard bench-page bench-refiner bench-incremental ## All of them, one after the other: some 20 minutes
+bench-all: bench bench-dashboard bench-page bench-refiner bench-incremental bench-audit ## All of them, one after the other: some 25 minutes
 
 .PHONY: clean
 clean: ## Remove what was built and what the demo wrote; the caches of cargo, Maven and Kafka's jars stay

@@ -2,6 +2,7 @@
 //! Rates vary with the machine and its neighbours; the shares are what to look at.
 
 mod alerts;
+mod audit;
 mod dashboard;
 mod database;
 mod incremental;
@@ -44,6 +45,9 @@ struct Args {
     /// Only measure the refiner over a lake that grows a hundredfold while as much is new each time.
     #[arg(long)]
     incremental: bool,
+    /// Only measure `tickstream audit`: all of it over the ticks, and each minute's.
+    #[arg(long)]
+    audit: bool,
     /// Be the WebSocket server that the dashboard is measured against.
     #[arg(long, hide = true)]
     bare_websockets: bool,
@@ -71,7 +75,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     if args.bare_websockets {
         return dashboard::bare::serve().await;
     }
-    let services = !args.dashboard && !args.incremental;
+    let services = !args.dashboard && !args.incremental && !args.audit;
     if !args.alerts && services {
         blocking(|| parse::print(&mut std::io::stdout().lock())).await?;
     }
@@ -103,6 +107,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
     }
     if args.incremental {
         incremental::measure(&stack, &kafka, &binaries).await?;
+        return stack.stop().await;
+    }
+    if args.audit {
+        audit::measure(&stack, &kafka, &binaries, args.ticks).await?;
         return stack.stop().await;
     }
     let partitions =

@@ -1,23 +1,35 @@
 //! `tickstream audit`: proves promise 1, that what the broker acknowledged is in the lake exactly once and in Postgres
-//! exactly once, by counting each independently and naming every difference. It reads only: no group is joined, nothing is
-//! written. Must never happen here: "equal" for something that was not looked at.
+//! exactly once, by counting each independently and naming every difference; and that what is made of both (silver, gold,
+//! candles, latest prices) is what it comes to. It reads only: no group is joined, and nothing is written but what
+//! `--incremental` remembers and the file of `--metrics-file`. Must never happen here: "equal" for something that was not
+//! looked at.
 
 mod chain;
+mod content;
 mod coverage;
 mod database;
 mod deep;
+mod derived;
 mod events;
 mod lake;
 mod letters;
+mod made;
+mod metrics;
 mod older;
+mod refined;
 mod report;
 mod retired;
 mod topic;
+mod window;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::anyhow;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
+use jiff::{SignedDuration, Timestamp};
 use pipeline::kafka::KafkaArgs;
 use pipeline::misconfigured;
 use pipeline::registry::RegistryArgs;
@@ -31,7 +43,13 @@ use crate::kafka::Cluster;
 use crate::output::{self, Format, OutputArgs};
 use deep::Deep;
 use report::Report;
-use topic::Auditor;
+use topic::{Auditor, TicksRead};
+use window::State;
+
+use crate::moment;
+
+/// With `--incremental`.
+const TAKEN_WITHIN: SignedDuration = SignedDuration::from_mins(15);
 
 #[derive(Args, Debug)]
 pub struct AuditArgs {
@@ -62,7 +80,30 @@ pub struct AuditArgs {
     /// The group whose dead letters account for ticks that are not in Postgres.
     #[arg(long, env = "AUDIT_DB_GROUP", default_value = "consumer-db", value_name = "GROUP")]
     db_group: String,
-    /// The most ticks to compare with Postgres; each takes 24 bytes of memory.
+    /// Only what is newer: a duration (1h, 7d) or a time. What was there before is taken for right.
+    #[arg(long, env = "AUDIT_SINCE", value_name = "DURATION|TIME", value_parser = moment::parse_since, conflicts_with_all = ["deep", "from_earliest"])]
+    since: Option<Timestamp>,
+    /// Only what is new since the last audit that found everything right, and one hour of the past, each in its turn; what is
+    /// under way and not late is no difference. The lake remembers how far that was (--state).
+    #[arg(long, env = "AUDIT_INCREMENTAL", conflicts_with_all = ["deep", "from_earliest", "only"])]
+    incremental: bool,
+    /// The object of the lake in which --incremental remembers what was found right.
+    #[arg(long, env = "AUDIT_STATE", default_value = "audit/state.json", value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
+    state: String,
+    /// How old a record may be that consumer-lake or consumer-db has not taken yet. Default: all must be there; with
+    /// --incremental 15m.
+    #[arg(long, env = "AUDIT_TAKEN_WITHIN", value_name = "DURATION")]
+    taken_within: Option<SignedDuration>,
+    /// How old a record may be that the refiner has not taken into silver yet.
+    #[arg(long, env = "AUDIT_REFINED_WITHIN", default_value = "30m", value_name = "DURATION")]
+    refined_within: SignedDuration,
+    /// How long a gap may stay open.
+    #[arg(long, env = "AUDIT_OPEN_GAP_WITHIN", default_value = "24h", value_name = "DURATION")]
+    open_gap_within: SignedDuration,
+    /// Write what was found to this file as well, in Prometheus' text format, such as for node_exporter's textfile collector.
+    #[arg(long, env = "AUDIT_METRICS_FILE", value_name = "FILE")]
+    metrics_file: Option<PathBuf>,
+    /// The most ticks to compare with Postgres; each takes 32 bytes of memory.
     #[arg(long, env = "AUDIT_MAX_TICKS", default_value_t = 50_000_000, value_name = "N")]
     max_ticks: u64,
     #[command(flatten)]
@@ -77,18 +118,25 @@ enum Part {
     Db,
     /// The lake's objects against each other, opened as with --deep. Neither broker nor database is needed.
     Objects,
+    /// Silver and gold against bronze. Neither broker nor database is needed.
+    Refined,
 }
 
 pub async fn run(args: AuditArgs) -> anyhow::Result<()> {
+    let begun = Instant::now();
     let audited = topics_to_audit(&args.topics)?;
     let report = match args.only {
         Some(Part::Objects) => objects(&args, &audited).await?,
+        Some(Part::Refined) => made::refined_alone(&args).await?,
         Some(Part::Db) if args.deep => {
             return Err(misconfigured("--deep opens the lake's objects: leave out --only db, or --deep"));
         }
         None | Some(Part::Db | Part::Lake) => against_topics(&args, &audited).await?,
     };
     let report = report.finish();
+    if let Some(path) = &args.metrics_file {
+        metrics::write(path, &report, begun.elapsed())?;
+    }
     match args.output.format {
         Format::Json => output::print_json(&report)?,
         Format::Table => output::print(&report.as_text())?,
@@ -121,7 +169,7 @@ async fn rest_of_the_lake(
     report.older_chains += deep.older_chains;
     let (found, faults) = deep.finish(audited, args.topics.is_empty()).await?;
     report.deep = Some(found);
-    report.differences.extend(faults);
+    report.differ_all("deep", faults);
     Ok(())
 }
 
@@ -140,15 +188,22 @@ async fn against_topics(args: &AuditArgs, audited: &[Topic]) -> anyhow::Result<R
     let mut report = Report::default();
     let store = match args.only {
         Some(Part::Db) => None,
-        None | Some(Part::Lake | Part::Objects) => report.part("lake", Store::connect(&args.store).await),
+        None | Some(Part::Lake | Part::Objects | Part::Refined) => {
+            report.part("lake", Store::connect(&args.store).await)
+        }
     };
+    let remembered = match &store {
+        Some(store) if args.incremental => Some(State::read(store, &args.state).await?),
+        Some(_) | None => None,
+    };
+    let (state, etag) = remembered.map_or((None, None), |(state, etag)| (Some(state), etag));
     let registry = args.registry.registry()?;
     let deep = store.clone().filter(|_| args.deep);
     let deep = deep.map(|store| Deep::new(store, registry.clone(), args.kafka.clone()));
-    let ticks_asked = audited.iter().any(|topic| topic.name == topics::TICKS);
+    let of_tables = audited.iter().any(|topic| database::Table::of(&topic.name).is_some());
     let connection = match args.only {
-        Some(Part::Lake | Part::Objects) => None,
-        None | Some(Part::Db) if !ticks_asked => None,
+        Some(Part::Lake | Part::Objects | Part::Refined) => None,
+        None | Some(Part::Db) if !of_tables => None,
         None | Some(Part::Db) => report.part("database", database::connect(&args.database).await),
     };
 
@@ -162,12 +217,19 @@ async fn against_topics(args: &AuditArgs, audited: &[Topic]) -> anyhow::Result<R
         store,
         connection,
         deep,
+        taken_within: args.taken_within.or_else(|| state.is_some().then_some(TAKEN_WITHIN)),
+        state,
+        ticks: TicksRead::default(),
         report,
     };
     for topic in audited {
         Box::pin(auditor.audit(topic)).await?;
     }
-    let Auditor { deep, mut report, .. } = auditor;
+    Box::pin(made::audit(&mut auditor, audited)).await?;
+    let Auditor { deep, mut report, state, store, .. } = auditor;
+    if let (Some(mut state), Some(store)) = (state, store) {
+        state.write(&store, &args.state, etag.as_deref()).await?;
+    }
     if let Some(deep) = deep {
         rest_of_the_lake(args, audited, deep, &mut report).await?;
     }

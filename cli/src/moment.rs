@@ -1,8 +1,16 @@
 //! Points in time and lengths of time as a person writes them. All is UTC, as everything that is stored; a day has 24
 //! hours.
 
-use jiff::{Span, SpanRelativeTo};
+use jiff::{Span, SpanRelativeTo, Timestamp};
 pub use pipeline::moment::parse;
+
+/// A moment in the past: as [`parse`], or how long ago, `1h` as well as `-1h`.
+pub fn parse_since(text: &str) -> Result<Timestamp, String> {
+    match text.trim().parse::<Span>() {
+        Ok(span) if span.is_positive() => parse(&format!("-{}", text.trim())).or_else(|_| parse(&format!("{} ago", text.trim()))),
+        _ => parse(text),
+    }
+}
 
 /// A length of time in whole minutes that divides a day, so that buckets of it begin at midnight: `1m`, `15m`, `4h`,
 /// `1d`.
@@ -22,6 +30,14 @@ pub fn parse_bucket(text: &str) -> Result<i32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn since_is_a_time_or_how_long_ago() {
+        let ago = |text: &str| parse_since(text).map(|time| Timestamp::now().duration_since(time).as_secs() / 60);
+        assert_eq!(["1h", "-1h", "90m", "1 hour"].map(ago), [60, 60, 90, 60].map(Ok));
+        assert_eq!(parse_since("2026-02-03").map(|time| time.to_string()).as_deref(), Ok("2026-02-03T00:00:00Z"));
+        assert!(parse_since("soon").is_err());
+    }
 
     #[test]
     fn buckets_divide_a_day() {

@@ -14,6 +14,8 @@ pub struct Chain {
     pub origin: Option<i64>,
     /// Objects before the first walked one.
     pub not_walked: usize,
+    /// Where the first walked object must begin, when that is known from an audit before.
+    pub begins_at: Option<i64>,
     /// The walked objects.
     pub links: Vec<Link>,
     /// What is wrong with single objects.
@@ -25,7 +27,7 @@ pub struct Chain {
 impl Chain {
     /// Where the next object will begin: everything below is in the lake.
     pub fn tail(&self) -> Option<i64> {
-        self.links.last().map_or(self.origin, |last| Some(last.next_offset))
+        self.links.last().map_or(self.begins_at.or(self.origin), |last| Some(last.next_offset))
     }
 
     /// Adds the chain of the next epoch that was written from the same topic.
@@ -41,7 +43,7 @@ impl Chain {
             None if self.origin.is_some() => self.bad_objects.push(format!(
                 "epoch {epoch:04} goes on at offset {origin}, and the chain that it goes on from was never closed"
             )),
-            None => (self.origin, self.not_walked) = (Some(origin), next.not_walked),
+            None => (self.origin, self.not_walked, self.begins_at) = (Some(origin), next.not_walked, next.begins_at),
         }
         let first = self.links.len();
         self.links.append(&mut next.links);
@@ -57,7 +59,11 @@ impl Chain {
     /// there is a topic to ask.
     pub fn breaks(&self, topic_id: Uuid, missing: impl Fn(usize) -> Option<u64>) -> Vec<String> {
         let mut lines = self.bad_objects.clone();
-        let mut expected = if self.not_walked == 0 { self.origin } else { self.links.first().map(|link| link.start) };
+        let first = || self.begins_at.or_else(|| self.links.first().map(|link| link.start));
+        let mut expected = if self.not_walked == 0 { self.origin } else { first() };
+        if let Some(start) = self.begins_at.filter(|_| self.links.is_empty()) {
+            lines.push(format!("the raw object at {start} was there when an audit looked before, and is gone"));
+        }
         let mut closed_at = None;
         for (index, link) in self.links.iter().enumerate() {
             if self.segments.iter().any(|(_, range)| range.start == index) {
@@ -155,6 +161,18 @@ mod tests {
         let other =
             Chain { origin: Some(0), links: vec![Link { topic_id: Uuid::nil(), ..link(0, 1) }], ..Chain::default() };
         assert!(other.breaks(TOPIC, |_| None)[0].contains("another topic"));
+    }
+
+    #[test]
+    fn what_was_there_before_is_missed() {
+        let (origin, links) = (Some(0), vec![link(9, 12)]);
+        let chain = |begins_at| Chain { origin, begins_at, not_walked: 1, links: links.clone(), ..Chain::default() };
+        assert_eq!(chain(None).breaks(TOPIC, |_| None), Vec::<String>::new());
+        assert_eq!(chain(Some(9)).breaks(TOPIC, |_| None), Vec::<String>::new());
+        assert!(chain(Some(5)).breaks(TOPIC, |_| None)[0].contains("offsets 5 to 8"));
+        let gone = Chain { links: Vec::new(), ..chain(Some(9)) };
+        assert!(gone.breaks(TOPIC, |_| None)[0].contains("the raw object at 9 was there"));
+        assert_eq!(gone.tail(), Some(9));
     }
 
     #[test]

@@ -145,7 +145,7 @@ impl Deep {
                 continue;
             };
             let place = Place { topic: &topic.name, epoch, partition };
-            let chain = lake::chain(&self.eye.store, place, None, i64::MAX).await?;
+            let chain = lake::chain(&self.eye.store, place, lake::From::Origin, i64::MAX).await?;
             let is_older = newest.is_some_and(|newest| epoch < newest);
             self.older_chains += u64::from(is_older);
             let name = format!("{}[{partition}] in epoch {epoch:04}", topic.name);
@@ -214,7 +214,7 @@ fn day_in(key: &str) -> Option<&str> {
 }
 
 /// The raw key that a bronze key is made from.
-fn raw_key_of(bronze_key: &str) -> Option<String> {
+pub(super) fn raw_key_of(bronze_key: &str) -> Option<String> {
     let mut parts = bronze_key.rsplit('/').next()?.rsplitn(4, '+');
     let (file, partition, epoch, topic) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let key = format!("raw/{topic}/epoch={epoch}/partition={partition}/{file}");

@@ -1,104 +1,168 @@
-//! The events of a topic: each id once, with where it stands. A sorted vector of 24 bytes an entry, since a map would take
-//! three times as much, and a bit for each to say that Postgres has it.
+//! The events of a topic: each record's id with where it stands and what it says. A sorted vector of 32 bytes an entry, since
+//! a map would take three times as much, and a bit for each event to say that Postgres has it.
+
+use std::collections::HashMap;
 
 use uuid::Uuid;
 
 use super::letters::Coordinates;
 
-/// An id and the place of its record, packed so that an entry has no padding.
+/// An id, the place of its record, packed so that an entry has no padding, and its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     high: u64,
     low: u64,
     /// Partition in the upper 16 bits, offset in the lower 48: order is (partition, offset).
     place: u64,
+    content: u64,
 }
 
 const OFFSET_BITS: u32 = 48;
 
-impl Entry {
-    fn new(id: Uuid, (partition, offset): Coordinates) -> Self {
-        let (high, low) = id.as_u64_pair();
-        let place =
-            (partition.cast_unsigned() as u64) << OFFSET_BITS | (offset.cast_unsigned() & ((1 << OFFSET_BITS) - 1));
-        Self { high, low, place }
-    }
+fn pack((partition, offset): Coordinates) -> u64 {
+    (partition.cast_unsigned() as u64) << OFFSET_BITS | (offset.cast_unsigned() & ((1 << OFFSET_BITS) - 1))
+}
 
+fn unpack(place: u64) -> Coordinates {
+    ((place >> OFFSET_BITS) as i32, (place & ((1 << OFFSET_BITS) - 1)) as i64)
+}
+
+impl Entry {
     fn id(&self) -> Uuid {
         Uuid::from_u64_pair(self.high, self.low)
     }
 
-    fn coordinates(&self) -> Coordinates {
-        ((self.place >> OFFSET_BITS) as i32, (self.place & ((1 << OFFSET_BITS) - 1)) as i64)
+    fn key(&self) -> (u64, u64) {
+        (self.high, self.low)
     }
 }
 
 /// Gathers every decoded record.
 #[derive(Debug, Default)]
-pub struct Gathering(Vec<Entry>);
+pub struct Gathering {
+    entries: Vec<Entry>,
+    /// Of the records that have one above 0, by their packed place: few.
+    revisions: HashMap<u64, i32>,
+}
 
 impl Gathering {
-    pub fn push(&mut self, id: Uuid, coordinates: Coordinates) {
-        self.0.push(Entry::new(id, coordinates));
+    pub fn push(&mut self, id: Uuid, coordinates: Coordinates, revision: i32, content: u64) {
+        let (high, low) = id.as_u64_pair();
+        let place = pack(coordinates);
+        if revision > 0 {
+            self.revisions.insert(place, revision);
+        }
+        self.entries.push(Entry { high, low, place, content });
     }
 
     pub fn len(&self) -> u64 {
-        self.0.len() as u64
+        self.entries.len() as u64
     }
 
-    /// The distinct ids of the records for which `counts` says yes, each with its first place.
+    /// The records for which `counts` says yes, by their ids.
     pub fn distinct(self, counts: impl Fn(Coordinates) -> bool) -> Events {
-        let mut entries = self.0;
-        entries.retain(|entry| counts(entry.coordinates()));
+        let Self { mut entries, revisions } = self;
+        entries.retain(|entry| counts(unpack(entry.place)));
         entries.sort_unstable();
-        entries.dedup_by_key(|entry| (entry.high, entry.low));
+        let distinct = entries.chunk_by(|a, b| a.key() == b.key()).count() as u64;
         let seen = vec![0; entries.len().div_ceil(64)];
-        Events { entries, seen }
+        Events { entries, revisions, distinct, seen }
     }
 }
 
-/// Distinct events, and which of them were seen elsewhere.
+/// Events, and which of them were seen elsewhere.
 #[derive(Debug)]
 pub struct Events {
     entries: Vec<Entry>,
+    revisions: HashMap<u64, i32>,
+    distinct: u64,
+    /// A bit for the first entry of each event.
     seen: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    First,
+    First(Said),
     Again,
     Unknown,
 }
 
+/// What a row that claims a record's place says, beside that record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    Same,
+    /// Something else.
+    Altered,
+    /// The same, and a record that wins over it stands there.
+    Outranked(Coordinates),
+    /// No record of the event stands at the place that the row names.
+    NotThere,
+}
+
 impl Events {
     pub fn len(&self) -> u64 {
-        self.entries.len() as u64
+        self.distinct
     }
 
-    pub fn see(&mut self, id: Uuid) -> Seen {
-        let Ok(index) = self.entries.binary_search_by_key(&id.as_u64_pair(), |entry| (entry.high, entry.low)) else {
+    pub fn see(&mut self, id: Uuid, coordinates: Coordinates, content: u64) -> Seen {
+        let key = id.as_u64_pair();
+        let first = self.entries.partition_point(|entry| entry.key() < key);
+        let group = self.entries[first..].iter().take_while(|entry| entry.key() == key).count();
+        if group == 0 {
             return Seen::Unknown;
-        };
-        let (word, bit) = (&mut self.seen[index / 64], 1 << (index % 64));
+        }
+        let (word, bit) = (&mut self.seen[first / 64], 1 << (first % 64));
         if *word & bit != 0 {
             return Seen::Again;
         }
         *word |= bit;
-        Seen::First
+        let group = &self.entries[first..first + group];
+        let Some(own) = group.iter().find(|entry| entry.place == pack(coordinates)) else {
+            return Seen::First(Said::NotThere);
+        };
+        Seen::First(match self.winner_over(own, group) {
+            _ if own.content != content => Said::Altered,
+            Some(winner) => Said::Outranked(unpack(winner.place)),
+            None => Said::Same,
+        })
+    }
+
+    /// The higher revision wins; at equal revision the first of its partition. Which of two partitions was first their
+    /// broker's clocks would have to tell.
+    fn winner_over<'a>(&self, own: &Entry, group: &'a [Entry]) -> Option<&'a Entry> {
+        let revision = |entry: &Entry| self.revisions.get(&entry.place).copied().unwrap_or(0);
+        let same_partition = |entry: &Entry| entry.place >> OFFSET_BITS == own.place >> OFFSET_BITS;
+        let (mine, is_first) = (revision(own), |entry: &Entry| same_partition(entry) && entry.place < own.place);
+        group.iter().find(|entry| revision(entry) > mine || revision(entry) == mine && is_first(entry))
+    }
+
+    pub fn highest_revision(&self, id: Uuid) -> i32 {
+        let key = id.as_u64_pair();
+        let first = self.entries.partition_point(|entry| entry.key() < key);
+        let group = self.entries[first..].iter().take_while(|entry| entry.key() == key);
+        group.filter_map(|entry| self.revisions.get(&entry.place).copied()).max().unwrap_or(0)
     }
 
     pub fn unseen(&self) -> impl Iterator<Item = (Uuid, Coordinates)> + '_ {
+        let is_first = |index: usize| index == 0 || self.entries[index - 1].key() != self.entries[index].key();
         let entries = self.entries.iter().enumerate();
         entries
-            .filter(|(index, _)| self.seen[index / 64] & (1 << (index % 64)) == 0)
-            .map(|(_, entry)| (entry.id(), entry.coordinates()))
+            .filter(move |(index, _)| is_first(*index) && self.seen[index / 64] & (1 << (index % 64)) == 0)
+            .map(|(_, entry)| (entry.id(), unpack(entry.place)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn events(records: &[(u128, Coordinates, i32)]) -> Events {
+        let mut gathering = Gathering::default();
+        for (id, place, revision) in records {
+            gathering.push(Uuid::from_u128(*id), *place, *revision, place.1 as u64);
+        }
+        gathering.distinct(|_| true)
+    }
 
     #[test]
     fn ids_are_distinct_and_keep_their_first_place() {
@@ -107,14 +171,14 @@ mod tests {
         for (n, place) in
             [(9, (3, 1 << 40)), (7, (0, 5)), (9, (1, 2)), (u128::MAX, (i32::from(i16::MAX), 0)), (5, (0, 6))]
         {
-            gathering.push(id(n), place);
+            gathering.push(id(n), place, 0, 1);
         }
         assert_eq!(gathering.len(), 5);
         let mut events = gathering.distinct(|place| place != (0, 6));
         assert_eq!(events.len(), 3, "the dead letter at 0:6 is no event");
-        assert_eq!(events.see(id(9)), Seen::First);
-        assert_eq!(events.see(id(9)), Seen::Again);
-        assert_eq!((events.see(id(5)), events.see(id(8))), (Seen::Unknown, Seen::Unknown));
+        assert_eq!(events.see(id(9), (1, 2), 1), Seen::First(Said::Same));
+        assert_eq!(events.see(id(9), (1, 2), 1), Seen::Again);
+        assert_eq!((events.see(id(5), (0, 6), 1), events.see(id(8), (0, 8), 1)), (Seen::Unknown, Seen::Unknown));
         let unseen: Vec<_> = events.unseen().collect();
         assert_eq!(unseen, [(id(7), (0, 5)), (id(u128::MAX), (i32::from(i16::MAX), 0))]);
     }
@@ -122,9 +186,27 @@ mod tests {
     #[test]
     fn a_dead_letter_does_not_take_a_good_record_of_the_same_event_with_it() {
         let mut gathering = Gathering::default();
-        gathering.push(Uuid::nil(), (0, 1));
-        gathering.push(Uuid::nil(), (0, 2));
+        gathering.push(Uuid::nil(), (0, 1), 0, 0);
+        gathering.push(Uuid::nil(), (0, 2), 0, 0);
         let events = gathering.distinct(|place| place != (0, 1));
         assert_eq!(events.unseen().collect::<Vec<_>>(), [(Uuid::nil(), (0, 2))]);
+    }
+
+    #[test]
+    fn a_row_is_held_against_the_record_that_it_names() {
+        let see = |records: &[(u128, Coordinates, i32)], place: Coordinates, content: u64| {
+            events(records).see(Uuid::from_u128(1), place, content)
+        };
+        let twice = [(1, (0, 4), 0), (1, (0, 9), 0), (2, (0, 5), 0)];
+        assert_eq!(see(&twice, (0, 4), 4), Seen::First(Said::Same));
+        assert_eq!(see(&twice, (0, 4), 5), Seen::First(Said::Altered));
+        assert_eq!(see(&twice, (0, 9), 9), Seen::First(Said::Outranked((0, 4))), "the first stays");
+        assert_eq!(see(&twice, (0, 5), 5), Seen::First(Said::NotThere), "that is another event's");
+        let corrected = [(1, (0, 4), 0), (1, (2, 1), 1)];
+        assert_eq!(see(&corrected, (2, 1), 1), Seen::First(Said::Same));
+        assert_eq!(see(&corrected, (0, 4), 4), Seen::First(Said::Outranked((2, 1))));
+        let elsewhere = [(1, (0, 4), 0), (1, (2, 1), 0)];
+        assert_eq!(see(&elsewhere, (0, 4), 4), Seen::First(Said::Same));
+        assert_eq!(see(&elsewhere, (2, 1), 1), Seen::First(Said::Same));
     }
 }

@@ -53,9 +53,21 @@ pub async fn epoch(store: &Store, topic: &str, number: u32) -> anyhow::Result<Op
     serde_json::from_slice(&object.bytes).with_context(|| format!("{key} is no epoch")).map(Some)
 }
 
-/// The chain from the object that covers `from` on, or from its origin; without the objects that begin at or after `until`:
+/// Where a chain is walked from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    Origin,
+    /// The object that covers this offset.
+    Offset(i64),
+    /// The object that begins there, which was there once.
+    Link {
+        link: i64,
+    },
+}
+
+/// The chain from there on; without the objects that begin at or after `until`:
 /// they came while the audit ran.
-pub async fn chain(store: &Store, place: Place<'_>, from: Option<i64>, until: i64) -> anyhow::Result<Chain> {
+pub async fn chain(store: &Store, place: Place<'_>, from: From, until: i64) -> anyhow::Result<Chain> {
     let origin_key = origin_key(place.topic, place.epoch, place.partition);
     let Some(origin) = store.get(&origin_key).await? else { return Ok(Chain::default()) };
     let origin: Origin = serde_json::from_slice(&origin.bytes).with_context(|| format!("{origin_key} is no origin"))?;
@@ -63,7 +75,11 @@ pub async fn chain(store: &Store, place: Place<'_>, from: Option<i64>, until: i6
     let mut chain = Chain { origin: Some(origin.offset), ..Chain::default() };
     let mut starts = Vec::new();
     let prefix = partition_prefix(place.topic, place.epoch, place.partition);
-    let mut after: Option<String> = None;
+    let known = match from {
+        From::Link { link } if link > origin.offset => Some(link),
+        From::Link { .. } | From::Origin | From::Offset(_) => None,
+    };
+    let mut after = known.map(|link| place.key(link - 1));
     loop {
         let listed = store.list(&prefix, after.as_deref()).await?;
         let Some(last) = listed.last() else { break };
@@ -77,10 +93,15 @@ pub async fn chain(store: &Store, place: Place<'_>, from: Option<i64>, until: i6
             }
         }
     }
-    if let Some(from) = from {
-        chain.not_walked = starts.partition_point(|start| *start <= from).saturating_sub(1);
-    }
-    let walked = starts.split_off(chain.not_walked);
+    let passed_over = match from {
+        From::Origin => 0,
+        From::Offset(offset) => starts.partition_point(|start| *start <= offset).saturating_sub(1),
+        // Whether the one that was there once still is shows where the first one begins.
+        From::Link { .. } => 0,
+    };
+    let walked = starts.split_off(passed_over);
+    chain.not_walked = passed_over + usize::from(known.is_some());
+    chain.begins_at = known;
     let links: Vec<Result<Link, String>> =
         stream::iter(walked).map(|start| link(store, place, start)).buffered(AT_ONCE).try_collect().await?;
     for link in links {

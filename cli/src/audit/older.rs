@@ -7,7 +7,7 @@ use pipeline::topics::Topic;
 
 use super::chain::Chain;
 use super::deep::strays;
-use super::lake::{self, Bronze, Place};
+use super::lake::{self, Bronze, From, Place};
 
 /// What was looked at, and what is wrong with it.
 #[derive(Debug, Default)]
@@ -37,7 +37,8 @@ pub async fn check(store: &Store, topic: &Topic, epochs: &[(u32, Epoch)], every_
     for (epoch, partition) in places {
         let Some((_, bound)) = epochs.iter().find(|(number, _)| *number == epoch) else { continue };
         let place = Place { topic: &topic.name, epoch, partition };
-        let chain = lake::chain(store, place, (!every_link).then_some(i64::MAX), i64::MAX).await?;
+        let chain =
+            lake::chain(store, place, if every_link { From::Origin } else { From::Offset(i64::MAX) }, i64::MAX).await?;
         let mut lines = faults(&chain, &topic.name, bound, true);
         if let Some(record) = topic.record().filter(|_| every_link) {
             for bronze in lake::bronze(store, place, table(record), &chain.links).await? {

@@ -1,5 +1,7 @@
 //! What an audit found, as JSON for programs and as text for people. `None` (JSON null) means "not looked at", never zero.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::output::{Align, csv, size, table};
@@ -10,9 +12,11 @@ use crate::output::{Align, csv, size, table};
 /// {
 ///   "equal": true,
 ///   "not_audited": [],
+///   "pending": [],
 ///   "differences": ["market.ticks.v1[0]: 12 records from offset 88 on are not in the lake yet"],
 ///   "totals": {"delivered": 9, "lake_records": 9, "lake_objects": 2, "bronze_rows": 8, "dead_letters": 1,
 ///              "distinct_event_ids": 8, "postgres_rows": 8, "differences": 0},
+///   "kinds": {"lake": 1, "letters": 0, "deep": 0, "silver": 0, "gold": 0, "database": 0, "candles": 0, "latest": 0, "gaps": 0},
 ///   "dead_letters": {"open": 1, "redriven": 0, "dropped": 0},
 ///   "topics": [{"topic": "market.ticks.v1", "delivered": 9, "lake_records": 9, "lake_objects": 2, "bronze_rows": 8,
 ///               "dead_letters_lake": 1}],
@@ -23,6 +27,9 @@ use crate::output::{Align, csv, size, table};
 ///   "database": {"topic": "market.ticks.v1", "decoded": 8, "undecodable": 1, "dead_letters_db": 1,
 ///                "distinct_event_ids": 8, "retired_events": 0, "postgres_rows": 8, "rows_older": 0, "rows_newer": 0,
 ///                "rows_taken_since": 0, "differences": []},
+///   "tables": [{"topic": "market.gaps.v1", "decoded": 2, …}],
+///   "refined": {"bronze_objects": 2, "silver_objects": 1, "silver_rows": 8, "gold_objects": 7, "hours_compared": 0,
+///               "rows_compared": 0, "pending": [], "differences": []},
 ///   "deep": {"raw_objects": 2, "raw_bytes": 9313, "bronze_objects": 2, "bronze_bytes": 12409, "compared_with_topic": 9,
 ///            "without_checksum": 0, "older_versions": 0, "newer_versions": 0, "faults": 0}
 /// }
@@ -37,8 +44,12 @@ pub struct Report {
     pub equal: bool,
     /// Parts that were asked for and could not be reached, with the reason.
     pub not_audited: Vec<String>,
+    /// What is under way and not late: no differences.
+    pub pending: Vec<String>,
     /// Every difference, one plain line each.
     pub differences: Vec<String>,
+    /// How many of them there are of each kind.
+    pub kinds: BTreeMap<&'static str, u64>,
     pub totals: Totals,
     /// The dead letters of the totals, by what was done about them.
     pub dead_letters: DeadLetters,
@@ -48,6 +59,10 @@ pub struct Report {
     pub older_chains: u64,
     /// The comparison of market.ticks.v1 with the table `ticks`.
     pub database: Option<DatabaseReport>,
+    /// The comparisons of the other topics whose events are rows of a table.
+    pub tables: Vec<DatabaseReport>,
+    /// Silver and gold beside what they list. Null, too, where no refiner has ever been at work.
+    pub refined: Option<RefinedReport>,
     /// The objects of the lake, opened (`--deep`). Its faults are among the differences.
     pub deep: Option<DeepReport>,
 }
@@ -185,6 +200,49 @@ pub struct DatabaseReport {
 }
 
 #[derive(Debug, Default, Serialize)]
+pub struct RefinedReport {
+    /// That silver and gold can be made of.
+    pub bronze_objects: u64,
+    pub silver_objects: u64,
+    /// Rows of silver's ticks.
+    pub silver_rows: u64,
+    pub gold_objects: u64,
+    /// Hours of silver's ticks that were held against Postgres row by row, and the rows that are the same in both.
+    pub hours_compared: u64,
+    pub rows_compared: u64,
+    /// What the refiner has not come to yet.
+    pub pending: Vec<String>,
+    pub differences: Vec<String>,
+}
+
+impl RefinedReport {
+    pub fn add(&mut self, key: &str, rows: u64) {
+        if key.starts_with("gold/") {
+            self.gold_objects += 1;
+        } else {
+            self.silver_objects += 1;
+        }
+        if key.starts_with("silver/ticks/") {
+            self.silver_rows += rows;
+        }
+    }
+
+    fn as_text(&self) -> String {
+        let mut text = format!(
+            "{} objects of silver ({} ticks) and {} of gold beside {} of bronze",
+            self.silver_objects, self.silver_rows, self.gold_objects, self.bronze_objects
+        );
+        if self.hours_compared > 0 {
+            text.push_str(&format!(
+                "; {} hours beside Postgres, {} rows the same in both",
+                self.hours_compared, self.rows_compared
+            ));
+        }
+        text
+    }
+}
+
+#[derive(Debug, Default, Serialize)]
 pub struct DeepReport {
     pub raw_objects: u64,
     pub raw_bytes: u64,
@@ -224,14 +282,30 @@ impl DeepReport {
     }
 }
 
+/// What a difference is of.
+pub const KINDS: [&str; 9] = ["lake", "letters", "deep", "silver", "gold", "database", "candles", "latest", "gaps"];
+
 impl Report {
     /// Keeps a part that could be reached, notes one that could not.
     pub fn part<T>(&mut self, name: &str, result: anyhow::Result<T>) -> Option<T> {
         result.map_err(|error| self.not_audited.push(format!("{name}: {error:#}"))).ok()
     }
 
+    /// Something that should not be so.
+    pub fn differ(&mut self, kind: &'static str, line: String) {
+        *self.kinds.entry(kind).or_default() += 1;
+        self.differences.push(line);
+    }
+
+    pub fn differ_all(&mut self, kind: &'static str, lines: impl IntoIterator<Item = String>) {
+        lines.into_iter().for_each(|line| self.differ(kind, line));
+    }
+
     /// Adds up. Call once, last.
     pub fn finish(mut self) -> Self {
+        for kind in KINDS {
+            self.kinds.entry(kind).or_default();
+        }
         let totals = &mut self.totals;
         totals.delivered = self.topics.iter().map(|topic| topic.delivered).sum();
         totals.lake_records = sum(self.topics.iter().map(|topic| topic.lake_records));
@@ -303,8 +377,14 @@ impl Report {
                 ));
             }
         }
+        if let Some(refined) = &self.refined {
+            text.push_str(&format!("REFINED  {}\n", refined.as_text()));
+        }
         if let Some(deep) = &self.deep {
             text.push_str(&format!("DEEP  {}\n", deep.as_text()));
+        }
+        for line in &self.pending {
+            text.push_str(&format!("PENDING  {line}\n"));
         }
         for part in &self.not_audited {
             text.push_str(&format!("NOT AUDITED  {part}\n"));
@@ -320,6 +400,9 @@ impl Report {
 
     fn what_is_equal(&self) -> String {
         let totals = &self.totals;
+        if self.topics.is_empty() && self.deep.is_none() {
+            return "silver and gold are of what they list; no topic was read".to_owned();
+        }
         if self.topics.is_empty() {
             return "the lake's objects are whole and agree with each other; no topic was read".to_owned();
         }

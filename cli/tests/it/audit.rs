@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::lake::Lake;
 use crate::market::{self, EVENT_TIME_MICROS, Market, Sent, kafka, log_end, records};
-use crate::{Answer, command, database, run, topics};
+use crate::{Answer, command, database, rows, run, topics};
 
 struct Audit {
     stack: &'static Stack,
@@ -68,30 +68,14 @@ async fn dead_letter(stack: &Stack, group: &str, topic_id: Uuid, sent: &Sent) {
     }
 }
 
-async fn insert(connection: &mut PgConnection, event_id: Uuid, partition: i32, offset: i64) {
-    sqlx::query("select ensure_ticks_day(date '1970-01-01' + ($1 / 86400000000)::int)")
-        .bind(EVENT_TIME_MICROS)
-        .execute(&mut *connection)
-        .await
-        .expect("a day");
-    sqlx::query(
-        "insert into ticks (event_time, received_at, broker_time, kafka_offset, event_id, payload_id, revision, kafka_partition,
-                            retracted, price, source, symbol, base, quote, kind, event_time_origin, source_symbol)
-         values (timestamptz 'epoch' + $1 * interval '1 microsecond', now(), now(), $2, $3, $3, 0, $4, false, 1, 'test',
-                 'BTC-USD', 'BTC', 'USD', 'TRADE', 'SOURCE', 'BTC-USD')",
-    )
-    .bind(EVENT_TIME_MICROS)
-    .bind(offset)
-    .bind(event_id)
-    .bind(partition)
-    .execute(connection)
-    .await
-    .expect("a row");
+async fn insert(connection: &mut PgConnection, n: u64, partition: i32, offset: i64) {
+    rows::insert(connection, &market::tick(n), partition, offset).await;
 }
 
 async fn delete(connection: &mut PgConnection, event_id: Uuid) {
-    let deleted = sqlx::query("delete from ticks where event_id = $1").bind(event_id).execute(connection).await;
+    let deleted = sqlx::query("delete from ticks where event_id = $1").bind(event_id).execute(&mut *connection).await;
     assert_eq!(deleted.expect("delete").rows_affected(), 1);
+    rows::settle(connection).await;
 }
 
 /// What retention does: the log of a partition begins at `offset` from now on.
@@ -135,8 +119,8 @@ async fn every_difference_between_topic_lake_and_database_is_found_and_named() {
     let [last, _] = lake.object(0, third, end_zero, &zero[7..]).await;
     lake.object(1, one[0].offset, one[2].offset + 1, &one).await;
     for sent in zero.iter().chain(&one) {
-        let Some(event_id) = sent.event_id.filter(|_| sent.offset != zero[5].offset) else { continue };
-        insert(&mut connection, event_id, sent.partition, sent.offset).await;
+        let Some(event) = sent.event.filter(|_| sent.offset != zero[5].offset) else { continue };
+        insert(&mut connection, event, sent.partition, sent.offset).await;
     }
 
     // The same everywhere: aborted records do not count, the repeated tick is one event, the garbage is one dead letter.
@@ -200,8 +184,8 @@ async fn every_difference_between_topic_lake_and_database_is_found_and_named() {
     let place = format!("{} at partition 1 offset {}", market::id(8), one[1].offset);
     let report = audit.differs(&[&["1 events of the topic have no row in Postgres", &place]]).await;
     assert_eq!((&report["totals"]["distinct_event_ids"], &report["totals"]["postgres_rows"]), (&10.into(), &9.into()));
-    insert(&mut connection, market::id(8), 1, one[1].offset).await;
-    insert(&mut connection, market::id(100), 0, aborted[0].offset).await;
+    insert(&mut connection, 8, 1, one[1].offset).await;
+    insert(&mut connection, 100, 0, aborted[0].offset).await;
     audit.differs(&[&["1 rows in Postgres are of no event of the topic", &market::id(100).to_string()]]).await;
     delete(&mut connection, market::id(100)).await;
 
@@ -254,7 +238,7 @@ async fn every_difference_between_topic_lake_and_database_is_found_and_named() {
     assert_eq!(report["database"]["rows_older"], 1);
     // It takes what the lake never had: that is a loss.
     let unread = market.ticks(1, [10]).await;
-    insert(&mut connection, market::id(10), 1, unread[0].offset).await;
+    insert(&mut connection, 10, 1, unread[0].offset).await;
     cut(stack, 1, unread[0].offset + 1).await;
     let lost =
         format!("lost: offsets {0} to {0} were removed from the topic before the lake had them", unread[0].offset);

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
-use pipeline::codec::{Encoder, Framing};
+use arrow::array::BinaryArray;
+use pipeline::codec::{Encoder, Framing, RecordType};
+use pipeline::decode::{Decoder, Ticks};
 use pipeline::events::{PriceTick, event_id};
 use pipeline::example;
 use pipeline::topics::TICKS;
@@ -16,7 +18,7 @@ use uuid::Uuid;
 use crate::dlq::{Broker, Placed};
 use crate::lake::Lake;
 use crate::market::Sent;
-use crate::{Answer, database, run};
+use crate::{Answer, database, rows, run};
 
 const DAY: i64 = 24 * 60 * 60 * 1_000_000;
 
@@ -66,20 +68,17 @@ impl World {
         };
         let sent = sent.iter().map(|(placed, event_id)| {
             let Placed { partition, offset, value, .. } = placed.clone();
-            Sent { partition, offset, value, event_id: *event_id }
+            Sent { partition, offset, value, event_id: *event_id, event: None }
         });
         self.lake.object(partition, start, end, &sent.collect::<Vec<_>>()).await;
     }
 
     /// consumer-db has read it.
-    async fn insert(&mut self, event_id: Uuid, partition: i32, offset: i64) {
-        sqlx::query("select ensure_ticks_day(current_date)").execute(&mut self.rows).await.expect("a day");
-        let row = "insert into ticks (event_time, received_at, broker_time, kafka_offset, event_id, payload_id, revision, \
-                   kafka_partition, retracted, price, source, symbol, base, quote, kind, event_time_origin, source_symbol) \
-                   values (now(), now(), now(), $2, $1, $1, 0, $3, false, 1, 'test', 'BTC-USD', 'BTC', 'USD', 'TRADE', 'SOURCE', \
-                   'BTC-USD')";
-        let row = sqlx::query(row).bind(event_id).bind(offset).bind(partition);
-        row.execute(&mut self.rows).await.expect("a row");
+    async fn insert(&mut self, placed: &Placed) {
+        let values = BinaryArray::from_vec(vec![&placed.value[..]]);
+        let decoded = Decoder::new(RecordType::PriceTick, None).decode(&values).await.expect("no registry");
+        let tick = Ticks::new(&decoded.batch).get(0);
+        rows::insert(&mut self.rows, &tick, placed.partition, placed.offset).await;
     }
 
     /// What was sent again of `of` is in the lake and in the database.
@@ -89,8 +88,8 @@ impl World {
             panic!("sent again once: {again:?}")
         };
         let placed = Placed { topic: TICKS, partition: copy.partition, offset: copy.offset, value: copy.value.clone() };
-        self.archive(copy.partition, &[(placed, Some(event_id))]).await;
-        self.insert(event_id, copy.partition, copy.offset).await;
+        self.archive(copy.partition, &[(placed.clone(), Some(event_id))]).await;
+        self.insert(&placed).await;
     }
 
     async fn audit(&self) -> Answer {
@@ -128,7 +127,7 @@ async fn the_audit_is_clean_before_and_after_letters_are_settled() {
         (garbage.clone(), None),
     ];
     world.archive(0, &all).await;
-    world.insert(good_id, good.partition, good.offset).await;
+    world.insert(&good).await;
     let totals = |report: &Value| {
         ["delivered", "bronze_rows", "dead_letters", "postgres_rows"].map(|name| report["totals"][name].as_u64())
     };
@@ -175,7 +174,7 @@ async fn the_audit_is_clean_before_and_after_letters_are_settled() {
     let (read_again, read_again_id) = world.send(&world.tick(5)).await;
     broker.letter("consumer-db", &read_again, "what was wrong is mended").await;
     world.archive(0, &[(read_again.clone(), Some(read_again_id))]).await;
-    world.insert(read_again_id, read_again.partition, read_again.offset).await;
+    world.insert(&read_again).await;
     let report = world.equal().await;
     assert_eq!(totals(&report), [Some(7), Some(6), Some(4), Some(3)]);
     assert_eq!(report["database"]["rows_taken_since"], 1);

@@ -99,6 +99,20 @@ impl Lake {
         Taken { key: key.to_owned(), bytes, metadata }
     }
 
+    /// In order.
+    pub async fn keys(&self, prefix: &str) -> Vec<String> {
+        let full = format!("{}/{prefix}", self.prefix);
+        let listed = self.client.list_objects_v2().bucket(&self.bucket).prefix(full).send().await.expect("LIST");
+        let own = format!("{}/", self.prefix);
+        listed.contents().iter().filter_map(|object| Some(object.key()?.strip_prefix(&own)?.to_owned())).collect()
+    }
+
+    pub async fn bytes(&self, key: &str) -> Vec<u8> {
+        let full = format!("{}/{key}", self.prefix);
+        let object = self.client.get_object().bucket(&self.bucket).key(&full).send().await.expect("GET");
+        object.body.collect().await.expect("a body").to_vec()
+    }
+
     pub async fn put_back(&self, taken: &Taken) {
         self.put(&taken.key, taken.bytes.clone(), taken.metadata.clone()).await;
     }

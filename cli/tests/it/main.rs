@@ -2,6 +2,8 @@
 
 mod audit;
 mod audit_deep;
+mod audit_faults;
+mod audit_world;
 mod command_line;
 mod dlq;
 mod dlq_audit;
@@ -17,6 +19,7 @@ mod replay_installation;
 mod replay_kills;
 mod replay_promote;
 mod replay_story;
+mod rows;
 mod schema;
 mod topics;
 mod watch;

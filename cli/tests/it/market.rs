@@ -28,10 +28,23 @@ pub struct Sent {
     pub value: Vec<u8>,
     /// `None` for garbage.
     pub event_id: Option<Uuid>,
+    /// Which one of ours it is.
+    pub event: Option<u64>,
 }
 
 pub fn id(n: u64) -> Uuid {
     event_id("test", "trades", "BTC-USD", &n.to_string())
+}
+
+/// Event `n`.
+pub fn tick(n: u64) -> PriceTick {
+    PriceTick {
+        event_id: id(n),
+        event_time: EVENT_TIME_MICROS,
+        received_at: EVENT_TIME_MICROS,
+        trade_id: Some(n.to_string()),
+        ..example::tick()
+    }
 }
 
 pub struct Market {
@@ -56,25 +69,19 @@ impl Market {
 
     /// The bytes of event `n`.
     fn tick(&self, n: u64) -> Vec<u8> {
-        self.encoder.tick(&PriceTick {
-            event_id: id(n),
-            event_time: EVENT_TIME_MICROS,
-            received_at: EVENT_TIME_MICROS,
-            trade_id: Some(n.to_string()),
-            ..example::tick()
-        })
+        self.encoder.tick(&tick(n))
     }
 
-    async fn send(producer: &FutureProducer, partition: i32, value: Vec<u8>, event_id: Option<Uuid>) -> Sent {
+    async fn send(producer: &FutureProducer, partition: i32, value: Vec<u8>, event: Option<u64>) -> Sent {
         let record = FutureRecord::<[u8], [u8]>::to(TICKS).partition(partition).payload(&value);
         let delivery = producer.send(record, PATIENCE).await.expect("delivered");
-        Sent { partition, offset: delivery.offset, value, event_id }
+        Sent { partition, offset: delivery.offset, value, event_id: event.map(id), event }
     }
 
     pub async fn ticks(&self, partition: i32, events: impl IntoIterator<Item = u64>) -> Vec<Sent> {
         let mut sent = Vec::new();
         for n in events {
-            sent.push(Self::send(&self.producer, partition, self.tick(n), Some(id(n))).await);
+            sent.push(Self::send(&self.producer, partition, self.tick(n), Some(n)).await);
         }
         sent
     }
@@ -88,7 +95,7 @@ impl Market {
         self.transactions.begin_transaction().expect("begin");
         let mut sent = Vec::new();
         for n in events {
-            sent.push(Self::send(&self.transactions, partition, self.tick(n), Some(id(n))).await);
+            sent.push(Self::send(&self.transactions, partition, self.tick(n), Some(n)).await);
         }
         if commit {
             self.transactions.commit_transaction(PATIENCE).expect("commit");
