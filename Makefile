@@ -66,10 +66,12 @@ test: lint ## All checks and tests: lint, unit, integration, end-to-end, browser
 	@$(STEP) 'page tests' npm test --silent --prefix dashboard/web
 	@$(STEP) 'deployment files' tests/deploy/run.sh
 	@$(STEP) 'metrics, alert rules, dashboards' tests/observability/run.sh
+	@$(STEP) 'configuration page' scripts/configuration.py --check
 	@$(STEP) tests cargo test --workspace --locked
 	@$(STEP) end-to-end tests/end_to_end/run.sh
 	@$(STEP) 'live data, by an outside client' tests/websocket/run.sh
 	@$(STEP) "the dashboard's API" tests/api/run.sh
+	@$(STEP) 'users, certificates and rights' tests/security/run.sh
 	@$(STEP) 'the page in a browser' tests/page/run.sh
 	@$(STEP) 'chain storm, a minute of it' tests/storm/run.sh
 	@$(STEP) 'silver and gold in three engines' tests/refiner/run.sh
