@@ -4,8 +4,7 @@ output "overlay" {
     REGISTRY             = module.ecr.registry
     AWS_REGION           = local.region
     S3_BUCKET            = module.lake.bucket
-    KAFKA_BOOTSTRAP      = local.msk ? module.kafka[0].bootstrap : "tickstream-kafka-bootstrap:9093"
-    DATABASE_HOST        = module.rds.host
+    KAFKA_BOOTSTRAP      = local.msk ? module.kafka[0].bootstrap : "tickstream-kafka-bootstrap.tickstream.svc:9093"
     OWNER_SECRET         = module.rds.owner_secret_arn
     WRITER_SECRET        = module.rds.user_secret_names["writer"]
     READER_SECRET        = module.rds.user_secret_names["reader"]

@@ -125,6 +125,7 @@ resource "aws_secretsmanager_secret_version" "user" {
   for_each  = local.users
   secret_id = aws_secretsmanager_secret.user[each.value].id
   secret_string_wo = jsonencode({
+    host     = aws_db_instance.this.address
     username = "tickstream_${each.value}_login"
     password = ephemeral.aws_secretsmanager_random_password.user[each.value].random_password
   })
