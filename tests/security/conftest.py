@@ -7,7 +7,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import psycopg
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "end_to_end"))
@@ -76,9 +75,6 @@ class GuardedWorld(World):
     def tickstream(self, *arguments, check=True, **kafka):
         self.environment |= kafka or self.kafka("operator")
         return super().tickstream(*arguments, check=check)
-
-    def database(self):
-        return psycopg.connect(self.environment["DATABASE_URL"], autocommit=True)
 
     def close(self):
         try:
