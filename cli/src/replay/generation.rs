@@ -74,7 +74,7 @@ pub struct GenerationArgs {
     #[command(flatten)]
     pub registry: RegistryArgs,
     /// As consumer-db has it: ticks whose event_time lies more days before their broker time are not taken.
-    #[arg(long, env = "DB_OLDEST_EVENT_DAYS", default_value = "400", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    #[arg(long, env = "DB_OLDEST_EVENT_DAYS", value_name = "DAYS", default_value = "400", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub oldest_event_days: u32,
     /// The most ticks that are compared with their payloads at once; each takes about 450 bytes of memory.
     #[arg(long, env = "RENORMALIZE_MAX_TICKS", default_value_t = 2_000_000, value_name = "COUNT")]

@@ -261,7 +261,7 @@ mod tests {
         };
         assert_eq!(named(&[]), [7, 8, 9, 10]);
         assert_eq!(named(&["BTC-USD"]), [7, 10]);
-        assert_eq!(named(&["BTC", "SOL-USD"]), []);
+        assert_eq!(named(&["BTC", "SOL-USD"]), [0_i64; 0]);
         assert_eq!(named(&["ETH-USD", "BTC-USD"]), [7, 8, 10]);
     }
 }
