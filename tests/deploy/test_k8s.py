@@ -99,6 +99,14 @@ def test_what_keeps_running_is_probed(workloads, pods):
                 assert {"name": "admin", "containerPort": 9100} in container["ports"], name
 
 
+def test_a_slow_node_restarts_nothing(workloads, pods):
+    """A probe that is answered late by a node without a free processor must not take the little that there is."""
+    for name in [*SERVICES, *SERVERS]:
+        [container] = containers(pods[name], init=False)
+        liveness = container["livenessProbe"]
+        assert liveness["timeoutSeconds"] >= 10 and liveness["periodSeconds"] * liveness["failureThreshold"] >= 60, name
+
+
 def test_grace_is_above_the_drain(pods):
     drains = [int(seconds) for path in ROOT.glob("*/src/**/*.rs")
               for seconds in re.findall(r"(?:DRAIN: Duration =|\bdrain:) Duration::from_secs\((\d+)\)", path.read_text())]

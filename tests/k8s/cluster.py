@@ -1,5 +1,6 @@
 """A cluster as its user has it: through kubectl."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAMESPACE = "tickstream"
 SERVICES = ["producer", "consumer-lake", "refiner", "consumer-db", "consumer-alerts", "dashboard"]
 SERVERS = ["kafka", "postgres", "s3"]
+GROUPS = ["consumer-db", "consumer-lake", "consumer-alerts"]
 PATIENCE = int(os.environ.get("PATIENCE", "600"))
 
 
@@ -77,32 +79,48 @@ def lags():
     """{group: records that it is behind, over all its topics}, by the toolbox."""
     result = toolbox("tickstream", "groups", "--output=json", check=False)
     found = {}
-    for line in result.stdout.splitlines():
-        row = json.loads(line)
-        rows = row if isinstance(row, list) else [row]
-        for row in rows:
-            found[row["group"]] = found.get(row["group"], 0) + (row.get("lag") or 0)
+    for row in json.loads(result.stdout or "[]"):
+        found[row["group"]] = found.get(row["group"], 0) + (row["lag"] or 0)
     return found
 
 
+def all_are_within(records):
+    """Whether every group is known and no more than so many records behind."""
+    behind = lags()
+    return all(group in behind and behind[group] <= records for group in GROUPS)
+
+
+@contextlib.contextmanager
+def sources_stopped():
+    """No record is under way within: the sources are stopped, and everybody has written everything."""
+    kubectl("scale", "deployment/producer", "--replicas=0")
+    try:
+        until("the producer has ended", lambda: not pods("producer"))
+        until("all is written", lambda: all_are_within(0), every=1)
+        yield
+    finally:
+        kubectl("scale", "deployment/producer", "--replicas=1")
+        wait_for_rollout("producer")
+
+
 def audit(name):
-    """What the CronJob's own Job says when it is run now; it must find nothing."""
-    began = time.monotonic()
-    kubectl("create", "job", "--from=cronjob/audit", name)
+    """What the CronJob's own Job says when it is run now: the counts are equal to the last record."""
+    with sources_stopped():
+        began = time.monotonic()
+        kubectl("create", "job", "--from=cronjob/audit", name)
 
-    def ended():
-        status = json.loads(kubectl("get", "job", name, "--output=json")).get("status", {})
-        return status.get("succeeded") or status.get("failed")
+        def ended():
+            status = json.loads(kubectl("get", "job", name, "--output=json")).get("status", {})
+            return status.get("succeeded") or status.get("failed")
 
-    until(f"the audit {name} ends", ended)
-    said = kubectl("logs", f"job/{name}", "--container=audit")
-    status = json.loads(kubectl("get", "job", name, "--output=json"))["status"]
-    kubectl("delete", "job", name)
+        until(f"the audit {name} ends", ended)
+        said = kubectl("logs", f"job/{name}", "--container=audit")
+        status = json.loads(kubectl("get", "job", name, "--output=json"))["status"]
+        kubectl("delete", "job", name)
     assert status.get("succeeded") == 1, said
     verdict = [line for line in said.splitlines() if line.startswith("EQUAL")]
     assert verdict, said
-    say(f"audit in {time.monotonic() - began:.0f} s: {verdict[-1]}")
-    return verdict[-1]
+    say(f"audited in {time.monotonic() - began:.0f} s: {verdict[-1]}")
 
 
 class Forward:
@@ -118,7 +136,14 @@ class Forward:
     def ensure(self):
         if self.process is None or self.process.poll() is not None:
             self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(0.5)
+            until("the port is forwarded or refused", lambda: self.process.poll() is not None or self.is_open(), 60, every=0.1)
+
+    def is_open(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
     def close(self):
         if self.process is not None and self.process.poll() is None:

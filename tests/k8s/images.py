@@ -101,7 +101,10 @@ def base():
     for tool in TOOLS:
         found = shutil.which(tool) or sys.exit(f"{tool} is not on this machine")
         layer.program(f"/usr/bin/{tool}", os.path.realpath(found))
-    # Debian's folders of libraries are one; the loader is named by /lib64.
+    # Libraries that a Java one brings with it ask for these by name, though glibc has long held what was in them.
+    glibc = pathlib.Path(next(library for library in libraries(os.path.realpath(shutil.which("bash"))) if "libc.so" in library)).parent
+    for empty in ("libpthread.so.0", "libdl.so.2", "librt.so.1"):
+        layer.add(f"{glibc}/{empty}", glibc / empty, 0o755)
     layer.text("/etc/passwd", PASSWD)
     layer.text("/etc/group", GROUP)
     layer.text("/etc/nsswitch.conf", "hosts: files dns\n")

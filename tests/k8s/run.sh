@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Brings the local overlay up in the cluster that KUBECONFIG points at, breaks it in many ways under load, and audits it: some
-# 15 minutes. The namespace tickstream is made and, at the end, deleted (KEEP=1 leaves it).
+# 15 minutes. The namespace tickstream is made and, at the end, deleted (KEEP=1 leaves it). OVERLAY=folder tests another one that
+# brings the same workloads.
 #
 #   LOAD_IMAGE='kind load docker-image' make k8s-test        `minikube image load`, `k3d image import`, …; empty: the images are there
 #   IMAGES=stand-in LOAD_IMAGE='kind load image-archive' make k8s-test
