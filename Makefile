@@ -25,7 +25,7 @@ TICKS ?=
 
 .PHONY: help
 help: ## Show this list
-	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  make %-9s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '  make %-9s %s\n' "$$name" "$$what"; done
 	@echo
 	@echo '  make demo takes FOR=60s (end after so long and audit), LIVE=1 (the real exchanges), RATE=1000 (simulated'
 	@echo '  trades a second), SEED=7, DATA_DIR=folder (keep the data). CARGO_TARGET_DIR is respected everywhere.'
@@ -130,6 +130,15 @@ bench-audit: setup-demo $(PAGE) ## The audit of ten million ticks (TICKS=) in to
 
 .PHONY: bench-all
 bench-all: bench bench-dashboard bench-page bench-refiner bench-incremental bench-audit ## All of them, one after the other: some 25 minutes
+
+.PHONY: images
+images: ## Build every image; with LOAD_IMAGE='kind load docker-image' (or 'minikube image load', …) load them into a cluster
+	@$(STEP) images scripts/images.sh build
+	@[ -z "$${LOAD_IMAGE:-}" ] || $(STEP) 'loading images' scripts/images.sh load
+
+.PHONY: k8s-test
+k8s-test: $(if $(filter docker,$(IMAGES)),,build) ## The local overlay in the cluster of KUBECONFIG: up, broken in many ways, audited (tests/k8s/run.sh has the settings)
+	@tests/k8s/run.sh
 
 .PHONY: clean
 clean: ## Remove what was built and what the demo wrote; the caches of cargo, Maven and Kafka's jars stay
