@@ -40,7 +40,7 @@ pub use until::Until;
 
 use crate::admin::Health;
 use crate::dead_letter::DeadLetters;
-use crate::kafka::{KafkaArgs, create};
+use crate::kafka::KafkaArgs;
 use crate::records::Records;
 use crate::telemetry::misconfigured;
 use crate::topic_id::{TopicIdError, TopicIds};
@@ -221,9 +221,8 @@ async fn drive<F: Future<Output = ()> + Send + 'static>(
     health: Health,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let context = LoopContext::default();
-    let shared = context.shared.clone();
-    let consumer: BaseConsumer<LoopContext> = create(&kafka.consumer(Some(&config.group)), context)?;
+    let consumer = LoopContext::consumer(kafka, &config.group)?;
+    let shared = consumer.context().shared.clone();
     let letters = DeadLetters::new(kafka, &config.group)?;
     let topic_ids = TopicIds::new(kafka)?;
 

@@ -15,6 +15,8 @@ pub const ALERT_STATE: &str = "market.alert_state.v1";
 pub const DELIVERIES: &str = "market.deliveries.v1";
 /// Which records that were dead letters are settled: sent again, or dropped by a person.
 pub const REDRIVES: &str = "market.redrives.v1";
+/// What replays did and how far they are: the newest state of each by its name.
+pub const REPLAYS: &str = "market.replays.v1";
 /// Holds no records: producers share the sources out among themselves by a consumer group on it, one partition a source.
 pub const SOURCES: &str = "market.sources.v1";
 
@@ -74,7 +76,7 @@ pub fn declared() -> Vec<Topic> {
         ]
     });
     let sources = Topic { name: SOURCES.to_owned(), partitions: 16, retention_ms: DAY_MS, holds: Holds::Nothing };
-    let states = [ALERT_STATE, DELIVERIES, REDRIVES].map(|name| Topic {
+    let states = [ALERT_STATE, DELIVERIES, REDRIVES, REPLAYS].map(|name| Topic {
         name: name.to_owned(),
         partitions: 1,
         retention_ms: FOR_EVER,
@@ -113,8 +115,8 @@ mod tests {
     fn what_holds_no_events_has_nothing_to_keep_and_no_dead_letters() {
         let names = |topics: Vec<Topic>| topics.into_iter().map(|topic| topic.name).collect::<Vec<_>>();
         let (declared, archived) = (names(declared()), names(archived()));
-        assert_eq!(declared.len(), 16);
-        let others = [SOURCES, ALERT_STATE, DELIVERIES, REDRIVES];
+        assert_eq!(declared.len(), 17);
+        let others = [SOURCES, ALERT_STATE, DELIVERIES, REDRIVES, REPLAYS];
         for name in others {
             assert!(declared.contains(&name.to_owned()) && !declared.contains(&dlq(name)), "{name}");
             assert_eq!(record_type(name), None);

@@ -1,5 +1,5 @@
-//! Apache Kafka, one broker in KRaft mode, from its own jars on Maven Central: fetched once into a cache, shared by all
-//! stacks. Invariant: the cache folder appears whole or not at all (renamed into place), so two stacks may fetch at once.
+//! Apache Kafka in KRaft mode, one broker or the few of a small cluster, from its own jars on Maven Central: fetched once into
+//! a cache, shared by all stacks. Invariant: the cache folder appears whole or not at all (renamed into place), so two stacks may fetch at once.
 //! Topics are never created by asking for them.
 
 use std::fs;
@@ -23,6 +23,14 @@ const VERSION: &str = "4.1.1";
 const POM: &str = include_str!("../kafka/pom.xml");
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// One broker of a cluster that is a controller too: the first is 1.
+struct Node {
+    id: usize,
+    port: u16,
+    /// Each node's port for controllers.
+    controllers: Vec<u16>,
+}
+
 pub struct Kafka {
     port: u16,
     dir: PathBuf,
@@ -35,24 +43,52 @@ pub struct Kafka {
 impl Kafka {
     /// Starts a broker whose log segments are under `dir`, and returns once it has answered a metadata request.
     pub(crate) fn start(dir: &Path, logs: &Path, watchdog: &Arc<Watchdog>) -> anyhow::Result<Self> {
+        let [port, controller_port] = port::free()?;
+        let node = Node { id: 1, port, controllers: vec![controller_port] };
+        let kafka = Self::begin(&node, None, dir, logs, watchdog)?;
+        kafka.wait_until_ready()?;
+        Ok(kafka)
+    }
+
+    /// Starts `N` brokers, each a controller too, that keep `N` copies of what they remember of groups and transactions;
+    /// returns once each of them has answered a metadata request.
+    pub(crate) fn start_cluster<const N: usize>(dir: &Path, watchdog: &Arc<Watchdog>) -> anyhow::Result<[Self; N]> {
+        let (ports, controllers) = (port::free::<N>()?, port::free::<N>()?);
+        let cluster_id = random_id();
+        let begin = |(index, port): (usize, &u16)| {
+            let dir = dir.join(format!("node-{}", index + 1));
+            let logs = dir.join("logs");
+            fs::create_dir_all(&logs)?;
+            let node = Node { id: index + 1, port: *port, controllers: controllers.to_vec() };
+            Self::begin(&node, Some(&cluster_id), &dir, &logs, watchdog)
+        };
+        let nodes = ports.iter().enumerate().map(begin).collect::<anyhow::Result<Vec<_>>>()?;
+        nodes.iter().try_for_each(Self::wait_until_ready)?;
+        nodes.try_into().map_err(|_nodes| anyhow::anyhow!("a node a port"))
+    }
+
+    fn begin(
+        node: &Node,
+        cluster_id: Option<&str>,
+        dir: &Path,
+        logs: &Path,
+        watchdog: &Arc<Watchdog>,
+    ) -> anyhow::Result<Self> {
         let jars = jars()?;
         fs::create_dir_all(dir)?;
-        let [port, controller_port] = port::free()?;
-        fs::write(dir.join("server.properties"), properties(dir, port, controller_port))?;
+        fs::write(dir.join("server.properties"), properties(dir, node))?;
         if !dir.join("data/meta.properties").exists() {
-            format(dir, &jars)?;
+            format(dir, &jars, cluster_id.unwrap_or(&random_id()))?;
         }
         let process = spawn(dir, logs, &jars, watchdog)?;
-        let kafka = Self {
-            port,
+        Ok(Self {
+            port: node.port,
             dir: dir.to_owned(),
             logs: logs.to_owned(),
             jars,
             watchdog: Arc::clone(watchdog),
             process: Mutex::new(process),
-        };
-        kafka.wait_until_ready()?;
-        Ok(kafka)
+        })
     }
 
     pub fn bootstrap_servers(&self) -> String {
@@ -92,6 +128,18 @@ impl Kafka {
         act(&self.process.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// One of Kafka's own command-line tools, by its class. It is not told where the broker is.
+    #[must_use]
+    pub fn tool(&self, class: &str) -> Command {
+        let mut command = java();
+        command
+            .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp"])
+            .arg(self.jars.join("*"))
+            .arg(class);
+        command
+    }
+
     fn wait_until_ready(&self) -> anyhow::Result<()> {
         // librdkafka writes a line for each refused connection, so it is asked only once the port is open.
         let listening = || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok();
@@ -106,13 +154,18 @@ impl Kafka {
     }
 }
 
-fn properties(dir: &Path, port: u16, controller_port: u16) -> String {
+fn properties(dir: &Path, node: &Node) -> String {
+    let Node { id, port, controllers } = node;
+    let (controller_port, copies) = (controllers[id - 1], controllers.len());
+    let voters: Vec<String> = (1..).zip(controllers).map(|(id, port)| format!("{id}@127.0.0.1:{port}")).collect();
+    let voters = voters.join(",");
+    let min_isr = copies.min(2);
     // The voters are named by property and not by `format --standalone`: that would write the controller's port into the
     // data, and a kept data folder comes up on other ports.
     format!(
         "process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
+node.id={id}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
@@ -120,15 +173,16 @@ listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
+leader.imbalance.check.interval.seconds=1
 group.min.session.timeout.ms=1000
 offsets.topic.num.partitions=4
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={copies}
 transaction.state.log.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={copies}
+transaction.state.log.min.isr={min_isr}
 share.coordinator.state.topic.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={copies}
+share.coordinator.state.topic.min.isr={min_isr}
 ",
         data = dir.join("data").display(),
     )
@@ -142,14 +196,17 @@ fn java() -> Command {
     Command::new(program)
 }
 
-fn format(dir: &Path, jars: &Path) -> anyhow::Result<()> {
-    let cluster_id = loop {
+fn random_id() -> String {
+    loop {
         let id = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(uuid::Uuid::new_v4().as_bytes());
         // The tool would take it for a flag.
         if !id.starts_with('-') {
-            break id;
+            return id;
         }
-    };
+    }
+}
+
+fn format(dir: &Path, jars: &Path, cluster_id: &str) -> anyhow::Result<()> {
     let output = java()
         .args([
             "-Xmx256m",
@@ -159,7 +216,7 @@ fn format(dir: &Path, jars: &Path) -> anyhow::Result<()> {
             "-cp",
         ])
         .arg(jars.join("*"))
-        .args(["kafka.tools.StorageTool", "format", "--cluster-id", &cluster_id, "--config"])
+        .args(["kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config"])
         .arg(dir.join("server.properties"))
         .stdin(Stdio::null())
         .output()

@@ -146,6 +146,14 @@ impl Stack {
         .context("starting another broker panicked")?
     }
 
+    /// Starts three brokers that are one cluster, beside the stack's. For tests of leaders that move.
+    pub async fn kafka_cluster(&self, name: &str) -> anyhow::Result<[Kafka; 3]> {
+        let (dir, watchdog) = (self.data_dir().join(name), Arc::clone(&self.watchdog));
+        tokio::task::spawn_blocking(move || Kafka::start_cluster(&dir, &watchdog))
+            .await
+            .context("starting a cluster panicked")?
+    }
+
     /// The database that this stack started; `None` when the environment named another. For tests of outages.
     pub fn postgres(&self) -> Option<&Postgres> {
         self.postgres.as_ref()

@@ -1,5 +1,6 @@
 //! Topics on the stack's broker, and ways to write to them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pipeline::kafka::KafkaArgs;
@@ -18,7 +19,10 @@ pub struct Broker {
 
 impl Broker {
     pub fn of(stack: &Stack) -> Self {
-        let kafka_bootstrap_servers = stack.kafka_bootstrap_servers.clone();
+        Self::at(stack.kafka_bootstrap_servers.clone())
+    }
+
+    pub fn at(kafka_bootstrap_servers: String) -> Self {
         Self { args: KafkaArgs { kafka_bootstrap_servers, kafka_properties: Vec::new() } }
     }
 
@@ -27,10 +31,23 @@ impl Broker {
     }
 
     pub async fn create(&self, topic: &str, partitions: i32) {
-        let new =
-            NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("message.timestamp.type", "LogAppendTime");
+        self.create_copied(topic, partitions, 1).await;
+    }
+
+    pub async fn create_copied(&self, topic: &str, partitions: i32, copies: i32) {
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(copies))
+            .set("message.timestamp.type", "LogAppendTime");
         let results = self.admin().create_topics(&[new], &AdminOptions::new()).await.expect("create");
         results.into_iter().for_each(|result| drop(result.expect("created")));
+    }
+
+    /// The nodes that lead partitions of a topic, in order, each once; none where some partition has no leader.
+    pub fn leaders(&self, topic: &str) -> Vec<i32> {
+        let consumer: BaseConsumer = self.args.consumer(None).create().expect("consumer");
+        let Ok(metadata) = consumer.fetch_metadata(Some(topic), TIMEOUT) else { return Vec::new() };
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let leaders: BTreeSet<i32> = partitions.map(|partition| partition.leader()).collect();
+        if leaders.contains(&-1) { Vec::new() } else { leaders.into_iter().collect() }
     }
 
     pub async fn grow(&self, topic: &str, partitions: usize) {

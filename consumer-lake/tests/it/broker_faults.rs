@@ -1,4 +1,4 @@
-//! What the broker does to the lake's writer: it goes and comes back, and topics grow. (Its one node cannot move a leader.)
+//! What the broker does to the lake's writer: it goes and comes back, leaders move, and topics grow.
 
 use nix::sys::signal::Signal;
 use stack::{Options, Stack};
@@ -45,6 +45,50 @@ async fn a_broker_that_stops_crashes_and_comes_back_costs_nothing() {
     service.terminate();
     for partition in 0..2 {
         let sent = values.chunks(values.len() / 4).flat_map(|some| some.iter().skip(partition).step_by(2));
+        let found = lake.values(topic, i32::try_from(partition).expect("few"));
+        assert!(found == sent.cloned().map(Some).collect::<Vec<_>>(), "partition {partition}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaders_that_move_cost_nothing() {
+    let stack = stack::shared().await;
+    let nodes = stack.kafka_cluster("leaders").await.expect("three nodes");
+    let servers = nodes.each_ref().map(stack::Kafka::bootstrap_servers).join(",");
+    let (broker, lake) = (Broker::at(servers.clone()), Lake::of(stack, "leaders"));
+    let (topic, group, partitions) = ("lake.leaders", "leaders", 3_usize);
+    broker.create_copied(topic, 3, 3).await;
+    let mut command = command(stack, &lake, topic, group);
+    command.args(["--max-rows", "50", "--max-age-ms", "20"]);
+    command.env("KAFKA_BOOTSTRAP_SERVERS", servers).env("KAFKA_PROPERTIES", IMPATIENT);
+    let service = Service::start(&mut command);
+    service.wait_ready();
+    let values: Vec<Vec<u8>> = (0..12_000u32).map(|index| format!("{index:08}").into_bytes()).collect();
+    let (chunk, part) = (values.len() / 4, values.len() / 8);
+    for (round, some) in (0..).zip(values.chunks(chunk)) {
+        broker.send(topic, partitions, &some[..part]);
+        wait_for("a leader on each node", || broker.leaders(topic) == [1, 2, 3]);
+        // The service is in the middle of them.
+        match round {
+            0 => tokio::task::block_in_place(|| nodes[0].stop()).expect("stopped"),
+            1 => nodes[1].signal(Signal::SIGKILL),
+            _ => {
+                broker.send(topic, partitions, &some[part..]);
+                continue;
+            }
+        }
+        wait_for("two leaders for three partitions", || broker.leaders(topic).len() == 2);
+        broker.send(topic, partitions, &some[part..]);
+        tokio::task::block_in_place(|| nodes[round].restart()).expect("restarted");
+    }
+    let end = i64::try_from(values.len() / partitions).expect("few");
+    for partition in 0..3 {
+        wait_for("the end", || broker.committed(group, topic, partition).is_some_and(|(offset, _)| offset == end));
+    }
+    service.wait_ready();
+    service.terminate();
+    for partition in 0..partitions {
+        let sent = values.chunks(chunk).flat_map(|some| some.iter().skip(partition).step_by(partitions));
         let found = lake.values(topic, i32::try_from(partition).expect("few"));
         assert!(found == sent.cloned().map(Some).collect::<Vec<_>>(), "partition {partition}");
     }

@@ -1,15 +1,18 @@
 //! What the client's callbacks leave for the loop. They run inside poll, so they only note: a rebalance bumps a generation
 //! that outdates whatever was begun before it. Must never happen here: I/O, or waiting.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Statistics, TopicPartitionList};
 use tokio::sync::Notify;
+
+use crate::kafka::{KafkaArgs, create};
 
 /// What the group said last.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(super) struct Shared {
     changed: Notify,
     /// The newest one that the loop has not taken up yet.
     rebalanced: Mutex<Option<Rebalance>>,
+    /// A commit was refused since the loop last looked.
+    commit_refused: AtomicBool,
     /// Records that were written, and those of them that are dead letters.
     written: AtomicU64,
     dead_letters: AtomicU64,
@@ -65,6 +70,17 @@ impl Shared {
         self.next_generation();
     }
 
+    /// The records are durable: without the commit they are only read again, and until then the group seems to lag behind.
+    pub fn commit_refused(&self, reason: &str) {
+        tracing::warn!("a commit was refused; the records are durable, and it is sent again: {reason}");
+        self.commit_refused.store(true, Ordering::Release);
+    }
+
+    /// Whether a commit was refused since the last look.
+    pub fn take_refused_commit(&self) -> bool {
+        self.commit_refused.swap(false, Ordering::AcqRel)
+    }
+
     pub fn count(&self, written: usize, dead_letters: usize) {
         self.written.fetch_add(written as u64, Ordering::Relaxed);
         self.dead_letters.fetch_add(dead_letters as u64, Ordering::Relaxed);
@@ -99,7 +115,29 @@ pub(super) struct LoopContext {
     pub shared: Arc<Shared>,
 }
 
+impl LoopContext {
+    /// A client of the loop's.
+    pub fn consumer(kafka: &KafkaArgs, group: &str) -> anyhow::Result<BaseConsumer<Self>> {
+        let mut settings = kafka.consumer(Some(group));
+        if (settings.log_level as i32) < RDKafkaLogLevel::Warning as i32 {
+            // Refused commits are told there, however little is written of it.
+            settings.set_log_level(RDKafkaLogLevel::Warning);
+        }
+        create(&settings, Self::default())
+    }
+}
+
 impl ClientContext for LoopContext {
+    /// What became of a commit that nobody waits for is told by a line of the client's log alone: its callback for commits is
+    /// never set up.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == "COMMITFAIL" {
+            self.shared.commit_refused(message);
+        } else {
+            DefaultClientContext.log(level, facility, message);
+        }
+    }
+
     fn stats(&self, _: Statistics) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -133,11 +171,5 @@ impl ConsumerContext for LoopContext {
             }
         };
         self.shared.rebalanced(rebalance);
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        if let Err(error) = result {
-            tracing::warn!(%error, ?offsets, "a commit was refused; the records are durable and will be skipped when read again");
-        }
     }
 }

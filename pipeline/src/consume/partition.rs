@@ -205,6 +205,11 @@ impl Partition {
         if std::mem::replace(&mut self.commit_sent, true) { None } else { self.commit() }
     }
 
+    /// A commit was refused: whatever is durable is committed once more.
+    pub fn commit_again(&mut self) {
+        self.commit_sent = false;
+    }
+
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }

@@ -33,6 +33,8 @@ pub(super) use hand_over::Handing;
 /// Well below any retention: so long may offsets that are never delivered stand behind everything that is written.
 const UNDELIVERED: Duration = Duration::from_secs(3600);
 const POLL: Duration = Duration::from_millis(20);
+/// How long after a refused commit it is sent again.
+const COMMIT_AGAIN: Duration = Duration::from_secs(1);
 /// Records polled before the loop looks at anything else.
 const RECORDS_A_TURN: usize = 1000;
 
@@ -59,8 +61,11 @@ pub(super) struct PollLoop<'c> {
     start_at: Option<Instant>,
     /// The generation for which a sink that commits was asked to end what it does, and whether it has.
     fence: Option<(u64, bool)>,
-    paused: bool,
+    /// What the client holds back; it forgets that over no assignment.
+    paused: Option<TopicPartitionList>,
     broker_trouble: bool,
+    /// Commits that were refused are tried again at this time.
+    commit_again_at: Option<Instant>,
     last_record: Instant,
     last_idle: Instant,
     last_look: Instant,
@@ -102,8 +107,9 @@ impl<'c> PollLoop<'c> {
             last: 0,
             start_at: None,
             fence: None,
-            paused: false,
+            paused: None,
             broker_trouble: false,
+            commit_again_at: None,
             last_record: now,
             last_idle: now,
             last_look: now,
@@ -158,7 +164,6 @@ impl<'c> PollLoop<'c> {
         let Some(rebalance) = self.shared.take_rebalanced() else { return };
         self.give_up();
         self.last = 0;
-        self.paused = false;
         self.start_at = None;
         self.assignment = match rebalance {
             Rebalance::TakenBack => {
@@ -283,8 +288,15 @@ impl<'c> PollLoop<'c> {
         Ok(())
     }
 
-    /// Commits what became durable since the last time.
+    /// Commits what became durable since the last time, and again what was refused a while ago.
     fn commit_written(&mut self) -> anyhow::Result<()> {
+        if self.shared.take_refused_commit() {
+            self.commit_again_at.get_or_insert_with(|| Instant::now() + COMMIT_AGAIN);
+        }
+        if self.commit_again_at.is_some_and(|at| at <= Instant::now()) {
+            self.commit_again_at = None;
+            self.partitions.iter_mut().for_each(Partition::commit_again);
+        }
         let mut list = TopicPartitionList::new();
         for held in &mut self.partitions {
             let (topic, partition) = (held.topic.clone(), held.partition);
@@ -308,10 +320,10 @@ impl<'c> PollLoop<'c> {
                 log_end = partition.log_end, "starting {}[{}] at {start}", partition.topic, partition.partition
             );
         }
+        // Before the assignment, and only where there is a pause: a resume outdates a start of fetching that is under way, which
+        // is then waited for without end.
+        self.resume()?;
         self.consumer.assign(&list).context("assign")?;
-        // A partition that was paused when it was taken away is paused still: the client forgets that only when told.
-        self.consumer.resume(&list).context("resume")?;
-        self.paused = false;
         self.last_record = Instant::now();
         self.tell_lag();
         self.health.set("assignment", Ok(()));
@@ -347,7 +359,7 @@ impl<'c> PollLoop<'c> {
             return;
         }
         if let Err(error) = self.consumer.commit(commits, mode) {
-            tracing::warn!(%error, "a commit was refused; the records are durable and will be skipped when read again");
+            self.shared.commit_refused(&error.to_string());
         }
     }
 
@@ -428,21 +440,25 @@ impl<'c> PollLoop<'c> {
 
     fn pause_or_resume(&mut self, held: usize) -> anyhow::Result<()> {
         let too_much = held > self.config.buffer_bytes && self.partitions.iter().any(|held| held.handed_over() > 0);
-        if too_much && !self.paused {
+        if too_much && self.paused.is_none() {
             // A short wait for the sink is cheaper than a pause, which throws away what was fetched ahead.
             if let Ok(answer) = self.answers.recv_timeout(Duration::from_secs(1)) {
                 self.take_answer(answer)?;
                 return self.commit_written();
             }
-            self.consumer.pause(&self.held_list()).context("pause")?;
-            self.paused = true;
+            let list = self.held_list();
+            self.consumer.pause(&list).context("pause")?;
+            self.paused = Some(list);
             metrics::counter!("tickstream_consumer_pauses_total").increment(1);
-        } else if self.paused && !too_much {
-            self.consumer.resume(&self.held_list()).context("resume")?;
-            self.paused = false;
+        } else if self.paused.is_some() && !too_much {
+            self.resume()?;
             self.last_record = Instant::now();
         }
         Ok(())
+    }
+
+    fn resume(&mut self) -> anyhow::Result<()> {
+        self.paused.take().map_or(Ok(()), |list| self.consumer.resume(&list)).context("resume")
     }
 
     fn held_list(&self) -> TopicPartitionList {

@@ -47,7 +47,7 @@ impl PollLoop<'_> {
         if self.broker_trouble && (!self.partitions.is_empty() || self.broker_answers()) {
             self.broker_works();
         }
-        let stuck = self.partitions.iter().find(|held| asks && !self.paused && held.has_unread());
+        let stuck = self.partitions.iter().find(|held| asks && self.paused.is_none() && held.has_unread());
         let progress = stuck.map_or(Ok(()), |held| {
             let (topic, partition, waited) = (&held.topic, held.partition, self.last_record.elapsed());
             Err(format!("no record of {topic}[{partition}] for {waited:.0?} though {} wait", held.lag()))

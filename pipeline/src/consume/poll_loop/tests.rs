@@ -4,17 +4,18 @@ use std::sync::mpsc::Sender;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 use crate::consume::Until;
-use crate::kafka::{KafkaArgs, create};
+use crate::kafka::KafkaArgs;
 
 const NOBODY: &str = "127.0.0.1:1";
 
 fn consumer(servers: &str) -> BaseConsumer<LoopContext> {
     let kafka = KafkaArgs { kafka_bootstrap_servers: servers.to_owned(), kafka_properties: Vec::new() };
-    create(&kafka.consumer(Some("group")), LoopContext::default()).expect("a consumer")
+    LoopContext::consumer(&kafka, "group").expect("a consumer")
 }
 
 fn config() -> ConsumeConfig {
@@ -45,7 +46,7 @@ fn poll_loop_of(
 ) -> (PollLoop<'_>, UnboundedReceiver<Command>, Sender<Answer>) {
     let (to_sink, commands) = unbounded_channel();
     let (answer, answers) = std::sync::mpsc::channel();
-    let (shared, health) = (Arc::new(Shared::default()), Health::new());
+    let (shared, health) = (consumer.context().shared.clone(), Health::new());
     let sink = (to_sink, answers);
     let shutdown = CancellationToken::new();
     let made = PollLoop::new((config(), Ends::default()), handing, consumer, shared, health, sink, shutdown);
@@ -154,4 +155,28 @@ fn what_is_committed_is_looked_up_when_nothing_of_a_sink_that_commits_is_under_w
         poll_loop.ask_for_start();
     }
     assert!(matches!(commands.try_recv(), Ok(Command::Start { generation: of, .. }) if of == generation));
+}
+
+#[test]
+fn a_refused_commit_is_sent_again_though_no_record_comes() {
+    let cluster = MockCluster::new(1).expect("a cluster");
+    cluster.create_topic("t", 1, 1).expect("created");
+    let consumer = consumer(&cluster.bootstrap_servers());
+    let (mut poll_loop, _commands, _answers) = poll_loop(&consumer);
+    cluster
+        .request_errors(RDKafkaApiKey::OffsetCommit, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED]);
+    start(&mut poll_loop);
+    let mut list = TopicPartitionList::new();
+    list.add_partition("t", 0);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        assert!(Instant::now() < deadline, "not committed");
+        poll_loop.take_answers().expect("taken");
+        drop(consumer.poll(POLL));
+        let committed = consumer.committed_offsets(list.clone(), Duration::from_secs(10)).expect("asked");
+        if committed.elements()[0].offset() == Offset::Offset(5) {
+            break;
+        }
+    }
+    assert!(poll_loop.commit_again_at.is_none() && !poll_loop.shared.take_refused_commit());
 }
