@@ -93,7 +93,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<()
             Command::Schema(command) => Box::pin(schema::run(command)).await,
             Command::Groups(args) => Box::pin(groups::run(args)).await,
             Command::Watch(args) => Box::pin(watch::run(args)).await,
-            Command::Audit(args) => audit::run(args).await,
+            Command::Audit(args) => Box::pin(audit::run(args)).await,
             Command::Dlq(command) => Box::pin(dlq::run(command)).await,
             Command::Replay(command) => Box::pin(replay::run(command)).await,
             Command::Lake(command) => lake::run(command).await,

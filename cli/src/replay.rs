@@ -43,7 +43,7 @@ pub async fn run(command: ReplayCommand) -> anyhow::Result<()> {
         ReplayCommand::Show(args) => list::show(args).await,
         ReplayCommand::Promote(args) => promote::promote(args).await,
         ReplayCommand::Rollback(args) => promote::roll_back(args).await,
-        ReplayCommand::Execute(args) => execute::run(args).await,
+        ReplayCommand::Execute(args) => Box::pin(execute::run(args)).await,
         ReplayCommand::Diff(args) => diff::run(args).await,
         ReplayCommand::Drop(args) => drop::run(args).await,
     }

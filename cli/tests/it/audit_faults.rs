@@ -180,7 +180,7 @@ async fn clean_however_it_is_asked(world: &World) {
         assert_eq!(told("/refined/silver_rows"), Some(70), "{report:#}");
         assert!(told("/refined/gold_objects") >= Some(8), "{report:#}");
     }
-    println!("{audits} audits of what is right found nothing");
+    eprintln!("{audits} audits of what is right found nothing");
     let text = std::fs::read_to_string(metrics).expect("metrics");
     for line in [
         "tickstream_audit_equal 1",
@@ -263,7 +263,7 @@ async fn faults_of_postgres(world: &mut World) -> usize {
     let planted = of_postgres(world);
     let mut all = Vec::new();
     for (what, plant, _, expected) in &planted {
-        println!("planted: {what}");
+        eprintln!("planted: {what}");
         world.sql(plant).await;
         all.extend(expected.clone());
     }
@@ -468,5 +468,5 @@ async fn planted_faults_are_found_under_their_places() {
     Box::pin(each_minute(&mut world)).await;
     faults += Box::pin(faults_of_the_topics(&world)).await;
     assert!(faults >= 20);
-    println!("{faults} faults were planted, each was found under its place, and what was mended is clean");
+    eprintln!("{faults} faults were planted, each was found under its place, and what was mended is clean");
 }

@@ -172,10 +172,6 @@ impl World {
         self.service("refiner", &["once"]).await;
     }
 
-    pub async fn refine(&self) {
-        self.service("refiner", &["once"]).await;
-    }
-
     async fn service(&self, name: &str, arguments: &[&str]) {
         let program = Path::new(env!("CARGO_BIN_EXE_tickstream")).with_file_name(name);
         assert!(program.exists(), "{} is not built: `cargo build --workspace`", program.display());

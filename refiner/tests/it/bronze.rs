@@ -8,9 +8,9 @@ use arrow::compute::concat_batches;
 use bytes::Bytes;
 use lake::encodings::Encodings;
 use lake::raw;
-use lake::remake::bronze_of_raw;
+use lake::remake::{Remade, bronze_of_raw};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use pipeline::codec::{Encoder, Framing};
+use pipeline::codec::{Encoder, Framing, RecordType};
 use pipeline::events::{Gap, IndexWeight, PriceTick, event_id};
 use pipeline::example;
 use pipeline::lake::{Epoch, Link, LinkKind, Origin, epoch_key, origin_key, raw_key};
@@ -82,6 +82,20 @@ impl Lake {
         self.append(topics::TICKS, partition, broker_us, values).await
     }
 
+    /// As [`Lake::ticks`], with the bronze that an older decoder made: it read `misread`.
+    pub async fn older(&self, partition: i32, broker_us: i64, ticks: &[PriceTick], misread: &[PriceTick]) -> String {
+        let values = |ticks: &[PriceTick]| ticks.iter().map(|tick| self.encoder.tick(tick)).collect::<Vec<_>>();
+        let Remade { key, mut metadata, .. } =
+            self.append_raw(topics::TICKS, partition, broker_us, values(ticks)).await;
+        let start =
+            key.trim_end_matches(".parquet").rsplit_once('+').expect("a bronze key").1.parse().expect("an offset");
+        metadata.insert("tickstream-decoder-version".to_owned(), "1".to_owned());
+        let records = records(start, broker_us / 1000, &values(misread));
+        let bytes = self.encodings.bronze_of(RecordType::PriceTick, partition, &records).await.expect("decoded").bytes;
+        self.put(&key, bytes, metadata).await;
+        key
+    }
+
     pub async fn gaps(&self, broker_us: i64, gaps: &[Gap]) -> String {
         let values = gaps.iter().map(|gap| self.encoder.gap(gap)).collect();
         self.append(topics::GAPS, 0, broker_us, values).await
@@ -93,6 +107,13 @@ impl Lake {
     }
 
     pub async fn append(&self, topic: &str, partition: i32, broker_us: i64, values: Vec<Vec<u8>>) -> String {
+        let made = self.append_raw(topic, partition, broker_us, values).await;
+        self.put(&made.key, made.bytes, made.metadata).await;
+        made.key
+    }
+
+    /// A raw object without its bronze, which is given.
+    pub async fn append_raw(&self, topic: &str, partition: i32, broker_us: i64, values: Vec<Vec<u8>>) -> Remade {
         let start = self.next.lock().expect("no panic").get(&(topic.to_owned(), partition)).copied().unwrap_or(0);
         if start == 0 {
             let epoch = Epoch { cluster_id: "cluster".to_owned(), topic_id: TOPIC_ID };
@@ -109,9 +130,8 @@ impl Lake {
         let key = raw_key(topic, 0, partition, start);
         self.put(&key, bytes.clone(), metadata).await;
         let made = bronze_of_raw(&self.encodings, &key, bytes).await.expect("decoded").expect("a table");
-        self.put(&made.key, made.bytes, made.metadata).await;
         self.next.lock().expect("no panic").insert((topic.to_owned(), partition), next_offset);
-        made.key
+        made
     }
 
     async fn put(&self, key: &str, bytes: Bytes, metadata: std::collections::HashMap<String, String>) {

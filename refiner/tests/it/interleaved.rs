@@ -26,7 +26,7 @@ async fn of_an_older_decoder(stack: &Stack, lake: &Lake, prefix: &str) -> String
     key
 }
 
-fn decode_again(stack: &Stack, prefix: &str) {
+pub fn decode_again(stack: &Stack, prefix: &str) {
     let args = ["rebuild", "--from", "2026-03-02", "--to", "2026-03-02", "--layer", "bronze"];
     let status = Command::new(env!("CARGO_BIN_EXE_refiner"))
         .args(args)

@@ -11,5 +11,6 @@ mod generations;
 mod incremental;
 mod interleaved;
 mod rebuilding;
+mod stepped;
 mod store_faults;
 mod versions;
