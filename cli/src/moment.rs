@@ -7,7 +7,9 @@ pub use pipeline::moment::parse;
 /// A moment in the past: as [`parse`], or how long ago, `1h` as well as `-1h`.
 pub fn parse_since(text: &str) -> Result<Timestamp, String> {
     match text.trim().parse::<Span>() {
-        Ok(span) if span.is_positive() => parse(&format!("-{}", text.trim())).or_else(|_| parse(&format!("{} ago", text.trim()))),
+        Ok(span) if span.is_positive() => {
+            parse(&format!("-{}", text.trim())).or_else(|_| parse(&format!("{} ago", text.trim())))
+        }
         _ => parse(text),
     }
 }
