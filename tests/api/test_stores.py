@@ -39,7 +39,12 @@ def test_a_database_that_goes_away_says_why_and_comes_back_by_itself(market):
             market.wire.mend()
     minutes = iter(range(2, 10_000))
     wait_until("history to be back", lambda: candles(next(minutes)).status_code == 200)
-    assert site.get("/status", headers={"Accept": "application/json"}).json()["history"]["problem"] is None
+
+    def problem():
+        return site.get("/status", headers={"Accept": "application/json"}).json()["history"]["problem"]
+
+    # The page asks the database once a second at most.
+    wait_until("the status to say so", lambda: problem() is None)
 
 
 def put(environment, key, body):

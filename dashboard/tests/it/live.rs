@@ -136,7 +136,8 @@ async fn server_sent_events_carry_the_same_and_go_on_by_their_id() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn polling_has_an_etag_and_a_cursor() {
-    let running = start(&[]).await;
+    // Each answer is made anew: a poll may otherwise be given the one of a moment before.
+    let running = start(&["--cache-ttl", "latest=0s"]).await;
     running.ready_is(200).await;
     running.topics.publish(&[tick("BTC-USD", "1.5"), tick("ETH-USD", "2")]);
     let mut page = running.connect().await;
