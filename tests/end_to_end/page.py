@@ -26,8 +26,11 @@ class Page:
 
     def prices(self):
         """{(symbol, source): (exact price, what is shown on hover)} of every row of the table."""
-        script = """return [...document.querySelectorAll('#prices tr')].map(row =>
-            [row.dataset.symbol, row.dataset.source, row.dataset.price, row.querySelector('.digits').title])"""
+        script = """return [...document.querySelectorAll('#prices tr')].map(row => {
+            const digits = row.querySelector('.digits');
+            digits.dispatchEvent(new PointerEvent('pointerover', { bubbles: true }));
+            return [row.dataset.symbol, row.dataset.source, row.dataset.price, digits.title];
+        })"""
         return {(symbol, source): (price, shown) for symbol, source, price, shown in self.driver.execute_script(script)}
 
     def is_shown(self, element_id):

@@ -12,6 +12,7 @@ use pipeline::store::Store;
 use refiner::objects::Objects;
 use refiner::run::run;
 use stack::Stack;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use crate::bronze::{HOUR, Lake, MONDAY, SECOND, refine, store_at, trade};
@@ -36,8 +37,8 @@ struct Stepped {
 }
 
 impl Stepped {
-    async fn start(stack: &Stack, lake: &Lake, prefix: &str, mut rng: Rng) -> Self {
-        let faults = FaultStore::start(stack).await;
+    async fn start(gates: &Runtime, stack: &'static Stack, lake: &Lake, prefix: &str, mut rng: Rng) -> Self {
+        let faults = gates.spawn(FaultStore::start(stack)).await.expect("no panic");
         // It is tried whether the store is there: before the gate.
         let store = store_at(stack, &faults.url, prefix).await;
         let ((ask, asked), (go, may_go)) = (channel(), channel::<()>());
@@ -93,15 +94,15 @@ async fn append(lake: &Lake, number: u32) {
     lake.older(0, at, &[of_price("2")], &[of_price("1")]).await;
 }
 
-async fn history(stack: &'static Stack, seed: u64) {
+async fn history(gates: &Runtime, stack: &'static Stack, seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let prefix = format!("refine-stepped-{seed}");
     let lake = Lake::new(stack, &prefix).await;
     append(&lake, 0).await;
     append(&lake, 1).await;
     let mut refiners = [
-        Stepped::start(stack, &lake, &prefix, rng.fork()).await,
-        Stepped::start(stack, &lake, &prefix, rng.fork()).await,
+        Stepped::start(gates, stack, &lake, &prefix, rng.fork()).await,
+        Stepped::start(gates, stack, &lake, &prefix, rng.fork()).await,
     ];
     let mut appended = 2;
     let (mut decode, mut kills) = (true, 2);
@@ -176,11 +177,15 @@ async fn history(stack: &'static Stack, seed: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn nothing_older_stands_over_something_newer_in_any_order_of_requests() {
     let stack = stack::shared().await;
+    // A request that waits at a gate blocks the thread that serves it.
+    let gates = Builder::new_multi_thread().worker_threads(64).enable_all().build().expect("threads");
     let asked = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
     if let Some(seed) = asked("TICKSTREAM_SEED") {
-        return history(stack, seed).await;
+        history(&gates, stack, seed).await;
+    } else {
+        for seed in 0..asked("TICKSTREAM_REFINERS").unwrap_or(2) {
+            history(&gates, stack, seed).await;
+        }
     }
-    for seed in 0..asked("TICKSTREAM_REFINERS").unwrap_or(2) {
-        history(stack, seed).await;
-    }
+    gates.shutdown_background();
 }
