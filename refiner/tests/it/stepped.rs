@@ -168,7 +168,7 @@ async fn history(gates: &Runtime, stack: &'static Stack, seed: u64) {
     assert_eq!(last.len(), appended as usize, "seed {seed}: {trace:#?}");
     assert!(last.values().all(|price| price.starts_with("2.")), "seed {seed}: {last:?}\n{trace:#?}");
     let day = lake.partition("gold/candles/timeframe=1d/dt=2026-03-02").await;
-    assert_eq!((day[0]["trades"].as_str(), &day[0]["low"][..2]), (appended.to_string().as_str(), "2."), "seed {seed}");
+    assert_eq!((day[0]["ticks"].as_str(), &day[0]["low"][..2]), (appended.to_string().as_str(), "2."), "seed {seed}");
     let before = lake.layers().await;
     refine(&refiner).await;
     assert_eq!(before, lake.layers().await, "seed {seed}: a run over what is made writes nothing");
