@@ -115,7 +115,7 @@ async fn written(kafka: &KafkaArgs, name: &Name) -> anyhow::Result<Plan> {
     Ok(plan)
 }
 
-/// What consumer-db has not read yet differs, and only for now.
+/// What consumer-db has not read yet differs until it has.
 async fn say_what_is_behind(connection: &mut PgConnection, plan: &Plan) -> anyhow::Result<()> {
     if matches!(plan.source, Source::LakeRaw | Source::PayloadsLake) {
         return Ok(());
