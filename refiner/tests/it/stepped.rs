@@ -25,10 +25,26 @@ const EVENTS: u32 = 4;
 /// How long the other one may take to come to its next request.
 const TOGETHER: Duration = Duration::from_millis(20);
 
+/// Threads for one store alone: a request that waits at its gate blocks the one that serves it, and what that would have served next.
+struct Gates(Option<Runtime>);
+
+impl Gates {
+    fn new() -> Self {
+        Self(Some(Builder::new_multi_thread().worker_threads(64).enable_all().build().expect("threads")))
+    }
+}
+
+impl Drop for Gates {
+    fn drop(&mut self) {
+        self.0.take().expect("it runs").shutdown_background();
+    }
+}
+
 /// One refiner, and the gate in front of the store that it asks.
 struct Stepped {
     store: Store,
     _faults: FaultStore,
+    _gates: Gates,
     asked: Receiver<String>,
     go: Sender<()>,
     /// The request that waits.
@@ -37,8 +53,9 @@ struct Stepped {
 }
 
 impl Stepped {
-    async fn start(gates: &Runtime, stack: &'static Stack, lake: &Lake, prefix: &str, mut rng: Rng) -> Self {
-        let faults = gates.spawn(FaultStore::start(stack)).await.expect("no panic");
+    async fn start(stack: &'static Stack, lake: &Lake, prefix: &str, mut rng: Rng) -> Self {
+        let gates = Gates::new();
+        let faults = gates.0.as_ref().expect("it runs").spawn(FaultStore::start(stack)).await.expect("no panic");
         // It is tried whether the store is there: before the gate.
         let store = store_at(stack, &faults.url, prefix).await;
         let ((ask, asked), (go, may_go)) = (channel(), channel::<()>());
@@ -50,7 +67,7 @@ impl Stepped {
         };
         faults.set([when(gate, Fault::AnswerLost)]);
         let work = Self::work(lake, &store).await;
-        Self { store, _faults: faults, asked, go, waits: None, work }
+        Self { store, _faults: faults, _gates: gates, asked, go, waits: None, work }
     }
 
     async fn work(lake: &Lake, store: &Store) -> JoinHandle<()> {
@@ -94,15 +111,15 @@ async fn append(lake: &Lake, number: u32) {
     lake.older(0, at, &[of_price("2")], &[of_price("1")]).await;
 }
 
-async fn history(gates: &Runtime, stack: &'static Stack, seed: u64) {
+async fn history(stack: &'static Stack, seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let prefix = format!("refine-stepped-{seed}");
     let lake = Lake::new(stack, &prefix).await;
     append(&lake, 0).await;
     append(&lake, 1).await;
     let mut refiners = [
-        Stepped::start(gates, stack, &lake, &prefix, rng.fork()).await,
-        Stepped::start(gates, stack, &lake, &prefix, rng.fork()).await,
+        Stepped::start(stack, &lake, &prefix, rng.fork()).await,
+        Stepped::start(stack, &lake, &prefix, rng.fork()).await,
     ];
     let mut appended = 2;
     let (mut decode, mut kills) = (true, 2);
@@ -177,15 +194,11 @@ async fn history(gates: &Runtime, stack: &'static Stack, seed: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn nothing_older_stands_over_something_newer_in_any_order_of_requests() {
     let stack = stack::shared().await;
-    // A request that waits at a gate blocks the thread that serves it.
-    let gates = Builder::new_multi_thread().worker_threads(64).enable_all().build().expect("threads");
     let asked = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
     if let Some(seed) = asked("TICKSTREAM_SEED") {
-        history(&gates, stack, seed).await;
-    } else {
-        for seed in 0..asked("TICKSTREAM_REFINERS").unwrap_or(2) {
-            history(&gates, stack, seed).await;
-        }
+        return history(stack, seed).await;
     }
-    gates.shutdown_background();
+    for seed in 0..asked("TICKSTREAM_REFINERS").unwrap_or(2) {
+        history(stack, seed).await;
+    }
 }
