@@ -161,7 +161,8 @@ fn properties(dir: &Path, node: &Node) -> String {
     let voters = voters.join(",");
     let min_isr = copies.min(2);
     // The voters are named by property and not by `format --standalone`: that would write the controller's port into the
-    // data, and a kept data folder comes up on other ports.
+    // data, and a kept data folder comes up on other ports. Each active segment sets the room for its two indexes aside, 20 MB
+    // unless told, which some file systems take at their word.
     format!(
         "process.roles=broker,controller
 node.id={id}
@@ -171,6 +172,7 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
+log.index.size.max.bytes=2097152
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 leader.imbalance.check.interval.seconds=1
