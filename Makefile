@@ -80,6 +80,10 @@ test: lint ## All checks and tests: lint, unit, integration, end-to-end, browser
 observability-test: ## The alert rules' unit tests by Prometheus's own promtool, which Go builds once
 	@$(STEP) 'alert rules' tests/observability/promtool.sh
 
+.PHONY: alerts-trial
+alerts-trial: build ## Each alert rule by its fault: the whole stack, a real Prometheus; some 12 minutes
+	@$(STEP) 'alert rules, each by its fault' tests/observability/trial/run.sh
+
 .PHONY: storm
 storm: build ## The chain storm, whole: 5 million records, 300 kills, 50 stops, a store that fails; some 25 minutes
 	@RECORDS=5000000 SECONDS=1200 KILLS=300 STOPS=50 $(STEP) 'chain storm' tests/storm/run.sh -s
