@@ -186,6 +186,7 @@ pub async fn guard(State(keys): State<Keys>, request: Request, next: Next) -> Re
     let address = address_of(&keys, &request);
     let is_guess = request.headers().contains_key(AUTHORIZATION);
     if is_guess && !keys.0.brake.is_free(address, Instant::now()) {
+        count_unauthorized();
         return ApiError::TooManyGuesses.into_response();
     }
     match keys.proof(request.headers()) {
@@ -213,8 +214,13 @@ fn address_of(keys: &Keys, request: &Request) -> IpAddr {
     client_address(keys, peer, request.headers())
 }
 
-fn refusal(keys: &Keys, request: &Request) -> Response {
+/// What the brake stops counts too: whoever guesses at one address is stopped long before anybody is warned of it.
+fn count_unauthorized() {
     metrics::counter!("tickstream_dashboard_unauthorized_total").increment(1);
+}
+
+fn refusal(keys: &Keys, request: &Request) -> Response {
+    count_unauthorized();
     let accepted = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let by_form = keys.0.users.is_empty();
     if by_form && request.method() == Method::GET && accepted.contains("text/html") {

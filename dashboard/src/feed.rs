@@ -35,10 +35,8 @@ const BATCH_RECORDS: usize = 8192;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
 const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// What is to be read and ends with offsets that are never delivered counts as read after this much silence, and where nothing
-/// was heard yet, after that much: the first answer of a broker takes its time.
+/// After this much silence it is asked whether what is left to be read are offsets that are never delivered.
 const SILENCE: Duration = Duration::from_secs(1);
-const FIRST_SILENCE: Duration = Duration::from_secs(5);
 
 /// What a poll can bring.
 enum Polled<'a> {
@@ -104,7 +102,6 @@ impl Feed {
         // The client tells once of a position that is not in the log: it is tried until the reset has worked.
         let mut reset_due = false;
         let mut last_record = Instant::now();
-        let mut silence = FIRST_SILENCE;
         while !self.shutdown.is_cancelled() {
             self.health.beat();
             let until = Instant::now() + GATHER;
@@ -142,10 +139,11 @@ impl Feed {
                 }
             }
             if gathered > 0 {
-                (last_record, silence, heard_us) = (Instant::now(), SILENCE, now_us());
+                (last_record, heard_us) = (Instant::now(), now_us());
                 self.take_in(&mut buffers, live);
-            } else if outage.is_none() && last_record.elapsed() > silence {
-                self.positions.set_caught_up();
+            } else if outage.is_none() && !live && last_record.elapsed() > SILENCE {
+                self.positions.confirm_ends()?;
+                last_record = Instant::now();
             }
             if Instant::now() >= refresh_at {
                 surveys.ask();
@@ -155,7 +153,7 @@ impl Feed {
                 if refreshed.is_ok() {
                     heard_us = now_us();
                     if outage.is_some() {
-                        (last_record, silence) = (Instant::now(), FIRST_SILENCE);
+                        last_record = Instant::now();
                     }
                 }
                 let since = outage.map_or(heard_us, |(_, since)| since);

@@ -72,6 +72,7 @@ pub type Consumer = BaseConsumer<Quiet>;
 
 pub struct Positions {
     pub consumer: Arc<Consumer>,
+    kafka: KafkaArgs,
     topics: Vec<ReadTopic>,
     ids: TopicIds,
     known_ids: Vec<Option<Uuid>>,
@@ -90,6 +91,7 @@ impl Positions {
         let known_ids = vec![None; topics.len()];
         Ok(Self {
             consumer: consumer.into(),
+            kafka: kafka.clone(),
             topics,
             ids: TopicIds::new(kafka)?,
             known_ids,
@@ -132,11 +134,27 @@ impl Positions {
         Ok(())
     }
 
-    /// Nothing more comes: what is left of the look-back are offsets that are never delivered.
-    pub fn set_caught_up(&mut self) {
-        for position in self.positions.values_mut() {
-            position.live_from = position.live_from.min(position.next);
+    /// Where nothing comes though the log's end is not reached, what is left may be offsets that are never delivered, as a
+    /// transaction's marker: a client that is told of a partition's end says so. A broker's silence says nothing. Blocking.
+    ///
+    /// # Errors
+    /// When the client's settings are refused.
+    pub fn confirm_ends(&mut self) -> anyhow::Result<()> {
+        let is_left = |((topic, _), position): &(&(usize, i32), &mut Position)| {
+            self.topics[*topic].is_awaited && position.next < position.live_from
+        };
+        for ((topic, partition), position) in self.positions.iter_mut().filter(is_left) {
+            // One for each: what tells of an end names no topic.
+            let consumer: Consumer = create(&self.kafka.consumer(None), Quiet)?;
+            let mut assignment = TopicPartitionList::new();
+            let name = &*self.topics[*topic].name;
+            assignment.add_partition_offset(name, *partition, Offset::Offset(position.next))?;
+            consumer.assign(&assignment).context("assigning a partition")?;
+            if matches!(consumer.poll(TIMEOUT), Some(Err(KafkaError::PartitionEOF(_)))) {
+                position.live_from = position.next;
+            }
         }
+        Ok(())
     }
 
     /// What a topic is called in cursors; another one for a topic that was made anew.

@@ -45,11 +45,12 @@ pub async fn log_in(
     };
     let (address, now) = (client_address(&keys, peer, &headers), Instant::now());
     if !keys.0.brake.is_free(address, now) {
+        super::count_unauthorized();
         return form(StatusCode::TOO_MANY_REQUESTS, next.as_deref(), &ApiError::TooManyGuesses.to_string());
     }
     if !keys.is_token(token.trim()) {
         keys.0.brake.wrong(address, now);
-        metrics::counter!("tickstream_dashboard_unauthorized_total").increment(1);
+        super::count_unauthorized();
         return form(StatusCode::UNAUTHORIZED, next.as_deref(), "That is not the token.");
     }
     let to = HeaderValue::from_str(local(next.as_deref())).unwrap_or(HeaderValue::from_static("/"));

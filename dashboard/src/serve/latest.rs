@@ -13,9 +13,9 @@ use super::hub::Hub;
 use crate::http::ApiError;
 use crate::protocol::{Channel, FeedState, Json, MAX_NAME_CHARS, MAX_SYMBOLS};
 use crate::rest::answer::Answer;
-use crate::state::Live;
 use crate::state::row::{AlertRow, GapRow, SourceRow, TickRow};
 use crate::state::tick::Position;
+use crate::state::{Candle, Live, Timeframe};
 
 const NEWEST_ALERTS: usize = 100;
 
@@ -30,6 +30,9 @@ pub struct LatestQuery {
     /// Of an answer before: only what is newer.
     #[serde(default)]
     pub cursor: Option<String>,
+    /// Candles of this width, too.
+    #[serde(default)]
+    pub tf: Option<Timeframe>,
 }
 
 /// What the answer looks like.
@@ -43,6 +46,9 @@ pub struct Latest {
     pub ticks: Vec<TickRow>,
     pub gaps: Vec<GapRow>,
     pub alerts: Vec<AlertRow>,
+    /// Of each series the open bucket and the one before, as far as memory holds them whole; with `tf` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candles: Option<Vec<Candle>>,
     pub sources: Vec<SourceRow>,
 }
 
@@ -58,7 +64,7 @@ pub fn answer(hub: &Hub, query: &LatestQuery, ttl: Duration) -> Result<Answer, A
     }
     let wants = |symbol: &str| symbols.is_empty() || symbols.contains(&symbol);
     let asked = |channel: Channel| query.cursor.as_deref().and_then(|id| cursor::of_channel(id, channel));
-    let (is_full, ticks, gaps, alerts, sources, cursor) = {
+    let (is_full, ticks, gaps, alerts, candles, sources, cursor) = {
         let mut live = hub.live();
         let known = known(hub, &live, asked);
         let since = |at: usize| known.as_ref().map(|known| &*known[at].read);
@@ -77,7 +83,8 @@ pub fn answer(hub: &Hub, query: &LatestQuery, ttl: Duration) -> Result<Answer, A
             format!("{}={}", channel.name(), cursor::text(&at.topic, &at.read))
         });
         let ticks: Vec<Json> = ticks.into_iter().map(|row| row.row).collect();
-        (known.is_none(), ticks, gaps, alerts, live.sources.rows(live.now_us()), cursor.join(";"))
+        let candles = query.tf.map(|tf| live.newest_candles(&symbols, tf));
+        (known.is_none(), ticks, gaps, alerts, candles, live.sources.rows(live.now_us()), cursor.join(";"))
     };
     if ticks.is_empty() && query.symbol.is_some() && query.cursor.is_none() {
         let symbol = query.symbol.as_deref().unwrap_or_default();
@@ -87,6 +94,9 @@ pub fn answer(hub: &Hub, query: &LatestQuery, ttl: Duration) -> Result<Answer, A
     let mut rows = format!("\"full\":{is_full},\"feed\":{feed}");
     for (name, list) in [("ticks", ticks), ("gaps", gaps), ("alerts", alerts)] {
         push_list(&mut rows, name, &list);
+    }
+    if let Some(candles) = candles {
+        push_list(&mut rows, "candles", &candles);
     }
     // What a source's hops took changes with every tick of whatever symbol: its state alone makes another answer.
     let states: Vec<(&str, &str)> = sources.iter().map(|row| (&*row.source, &*row.state)).collect();

@@ -135,6 +135,21 @@ impl Live {
         candles
     }
 
+    /// The bucket that is open and the one before, of these symbols (none: of all). What memory does not hold whole is left out.
+    pub fn newest_candles<S: AsRef<str>>(&self, symbols: &[S], tf: Timeframe) -> Vec<Json> {
+        let from = tf.bucket(self.now_us) - tf.width_us();
+        let mut names: Vec<&str> = symbols.iter().map(AsRef::as_ref).collect();
+        if names.is_empty() {
+            names.extend(self.symbols.keys().map(AsRef::<str>::as_ref));
+        }
+        names.sort_unstable();
+        names.dedup();
+        let candles = names.into_iter().flat_map(|symbol| self.candles(symbol, None, tf, from, i64::MAX));
+        let whole =
+            candles.filter(|candle| candle.start_us >= self.covers_from_us(&candle.symbol, &candle.source, candle.tf));
+        whole.map(|candle| Json::of(&candle)).collect()
+    }
+
     /// One that is known by its key.
     pub fn candle(&self, key: &CandleKey) -> Option<Candle> {
         let series = self.symbols.get(&key.symbol)?.iter().find(|series| series.source == key.source)?;

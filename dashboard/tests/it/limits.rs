@@ -127,6 +127,23 @@ async fn one_address_has_so_many_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_guess_counts_also_those_that_nobody_looks_at() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "0123456789abcdef-token").expect("written");
+    let running = start(&[&format!("--auth-token-file={}", file.path().display())]).await;
+    let client = reqwest::Client::new();
+    let mut braked = 0;
+    for _ in 0..15 {
+        let guess = client.get(running.url("/api/v1/latest")).bearer_auth("fedcba9876543210-guess");
+        let status = guess.send().await.expect("an answer").status();
+        assert!(!status.is_success());
+        braked += u32::from(status == http::StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert_eq!(braked, 5);
+    assert_eq!(running.metric("tickstream_dashboard_unauthorized_total").await, 15.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_form_that_never_arrives_is_not_waited_for() {
     let running = start(&[]).await;
     let mut stream = TcpStream::connect(running.addr).await.expect("connected");

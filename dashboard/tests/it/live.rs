@@ -161,6 +161,11 @@ async fn polling_has_an_etag_and_a_cursor() {
     let changed = reqwest::Client::new().get(&newer).header("if-none-match", &etag).send().await.expect("an answer");
     assert_eq!(changed.status(), 200);
     assert_eq!(changed.json::<Value>().await.expect("JSON")["ticks"][0]["price"], "1.75");
+    let with_candles: Value = get(&format!("{newer}&tf=1m")).await.json().await.expect("JSON");
+    let candle = with_candles["candles"].as_array().and_then(|candles| candles.last()).expect("a candle");
+    assert_eq!((&candle["symbol"], &candle["tf"], &candle["close"]), (&json!("BTC-USD"), &json!("1m"), &json!("1.75")));
+    assert!(first.get("candles").is_none(), "they were not asked for");
+    assert_eq!(get(&format!("{url}&tf=7m")).await.status(), 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -94,18 +94,7 @@ impl Session {
 
     /// The bucket that is open and the one before.
     fn tell_candles(&mut self, live: &Live, symbols: &[Arc<str>], tf: Timeframe, reason: SnapshotReason) {
-        let from = tf.bucket(live.now_us()) - tf.width_us();
-        let mut names: Vec<String> = if symbols.is_empty() {
-            live.symbols().into_iter().map(|known| known.symbol).collect()
-        } else {
-            symbols.iter().map(|symbol| symbol.to_string()).collect()
-        };
-        names.dedup();
-        let candles = names.iter().flat_map(|symbol| live.candles(symbol, None, tf, from, i64::MAX));
-        // Of what memory does not hold whole it would tell a part.
-        let whole =
-            candles.filter(|candle| candle.start_us >= live.covers_from_us(&candle.symbol, &candle.source, candle.tf));
-        let rows: Vec<Json> = whole.map(|candle| Json::of(&candle)).collect();
+        let rows = live.newest_candles(symbols, tf);
         let at = self.hub.cursor(Channel::Candles);
         self.push_snapshot(Channel::Candles, Some(tf), reason, true, &at, &rows);
     }
