@@ -132,8 +132,13 @@ bench-audit: setup-demo $(PAGE) ## The audit of ten million ticks (TICKS=) in to
 	@cargo build --profile $(PROFILE) --bins --locked -p bench -p consumer-lake -p consumer-db -p refiner -p tickstream
 	@exec $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/bench --audit --ticks $(or $(TICKS),10000000)
 
+.PHONY: bench-replay
+bench-replay: setup-demo $(PAGE) ## A replay of a million ticks (TICKS=) into a new generation, beside the live services
+	@cargo build --profile $(PROFILE) --bins --locked -p bench -p consumer-lake -p consumer-db -p refiner -p tickstream
+	@exec $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/bench --replay $(if $(TICKS),--ticks $(TICKS))
+
 .PHONY: bench-all
-bench-all: bench bench-dashboard bench-page bench-refiner bench-incremental bench-audit ## All of them, one after the other: some 25 minutes
+bench-all: bench bench-dashboard bench-page bench-refiner bench-incremental bench-audit bench-replay ## All of them, one after the other: some 25 minutes
 
 .PHONY: images
 images: ## Build every image; with LOAD_IMAGE='kind load docker-image' (or 'minikube image load', …) load them into a cluster

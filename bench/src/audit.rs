@@ -2,15 +2,14 @@
 //! gold), and how long the one of each minute takes when a minute's ticks are new.
 
 use std::path::Path;
-use std::process::Command;
-use std::time::Instant;
 
 use pipeline::kafka::KafkaArgs;
 use pipeline::topics;
 use stack::Stack;
 
+use crate::service::run;
 use crate::ticks::Past;
-use crate::{blocking, database, lake, now_us};
+use crate::{database, lake, now_us};
 
 const PREFIX: &str = "audited";
 const HOUR_US: i64 = 3_600_000_000;
@@ -32,11 +31,11 @@ pub async fn measure(stack: &Stack, kafka: &KafkaArgs, binaries: &Path, ticks: u
     Past { first_number: 0, count: ticks, begin_us, step_us }.publish(kafka, topics::TICKS).await?;
     lake::archive(stack, binaries, PREFIX, ticks).await?;
     database::write(stack, binaries, "audited", ticks).await?;
-    run(stack, binaries, "refiner", &["once"]).await?;
+    run(stack, binaries, "refiner", &["once"], PREFIX).await?;
 
-    let full = run(stack, binaries, "tickstream", &AUDIT).await?;
+    let full = run(stack, binaries, "tickstream", &AUDIT, PREFIX).await?;
     println!("{:<44}{full:>8.1} s", format!("audit of {ticks} records"));
-    let first = run(stack, binaries, "tickstream", &[&AUDIT[..], &["--incremental"]].concat()).await?;
+    let first = run(stack, binaries, "tickstream", &[&AUDIT[..], &["--incremental"]].concat(), PREFIX).await?;
     println!("{:<44}{first:>8.1} s", "the first incremental one, of all of them");
     let mut each = Vec::new();
     for time in 0..TIMES {
@@ -46,8 +45,8 @@ pub async fn measure(stack: &Stack, kafka: &KafkaArgs, binaries: &Path, ticks: u
         Past { first_number, count: A_MINUTE, begin_us, step_us }.publish(kafka, topics::TICKS).await?;
         lake::archive(stack, binaries, PREFIX, A_MINUTE).await?;
         database::write(stack, binaries, "audited", A_MINUTE).await?;
-        run(stack, binaries, "refiner", &["once"]).await?;
-        each.push(run(stack, binaries, "tickstream", &[&AUDIT[..], &["--incremental"]].concat()).await?);
+        run(stack, binaries, "refiner", &["once"], PREFIX).await?;
+        each.push(run(stack, binaries, "tickstream", &[&AUDIT[..], &["--incremental"]].concat(), PREFIX).await?);
     }
     each.sort_by(f64::total_cmp);
     println!("{:<44}{:>8.2} s", format!("incremental, {A_MINUTE} new (median of {TIMES})"), each[TIMES / 2]);
@@ -57,15 +56,3 @@ pub async fn measure(stack: &Stack, kafka: &KafkaArgs, binaries: &Path, ticks: u
 
 const AUDIT: [&str; 7] =
     ["audit", "--topic", topics::TICKS, "--lake-group", "bench-audited", "--db-group", "bench-audited"];
-
-/// Seconds that the program took.
-async fn run(stack: &Stack, binaries: &Path, name: &str, arguments: &[&str]) -> anyhow::Result<f64> {
-    let mut program = Command::new(binaries.join(name));
-    program.args(arguments).envs(stack.env()).env("S3_PREFIX", PREFIX).env("RUST_LOG", "warn");
-    let begun = Instant::now();
-    let output = blocking(move || Ok(program.output()?)).await?;
-    let took = begun.elapsed().as_secs_f64();
-    let said = || String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "{name} {}: {}", output.status, said());
-    Ok(took)
-}

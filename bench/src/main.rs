@@ -10,6 +10,7 @@ mod lake;
 mod limits;
 mod parse;
 mod postgres;
+mod replay;
 mod report;
 mod service;
 mod ticks;
@@ -48,6 +49,9 @@ struct Args {
     /// Only measure `tickstream audit`: all of it over the ticks, and each minute's.
     #[arg(long)]
     audit: bool,
+    /// Only measure `tickstream replay` into a new generation beside the live services.
+    #[arg(long)]
+    replay: bool,
     /// Be the WebSocket server that the dashboard is measured against.
     #[arg(long, hide = true)]
     bare_websockets: bool,
@@ -75,7 +79,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     if args.bare_websockets {
         return dashboard::bare::serve().await;
     }
-    let services = !args.dashboard && !args.incremental && !args.audit;
+    let services = !args.dashboard && !args.incremental && !args.audit && !args.replay;
     if !args.alerts && services {
         blocking(|| parse::print(&mut std::io::stdout().lock())).await?;
     }
@@ -111,6 +115,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
     }
     if args.audit {
         audit::measure(&stack, &kafka, &binaries, args.ticks).await?;
+        return stack.stop().await;
+    }
+    if args.replay {
+        replay::measure(&stack, &kafka, &binaries, args.ticks).await?;
         return stack.stop().await;
     }
     let partitions =

@@ -121,6 +121,21 @@ impl Service {
     }
 }
 
+/// Seconds that a program takes that ends by itself, over the lake under `prefix`.
+///
+/// # Errors
+/// What it said, when it fails.
+pub async fn run(stack: &Stack, binaries: &Path, name: &str, arguments: &[&str], prefix: &str) -> anyhow::Result<f64> {
+    let mut program = Command::new(binaries.join(name));
+    program.args(arguments).envs(stack.env()).env("S3_PREFIX", prefix).env("RUST_LOG", "warn");
+    let begun = Instant::now();
+    let output = crate::blocking(move || Ok(program.output()?)).await?;
+    let took = begun.elapsed().as_secs_f64();
+    let said = || String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{name} {}: {}", output.status, said());
+    Ok(took)
+}
+
 pub fn free_address() -> anyhow::Result<String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     Ok(listener.local_addr()?.to_string())
