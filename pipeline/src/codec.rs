@@ -13,7 +13,7 @@ use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm};
 use serde::Serialize;
 
 use crate::events::{Alert, Gap, IndexWeight, PayloadRecord, PriceTick, SourceHealth};
-use crate::registry::Registry;
+use crate::registry::{Registry, subject};
 use crate::topics;
 
 /// What the records of a topic are.
@@ -119,10 +119,16 @@ impl SchemaText {
     /// arrow-avro computes it as the specification (and Java, and fastavro) does; apache-avro 0.22 keeps logical types in
     /// the canonical form and gets another number. The tests pin each schema's.
     pub fn fingerprint(self) -> u64 {
-        match AvroSchema::new(self.json.to_owned()).fingerprint(FingerprintAlgorithm::Rabin) {
-            Ok(Fingerprint::Rabin(fingerprint)) => fingerprint,
-            other => unreachable!("a compiled-in schema has a Rabin fingerprint, not {other:?}"),
-        }
+        fingerprint_of(self.json).expect("a compiled-in schema has a fingerprint")
+    }
+}
+
+/// The fingerprint of a schema, as [`SchemaText::fingerprint`]; `None` for what is no schema.
+#[must_use]
+pub fn fingerprint_of(json: &str) -> Option<u64> {
+    match AvroSchema::new(json.to_owned()).fingerprint(FingerprintAlgorithm::Rabin) {
+        Ok(Fingerprint::Rabin(fingerprint)) => Some(fingerprint),
+        _ => None,
     }
 }
 
@@ -241,8 +247,7 @@ async fn header(framing: &Framing, record: RecordType) -> anyhow::Result<Vec<u8>
     Ok(match framing {
         Framing::SingleObject => [&SINGLE_OBJECT[..], &record.fingerprint().to_le_bytes()].concat(),
         Framing::Registry(registry) => {
-            let subject = format!("{}-value", record.topic());
-            let id = registry.register(&subject, record.newest().json).await?;
+            let id = registry.register(&subject(record), record.newest().json).await?;
             [&CONFLUENT[..], &id.to_be_bytes()].concat()
         }
     })

@@ -16,16 +16,16 @@ use arrow::array::{Array, BinaryArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 
-use crate::codec::{CONFLUENT, RecordType, SINGLE_OBJECT};
-use crate::registry::{Registry, RegistryOutage, Stored};
+use crate::codec::{CONFLUENT, RecordType, SINGLE_OBJECT, fingerprint_of};
+use crate::registry::{Registry, RegistryOutage, Stored, subject};
 pub use rows::{Alerts, Gaps, Healths, IndexWeights, Payloads};
 pub use ticks::Ticks;
 use writer::{Header, Writer};
 
 /// A larger value is a bad record, whatever is in it.
 pub const MAX_RECORD_BYTES: usize = 1 << 20;
-/// How long an id that the registry did not know is not asked again.
-const UNKNOWN_ID_FOR: Duration = Duration::from_secs(30);
+/// How long the registry is not asked again about what it did not know.
+const UNKNOWN_FOR: Duration = Duration::from_secs(30);
 
 /// Decodes the records of one type, whatever version and framing they were written with, into the newest version's columns.
 pub struct Decoder {
@@ -36,6 +36,8 @@ pub struct Decoder {
     writers: HashMap<Header, Result<Writer, String>>,
     /// When an id was refused by the registry; it may have been registered since.
     refused: HashMap<u32, Instant>,
+    /// When the registry was asked for all schemas of the record type.
+    asked_for_all: Option<Instant>,
 }
 
 /// One batch, decoded. `rows` and the indexes of `bad` together are every input index, once.
@@ -61,7 +63,14 @@ impl Decoder {
             let header = Header::Fingerprint(text.fingerprint());
             writers.insert(header, Writer::new(header, text.json, record));
         }
-        Self { record, schema: writer::columns(record), registry, writers, refused: HashMap::new() }
+        Self {
+            record,
+            schema: writer::columns(record),
+            registry,
+            writers,
+            refused: HashMap::new(),
+            asked_for_all: None,
+        }
     }
 
     /// The columns of every batch: text as Utf8, decimals as Decimal128(38, 18), times as Timestamp(µs, "+00:00"), days as
@@ -73,7 +82,7 @@ impl Decoder {
     /// Decodes Kafka values; a null is a bad record like any other.
     ///
     /// # Errors
-    /// Only when the schema registry cannot be asked about an id; nothing is consumed then.
+    /// Only when the schema registry cannot be asked about a schema; nothing is consumed then.
     pub async fn decode(&mut self, values: &BinaryArray) -> Result<Decoded, DecodeOutage> {
         let mut bad = Vec::new();
         // Nearly always one writer; records of several are decoded apart and put back in order.
@@ -109,12 +118,18 @@ impl Decoder {
         Ok(Decoded { batch, rows, bad })
     }
 
-    /// Asks the registry about an id that was not met before.
+    /// Asks the registry about a schema that was not met before.
     async fn learn(&mut self, header: Header) -> Result<(), DecodeOutage> {
-        let (Header::Id(id), Some(registry)) = (header, &self.registry) else {
-            return Ok(());
-        };
-        let refused_lately = self.refused.get(&id).is_some_and(|at| at.elapsed() < UNKNOWN_ID_FOR);
+        let Some(registry) = self.registry.clone() else { return Ok(()) };
+        match header {
+            Header::Id(id) => self.learn_id(&registry, id).await,
+            Header::Fingerprint(fingerprint) => self.learn_fingerprint(&registry, fingerprint).await,
+        }
+    }
+
+    async fn learn_id(&mut self, registry: &Registry, id: u32) -> Result<(), DecodeOutage> {
+        let header = Header::Id(id);
+        let refused_lately = self.refused.get(&id).is_some_and(|at| at.elapsed() < UNKNOWN_FOR);
         let known = match self.writers.get(&header) {
             Some(Ok(_)) => true,
             Some(Err(_)) => refused_lately,
@@ -135,18 +150,37 @@ impl Decoder {
         Ok(())
     }
 
+    /// A registry does not know fingerprints: all schemas of the record type are asked for, and their fingerprints taken here.
+    async fn learn_fingerprint(&mut self, registry: &Registry, fingerprint: u64) -> Result<(), DecodeOutage> {
+        let asked_lately = self.asked_for_all.is_some_and(|at| at.elapsed() < UNKNOWN_FOR);
+        if asked_lately || self.writers.contains_key(&Header::Fingerprint(fingerprint)) || of(fingerprint).is_some() {
+            return Ok(());
+        }
+        for json in registry.schemas_of(self.record).await? {
+            let Some(fingerprint) = fingerprint_of(&json) else { continue };
+            let header = Header::Fingerprint(fingerprint);
+            let writer = || {
+                Writer::new(header, &json, self.record).map_err(|reason| {
+                    format!("schema {fingerprint:016x} of the registry cannot be read as {}: {reason}", self.record)
+                })
+            };
+            self.writers.entry(header).or_insert_with(writer);
+        }
+        self.asked_for_all = Some(Instant::now());
+        Ok(())
+    }
+
     fn unknown(&self, header: Header) -> String {
         match header {
             Header::Id(id) => format!("schema id {id}, but no schema registry is configured (SCHEMA_REGISTRY_URL)"),
-            Header::Fingerprint(fingerprint) => {
-                let other = RecordType::ALL
-                    .into_iter()
-                    .find(|record| record.schemas().iter().any(|text| text.fingerprint() == fingerprint));
-                match other {
-                    Some(other) => format!("a {other} record, not {}", self.record),
-                    None => format!("unknown schema fingerprint {fingerprint:016x}"),
-                }
-            }
+            Header::Fingerprint(fingerprint) => match (of(fingerprint), &self.registry) {
+                (Some(other), _) => format!("a {other} record, not {}", self.record),
+                (None, None) => format!("unknown schema fingerprint {fingerprint:016x}"),
+                (None, Some(_)) => format!(
+                    "unknown schema fingerprint {fingerprint:016x}, and {} of the registry has none with it",
+                    subject(self.record)
+                ),
+            },
         }
     }
 
@@ -167,6 +201,12 @@ impl Decoder {
         let batch = take_record_batch(&batch, &UInt32Array::from(order)).expect("every place is a row of the batch");
         (batch, sorted)
     }
+}
+
+/// The record type that this program was built with a schema of that fingerprint for.
+fn of(fingerprint: u64) -> Option<RecordType> {
+    let has = |record: &RecordType| record.schemas().iter().any(|text| text.fingerprint() == fingerprint);
+    RecordType::ALL.into_iter().find(has)
 }
 
 /// What a value says about its schema.

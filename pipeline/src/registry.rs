@@ -1,5 +1,5 @@
-//! A Confluent-compatible schema registry: services make two calls, register at start and read by id. Used only when
-//! SCHEMA_REGISTRY_URL is set. Must never happen here: an outage that looks like an unknown schema, since the records
+//! A Confluent-compatible schema registry: services register at start, read by id, and look a schema that they were not built
+//! with up among the versions of its topic. Used only when SCHEMA_REGISTRY_URL is set. Must never happen here: an outage that looks like an unknown schema, since the records
 //! would then go to the dead letters instead of waiting; or a password of the URL in a message.
 
 mod subjects;
@@ -12,7 +12,7 @@ use reqwest::{StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use crate::codec::Framing;
+use crate::codec::{Framing, RecordType};
 use crate::misconfigured;
 pub use subjects::{Verdict, Version};
 
@@ -22,7 +22,7 @@ const SCHEMA_NOT_FOUND: i64 = 40403;
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct RegistryArgs {
     /// Schema registry (Confluent's API), for example http://localhost:8081. Without it records carry their schema's
-    /// fingerprint and no registry is needed.
+    /// fingerprint and no registry is needed; with it a schema newer than this program is looked up there.
     #[arg(long, env = "SCHEMA_REGISTRY_URL", hide_env_values = true, global = true)]
     pub schema_registry_url: Option<SecretString>,
 }
@@ -44,6 +44,12 @@ impl RegistryArgs {
     pub fn framing(&self) -> anyhow::Result<Framing> {
         Ok(self.registry()?.map_or(Framing::SingleObject, Framing::Registry))
     }
+}
+
+/// Where a registry keeps the schemas of a record type's values.
+#[must_use]
+pub fn subject(record: RecordType) -> String {
+    format!("{}-value", record.topic())
 }
 
 /// A handle on one registry; cheap to clone.
@@ -186,6 +192,19 @@ impl Registry {
         }
         let stored: StoredSchema = response.json().await.map_err(|error| outage(plain(error)))?;
         Ok(stored.into_stored(id))
+    }
+
+    /// The schemas of a record type, as [`Registry::versions`] has them under its topic.
+    ///
+    /// # Errors
+    /// When the registry does not answer.
+    pub async fn schemas_of(&self, record: RecordType) -> Result<Vec<String>, RegistryOutage> {
+        let versions = self.versions(&subject(record)).await.map_err(|error| RegistryOutage(format!("{error:#}")))?;
+        let json = |version: Version| match version.schema {
+            Stored::Avro(json) => Some(json),
+            Stored::Unusable(_) => None,
+        };
+        Ok(versions.into_iter().filter_map(json).collect())
     }
 
     fn address(&self, segments: &[&str]) -> Url {

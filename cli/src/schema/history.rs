@@ -29,7 +29,7 @@ impl Kept {
     /// Its subject in a registry, where it is a type that has a topic.
     pub fn subject(&self) -> Option<String> {
         let record = RecordType::ALL.into_iter().find(|record| record.name() == self.name)?;
-        Some(format!("{}-value", record.topic()))
+        Some(pipeline::registry::subject(record))
     }
 
     pub fn newest(&self) -> Option<&Text> {

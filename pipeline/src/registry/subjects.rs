@@ -1,5 +1,6 @@
-//! What a person asks a registry about a subject: which versions it has, what the next may change, what it says of a schema.
-//! No service needs any of this. Must never happen here: "no such subject" for a registry that could not be asked.
+//! What is asked about a subject: which versions it has, which a decoder does too when it meets a schema that it does not know;
+//! and, by people alone, what the next may change, and what the registry says of a schema. Must never happen here: "no such
+//! subject" for a registry that could not be asked.
 
 use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;

@@ -26,7 +26,8 @@ type Shared = Arc<Mutex<Fake>>;
 async fn registry() -> (Registry, Shared) {
     let fake = Shared::default();
     let app = Router::new()
-        .route("/base/subjects/{subject}/versions", post(register))
+        .route("/base/subjects/{subject}/versions", post(register).get(versions))
+        .route("/base/subjects/{subject}/versions/{version}", get(version))
         .route("/base/schemas/ids/{id}", get(by_id))
         .with_state(fake.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -60,6 +61,24 @@ async fn by_id(State(fake): State<Shared>, Path(id): Path<usize>) -> (StatusCode
         Some(schema) => (StatusCode::OK, Json(schema.clone())),
         None => (StatusCode::NOT_FOUND, Json(json!({"error_code": 40403, "message": "Schema not found"}))),
     }
+}
+
+/// All schemas are versions of the one subject that there is.
+async fn versions(State(fake): State<Shared>, Path(subject): Path<String>) -> (StatusCode, Json<Value>) {
+    let mut fake = fake.lock().unwrap();
+    fake.asked += 1;
+    if fake.down {
+        return (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error_code": 50001, "message": "down"})));
+    }
+    if !fake.subjects.contains(&subject) {
+        return (StatusCode::NOT_FOUND, Json(json!({"error_code": 40401, "message": "Subject not found"})));
+    }
+    (StatusCode::OK, Json(json!((1..=fake.schemas.len()).collect::<Vec<_>>())))
+}
+
+async fn version(State(fake): State<Shared>, Path((_, version)): Path<(String, usize)>) -> Json<Value> {
+    let stored = &fake.lock().unwrap().schemas[version - 1];
+    Json(json!({"version": version, "id": version, "schema": stored["schema"]}))
 }
 
 fn array(values: &[&[u8]]) -> BinaryArray {
@@ -134,4 +153,49 @@ async fn mistakes_at_start_are_the_user_s_and_say_so() {
     let mut decoder = Decoder::new(RecordType::PriceTick, Some(nobody));
     let outage = decoder.decode(&array(&[&[0, 0, 0, 0, 1, 2]])).await.unwrap_err().to_string();
     assert!(!outage.contains("hush"), "{outage}");
+}
+
+/// A tick of a version that comes after the newest: one field more, which is null.
+fn of_a_later_version(tick: &[u8]) -> (String, Vec<u8>) {
+    let mut schema: Value = serde_json::from_str(RecordType::PriceTick.newest().json).unwrap();
+    let fields = schema["fields"].as_array_mut().unwrap();
+    fields.push(json!({"name": "venue", "type": ["null", "string"], "default": null}));
+    let schema = schema.to_string();
+    let header = [&SINGLE_OBJECT[..], &fingerprint_of(&schema).unwrap().to_le_bytes()].concat();
+    let record = [&header, &tick[header.len()..], &[0]].concat();
+    (schema, record)
+}
+
+#[tokio::test]
+async fn a_schema_newer_than_the_program_is_found_by_its_fingerprint() {
+    let (registry, fake) = registry().await;
+    let (schema, record) = of_a_later_version(&encoded(5));
+    let values = array(&[&record, &encoded(6), &[&SINGLE_OBJECT[..], &[9; 8], b"x"].concat()]);
+    let mut early = Decoder::new(RecordType::PriceTick, Some(registry.clone()));
+    for _ in 0..2 {
+        let decoded = early.decode(&values).await.unwrap();
+        assert_eq!(ticks(&decoded), [arbitrary::numbered_tick(6)]);
+        let reason = &decoded.bad[0].1;
+        assert!(
+            reason.starts_with("unknown schema fingerprint") && reason.contains("market.ticks.v1-value"),
+            "{reason}"
+        );
+    }
+    assert_eq!(fake.lock().unwrap().asked, 1, "not again for a while");
+
+    fake.lock().unwrap().subjects.push("market.ticks.v1-value".to_owned());
+    fake.lock().unwrap().schemas.extend([json!({"schema": "\"string\""}), json!({"schema": schema})]);
+    let mut later = Decoder::new(RecordType::PriceTick, Some(registry.clone()));
+    for _ in 0..2 {
+        let decoded = later.decode(&values).await.unwrap();
+        assert_eq!(ticks(&decoded), [5, 6].map(arbitrary::numbered_tick));
+        assert_eq!(decoded.bad[0].0, 2, "the third is of no schema that anybody knows");
+    }
+    assert_eq!(fake.lock().unwrap().asked, 2);
+
+    fake.lock().unwrap().down = true;
+    let mut without = Decoder::new(RecordType::PriceTick, Some(registry));
+    let outage = without.decode(&values).await.unwrap_err().to_string();
+    assert!(outage.contains("500") && !outage.contains("hush"), "{outage}");
+    assert_eq!(ticks(&without.decode(&array(&[&encoded(6)])).await.unwrap()), [arbitrary::numbered_tick(6)]);
 }
