@@ -282,7 +282,8 @@ async fn what_is_wrong_at_the_start_is_said_in_one_line() {
     refused(command(&format!("{server}/nowhere"), &servers), &["DATABASE_URL", "3D000"]);
     refused(command(&database.url, &format!("127.0.0.1:{nobody}")), &["KAFKA_BOOTSTRAP_SERVERS"]);
 
-    let mut unmigrated = command(&TestDatabase::empty().await.url, &servers);
+    let empty = TestDatabase::empty().await;
+    let mut unmigrated = command(&empty.url, &servers);
     unmigrated.arg("--no-migrate");
     refused(unmigrated, &["consumer-db migrate"]);
 
