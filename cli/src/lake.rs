@@ -1,7 +1,7 @@
 //! `tickstream lake`: what a person does with the lake, beyond reading it. Each command stands in a file of its own.
 
 mod accept_hole;
-mod export;
+pub mod export;
 mod new_epoch;
 mod restore;
 mod world;

@@ -9,6 +9,7 @@ mod command_line;
 mod completions;
 mod database;
 mod dlq;
+mod export;
 mod groups;
 mod history;
 mod kafka;
@@ -64,6 +65,8 @@ enum Command {
     /// Mend the lake and take data out of it.
     #[command(subcommand)]
     Lake(lake::LakeCommand),
+    /// Write rows of a span of time, out of the topic or the lake, as Parquet, CSV or JSON lines.
+    Export(export::ExportArgs),
     /// Show the latest price of each symbol and source.
     Latest(latest::LatestArgs),
     /// Show open, high, low, close and volume of a symbol over a span of time.
@@ -97,6 +100,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<()
             Command::Dlq(command) => Box::pin(dlq::run(command)).await,
             Command::Replay(command) => Box::pin(replay::run(command)).await,
             Command::Lake(command) => lake::run(command).await,
+            Command::Export(args) => Box::pin(export::run(args)).await,
             Command::Latest(args) => latest::run(args).await,
             Command::History(args) => history::run(args).await,
             Command::Completions(args) => completions::run(&args, Cli::command()),

@@ -3,26 +3,29 @@
 //! give the same bytes, and a file under its final name is whole. Must never happen here: a number that went through a float,
 //! or a text that a sheet would run as a formula.
 
-mod cells;
+pub mod cells;
 mod day_files;
 mod folder;
-mod rows;
-mod selection;
+pub mod rows;
+pub mod selection;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, ensure};
+use bytes::Bytes;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use futures::StreamExt;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
 use jiff::civil::Date;
 use pipeline::store::{Store, StoreArgs};
 
 use crate::output::{self, Progress};
 use day_files::DayFiles;
 use rows::Table;
+pub use rows::{TABLES, check_symbols};
 use selection::Range;
 
 /// Objects that are fetched while one is written.
@@ -59,7 +62,7 @@ pub struct ExportArgs {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Layer {
+pub enum Layer {
     /// Every record that decodes, repetitions and revisions each, by the day of the broker's clock.
     #[default]
     Bronze,
@@ -68,7 +71,7 @@ enum Layer {
 }
 
 impl Layer {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Bronze => "bronze",
             Self::Silver => "silver",
@@ -85,24 +88,8 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<()> {
     let mut files = DayFiles::new(&args.to.join(args.layer.name()), table.name(), args.bom);
     let mut progress = Progress::default();
     let mut writer = rows::Writer::new(&table, range);
-    let (mut read, mut bytes, layer) = (0_u64, 0_u64, args.layer.name());
-    let fetched = objects.map(|key| {
-        let store = store.clone();
-        async move {
-            let key: Arc<str> = key?;
-            let name = key.clone();
-            let fetching = tokio::spawn(async move { store.get(&name).await });
-            let object = fetching.await?.with_context(|| format!("reading {key}"))?;
-            let object = object.ok_or_else(|| anyhow!("{key} was there and is gone: export again"))?;
-            ensure!(
-                object.is_as_written() != Some(false),
-                "the bytes of {key} are not those that were written: `refiner rebuild --layer {layer}` for its day makes it again, \
-                 or put back a version or a backup of it; nothing was exported of it"
-            );
-            anyhow::Ok((key, object.bytes))
-        }
-    });
-    let mut fetched = std::pin::pin!(fetched.buffered(AHEAD));
+    let (mut read, mut bytes) = (0_u64, 0_u64);
+    let mut fetched = std::pin::pin!(fetched(&store, objects, args.layer));
     while let Some(object) = fetched.next().await {
         let (key, object) = object?;
         (read, bytes) = (read + 1, bytes + object.len() as u64);
@@ -126,7 +113,33 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<()> {
     ))
 }
 
-fn explain_full_disk(error: anyhow::Error) -> anyhow::Error {
+/// The objects with their bytes, in order, some fetched ahead.
+pub fn fetched(
+    store: &Store,
+    keys: BoxStream<'static, anyhow::Result<Arc<str>>>,
+    layer: Layer,
+) -> impl Stream<Item = anyhow::Result<(Arc<str>, Bytes)>> {
+    let (store, layer) = (store.clone(), layer.name());
+    let fetched = keys.map(move |key| {
+        let store = store.clone();
+        async move {
+            let key: Arc<str> = key?;
+            let name = key.clone();
+            let fetching = tokio::spawn(async move { store.get(&name).await });
+            let object = fetching.await?.with_context(|| format!("reading {key}"))?;
+            let object = object.ok_or_else(|| anyhow!("{key} was there and is gone: export again"))?;
+            ensure!(
+                object.is_as_written() != Some(false),
+                "the bytes of {key} are not those that were written: `refiner rebuild --layer {layer}` for its day makes it again, \
+                 or put back a version or a backup of it; nothing was exported of it"
+            );
+            anyhow::Ok((key, object.bytes))
+        }
+    });
+    fetched.buffered(AHEAD)
+}
+
+pub fn explain_full_disk(error: anyhow::Error) -> anyhow::Error {
     let full = |cause: &(dyn std::error::Error + 'static)| {
         cause
             .downcast_ref::<io::Error>()

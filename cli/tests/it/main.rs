@@ -9,6 +9,7 @@ mod dlq;
 mod dlq_audit;
 mod dlq_kills;
 mod export;
+mod export_rows;
 mod groups;
 mod history;
 mod lake;

@@ -14,6 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::civil::date;
 use jiff::{Span, Timestamp};
+use serde_json::Value;
 use uuid::Uuid;
 
 /// One column of one batch.
@@ -92,13 +93,7 @@ impl Cells {
             Self::Missing => {}
             Self::Constant(text) => push_text(cell, text),
             Self::Text(texts) => push_text(cell, texts.value(row)),
-            Self::Texts(lists, texts) => {
-                let offsets = lists.value_offsets();
-                let range = offsets[row] as usize..offsets[row + 1] as usize;
-                let items: Vec<&str> =
-                    range.filter(|item| texts.is_valid(*item)).map(|item| texts.value(item)).collect();
-                push_text(cell, &items.join(";"));
-            }
+            Self::Texts(lists, texts) => push_text(cell, &items(lists, texts, row).collect::<Vec<_>>().join(";")),
             Self::Decimal(numbers) => {
                 let text = Decimal128Type::format_decimal(numbers.value(row), numbers.precision(), numbers.scale());
                 let plain = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
@@ -114,6 +109,53 @@ impl Cells {
                 cell.push_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
             }
             Self::Bytes(bytes) => push_text(cell, &STANDARD.encode(bytes.value(row))),
+        }
+    }
+
+    /// The text of one row as it is, without the apostrophe that a sheet needs; `None` for null.
+    pub fn plain(&self, row: usize) -> Option<String> {
+        if self.is_null(row) {
+            return None;
+        }
+        Some(match self {
+            Self::Constant(text) => text.clone(),
+            Self::Text(texts) => texts.value(row).to_owned(),
+            Self::Texts(lists, texts) => items(lists, texts, row).collect::<Vec<_>>().join(";"),
+            Self::Bytes(bytes) => STANDARD.encode(bytes.value(row)),
+            Self::Missing
+            | Self::Decimal(_)
+            | Self::Whole(_)
+            | Self::Float(_)
+            | Self::Truth(_)
+            | Self::Time(_)
+            | Self::Day(_)
+            | Self::Id(_) => {
+                let mut cell = String::new();
+                self.write(row, &mut cell);
+                cell
+            }
+        })
+    }
+
+    /// One row as JSON: decimals, times, days, ids and bytes are text, since a reader would make floats of the first and
+    /// knows none of the others.
+    pub fn json(&self, row: usize) -> Value {
+        if self.is_null(row) {
+            return Value::Null;
+        }
+        match self {
+            Self::Whole(numbers) => numbers.value(row).into(),
+            Self::Float(numbers) => numbers.value(row).into(),
+            Self::Truth(truths) => truths.value(row).into(),
+            Self::Texts(lists, texts) => items(lists, texts, row).collect::<Vec<_>>().into(),
+            Self::Missing
+            | Self::Constant(_)
+            | Self::Text(_)
+            | Self::Decimal(_)
+            | Self::Time(_)
+            | Self::Day(_)
+            | Self::Id(_)
+            | Self::Bytes(_) => self.plain(row).into(),
         }
     }
 
@@ -133,6 +175,13 @@ impl Cells {
             Self::Bytes(column) => column.is_null(row),
         }
     }
+}
+
+/// The texts of one row, without those that are null.
+fn items<'a>(lists: &ListArray, texts: &'a StringArray, row: usize) -> impl Iterator<Item = &'a str> {
+    let offsets = lists.value_offsets();
+    let range = offsets[row] as usize..offsets[row + 1] as usize;
+    range.filter(|item| texts.is_valid(*item)).map(|item| texts.value(item))
 }
 
 /// With an apostrophe where a sheet would see a formula; `'` itself is one of them, so that the rule can be undone.
@@ -214,6 +263,27 @@ mod tests {
             cells.write(row, &mut cell);
             assert_eq!(cell.strip_prefix('\'').unwrap_or(&cell), text);
         }
+    }
+
+    #[test]
+    fn json_has_numbers_only_where_a_reader_keeps_them() {
+        let json = |name: &str, column: ArrayRef| {
+            let field = Field::new(name, column.data_type().clone(), true);
+            let cells = Cells::new(&field, &column).expect("cells");
+            (0..column.len()).map(|row| cells.json(row).to_string()).collect::<Vec<_>>()
+        };
+        let prices = Decimal128Array::from(vec![Some(67_187_335_893_656_600_000_000), None]);
+        let prices = prices.with_precision_and_scale(38, 18).expect("fits");
+        assert_eq!(json("price", Arc::new(prices)), ["\"67187.3358936566\"", "null"]);
+        assert_eq!(json("kafka_offset", Arc::new(Int64Array::from(vec![i64::MAX]))), ["9223372036854775807"]);
+        assert_eq!(json("retracted", Arc::new(BooleanArray::from(vec![true]))), ["true"]);
+        assert_eq!(json("vwap", Arc::new(Float64Array::from(vec![1.5, f64::NAN]))), ["1.5", "null"]);
+        assert_eq!(json("text", Arc::new(StringArray::from(vec!["=1+1"]))), ["\"=1+1\""], "no sheet reads it");
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        lists.append_value([Some("BTC-USD"), Some("=x")]);
+        assert_eq!(json("symbols", Arc::new(lists.finish())), ["[\"BTC-USD\",\"=x\"]"]);
+        let time = TimestampMicrosecondArray::from(vec![1_790_000_000_000_001]).with_timezone("+00:00");
+        assert_eq!(json("event_time", Arc::new(time)), ["\"2026-09-21T14:13:20.000001Z\""]);
     }
 
     #[test]

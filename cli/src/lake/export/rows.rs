@@ -62,18 +62,12 @@ impl Table {
             }
         };
         let symbols: Vec<String> = symbols.iter().map(|symbol| symbol.to_ascii_uppercase()).collect();
-        let table = Self { layer, name: name.to_owned(), symbols, columns };
-        if !table.symbols.is_empty() && !table.has_symbols() {
-            return Err(misconfigured(format!(
-                "--symbol: the rows of {name} are not of one symbol each; leave it out"
-            )));
-        }
-        Ok(table)
+        check_symbols(name, &symbols)?;
+        Ok(Self { layer, name: name.to_owned(), symbols, columns })
     }
 
-    /// Whether each row is of one symbol. An alert may be of a source alone.
     fn has_symbols(&self) -> bool {
-        self.name.ends_with("ticks")
+        has_symbols(&self.name)
     }
 
     pub fn layer(&self) -> Layer {
@@ -105,6 +99,20 @@ impl Table {
         let made = if self.layer == Layer::Silver { "; the refiner makes silver" } else { "" };
         format!("{} has no rows{of} {range}{made}", self.prefix().trim_end_matches('/'))
     }
+}
+
+/// Whether each row of a table is of one symbol. An alert may be of a source alone.
+fn has_symbols(table: &str) -> bool {
+    table.ends_with("ticks")
+}
+
+/// # Errors
+/// [`pipeline::Misconfigured`] when symbols are asked for of a table that has none.
+pub fn check_symbols(table: &str, symbols: &[String]) -> anyhow::Result<()> {
+    if symbols.is_empty() || has_symbols(table) {
+        return Ok(());
+    }
+    Err(misconfigured(format!("--symbol: the rows of {table} are not of one symbol each; leave it out")))
 }
 
 /// Writes objects, in the order of their keys, to the files of their days.
@@ -273,7 +281,7 @@ fn broker_day(micros: i64) -> Date {
 
 /// The columns that stand in a key and in no object, with their values: `action` in `…/action=PETR4/…`. A file's own place
 /// tells day and hour.
-fn named_in(key: &str) -> impl Iterator<Item = (&str, String)> {
+pub fn named_in(key: &str) -> impl Iterator<Item = (&str, String)> {
     let parts = key.split('/').filter_map(|part| part.split_once('='));
     parts.filter(|(column, _)| !matches!(*column, "dt" | "hour")).map(|(column, value)| (column, unescaped(value)))
 }
@@ -295,7 +303,7 @@ fn lines() -> csv::Writer<Vec<u8>> {
     WriterBuilder::new().terminator(Terminator::CRLF).from_writer(Vec::new())
 }
 
-fn damaged(key: &str) -> String {
+pub fn damaged(key: &str) -> String {
     format!("{key} cannot be read; `tickstream audit --deep` names every damaged object and what to do")
 }
 
