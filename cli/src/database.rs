@@ -20,6 +20,11 @@ pub struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
+    /// Whether a database is named at all.
+    pub fn is_named(&self) -> bool {
+        self.database_url.as_ref().is_some_and(|url| !url.expose_secret().is_empty())
+    }
+
     /// # Errors
     /// [`pipeline::Misconfigured`] when no URL is set or it makes no sense.
     pub fn options(&self) -> anyhow::Result<PgConnectOptions> {

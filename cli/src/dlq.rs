@@ -34,8 +34,9 @@ mod writer;
 
 use clap::Subcommand;
 
-pub use letter::Place;
+pub use letter::{Letter, Place};
 pub use marks::Marks;
+pub use selection::Coordinates;
 
 #[derive(Subcommand, Debug)]
 pub enum DlqCommand {

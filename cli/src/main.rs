@@ -22,6 +22,7 @@ mod output;
 mod replay;
 mod schema;
 mod topics;
+mod trace;
 mod transactions;
 mod watch;
 
@@ -56,6 +57,8 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Prove that topic, lake and database hold the same records; name every difference.
     Audit(audit::AuditArgs),
+    /// Follow one tick from its payload to its candles: every place, every time, what is missing.
+    Trace(trace::TraceArgs),
     /// Look at dead letters, send their records again, or drop them.
     #[command(subcommand)]
     Dlq(dlq::DlqCommand),
@@ -97,6 +100,7 @@ async fn run(command: Command, shutdown: CancellationToken) -> anyhow::Result<()
             Command::Groups(args) => Box::pin(groups::run(args)).await,
             Command::Watch(args) => Box::pin(watch::run(args)).await,
             Command::Audit(args) => Box::pin(audit::run(args)).await,
+            Command::Trace(args) => Box::pin(trace::run(args)).await,
             Command::Dlq(command) => Box::pin(dlq::run(command)).await,
             Command::Replay(command) => Box::pin(replay::run(command)).await,
             Command::Lake(command) => lake::run(command).await,

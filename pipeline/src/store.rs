@@ -2,6 +2,8 @@
 //! Invariant: an `Err` of [`Store::put`] says nothing about whether the object is there now; only a HEAD tells. Must never
 //! happen here: an unconditional PUT.
 
+mod modified;
+
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -149,7 +149,7 @@ pub async fn accepted_holes(store: &Store, place: Place<'_>) -> anyhow::Result<V
 }
 
 /// What the raw object at `start` says of itself, or what is wrong with it.
-async fn link(store: &Store, place: Place<'_>, start: i64) -> anyhow::Result<Result<Link, String>> {
+pub async fn link(store: &Store, place: Place<'_>, start: i64) -> anyhow::Result<Result<Link, String>> {
     let key = place.key(start);
     let Some(head) = store.head(&key).await? else { return Ok(Err(format!("{key} is listed and gone"))) };
     let link = match Link::from_pairs(&head.metadata) {

@@ -3,7 +3,7 @@
 //! older than a bound. Must never happen here: work that is under way called a fault, or a fault called work that is under way.
 
 pub mod hours;
-mod object;
+pub mod object;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -32,7 +32,7 @@ const OF_A_DAY: [&str; 5] = [
     "gold/daily_stats",
 ];
 const OTHERS_OF_A_DAY: [&str; 3] = ["gold/cross_rates", "gold/data_quality", "gold/forecasts"];
-const HOUR_US: i64 = 3_600_000_000;
+pub const HOUR_US: i64 = 3_600_000_000;
 
 /// How far the refiner says that it is.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -53,6 +53,11 @@ impl State {
 
     /// Whether the bronze of this record has been taken up.
     pub fn has_taken(&self, topic: &str, partition: i32, offset: i64) -> bool {
+        self.cursor(topic, partition).is_some_and(|cursor| offset < cursor)
+    }
+
+    /// The offset below which all bronze of a partition has been taken up.
+    pub fn cursor(&self, topic: &str, partition: i32) -> Option<i64> {
         // Of several epochs the newest is the one that is still written.
         let of = |name: &&String| {
             let mut parts = name.rsplit('/');
@@ -60,12 +65,16 @@ impl State {
                 && parts.next().is_some()
                 && parts.next() == Some(topic)
         };
-        let newest = self.cursors.iter().rev().find(|(name, _)| of(name));
-        newest.is_some_and(|(_, cursor)| offset < *cursor)
+        self.cursors.iter().rev().find(|(name, _)| of(name)).map(|(_, cursor)| *cursor)
     }
 
     pub fn waits_for(&self, group: &str) -> bool {
         self.pending.contains_key(group)
+    }
+
+    /// Whether it knows that this object is to be made again.
+    pub fn waits_for_object(&self, key: &str) -> bool {
+        group_of(key).is_some_and(|group| self.waits_for(&group))
     }
 }
 
@@ -337,9 +346,7 @@ impl Refined<'_> {
 
     /// Whether the refiner knows that this is to be made again.
     async fn is_under_way(&self, key: &str, input: &str, made: &Made, state: &State) -> anyhow::Result<bool> {
-        if let Some(group) = group_of(key)
-            && state.waits_for(&group)
-        {
+        if state.waits_for_object(key) {
             return Ok(true);
         }
         if input.starts_with("bronze/") {

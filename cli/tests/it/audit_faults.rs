@@ -459,7 +459,7 @@ async fn faults_of_the_topics(world: &World) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn planted_faults_are_found_under_their_places() {
-    let mut world = World::new().await;
+    let mut world = World::new("cli-audit-world").await;
     Box::pin(clean_however_it_is_asked(&world)).await;
     let mut faults = Box::pin(faults_of_postgres(&mut world)).await;
     faults += Box::pin(faults_of_the_lake(&world)).await;

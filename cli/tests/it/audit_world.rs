@@ -11,7 +11,7 @@ use pipeline::example;
 use pipeline::kafka::KafkaArgs;
 use pipeline::records::{Record, RecordBuffer};
 use pipeline::topic_id::TopicIds;
-use pipeline::topics::{GAPS, INDEX, TICKS};
+use pipeline::topics::{ALERTS, GAPS, INDEX, TICKS};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 use serde_json::Value;
@@ -25,15 +25,14 @@ use crate::{Answer, command, database, run};
 const PATIENCE: Timeout = Timeout::After(Duration::from_secs(30));
 pub const HOUR: i64 = 3_600_000_000;
 pub const MINUTE: i64 = 60_000_000;
-const PREFIX: &str = "cli-audit-world";
 
 pub struct World {
     pub stack: &'static Stack,
     _kafka: Kafka,
-    args: KafkaArgs,
+    pub args: KafkaArgs,
     pub ids: TopicIds,
     producer: FutureProducer,
-    encoder: Encoder,
+    pub encoder: Encoder,
     pub lake: Lake,
     pub rows: PgConnection,
     database_url: String,
@@ -42,6 +41,7 @@ pub struct World {
     /// Of the first wave, the hour's object of silver as it was then.
     pub old_silver: Vec<u8>,
     pub metrics: tempfile::TempDir,
+    prefix: &'static str,
 }
 
 /// Event `n`.
@@ -50,20 +50,20 @@ pub fn id(n: u64) -> Uuid {
 }
 
 impl World {
-    /// Two waves: ticks of two symbols in two hours, one of them twice, one corrected, one moved, garbage; a gap that was
-    /// closed and one that is open; weights.
-    pub async fn new() -> Self {
+    /// A world whose cluster, database and lake are called by this name. Two waves: ticks of two symbols in two hours, one of them twice, one corrected, one moved, garbage; a gap that was
+    /// closed and one that is open; weights; an alert.
+    pub async fn new(prefix: &'static str) -> Self {
         let stack = stack::shared().await;
-        let kafka = stack.another_kafka("cli-audit").await.expect("another broker");
+        let kafka = stack.another_kafka(prefix).await.expect("another broker");
         let args = KafkaArgs { kafka_bootstrap_servers: kafka.bootstrap_servers(), kafka_properties: Vec::new() };
         let ids = TopicIds::new(&args).expect("client");
-        let (rows, database_url) = database(stack, "cli_audit_world").await;
+        let (rows, database_url) = database(stack, &prefix.replace('-', "_")).await;
         let mut world = Self {
             stack,
             _kafka: kafka,
             producer: args.producer().create().expect("producer"),
             encoder: Encoder::new(Framing::SingleObject).await.expect("encoder"),
-            lake: Lake::empty(stack, PREFIX, Uuid::nil()),
+            lake: Lake::empty(stack, prefix, Uuid::nil()),
             args,
             ids,
             rows,
@@ -71,6 +71,7 @@ impl World {
             hour: jiff::Timestamp::now().as_microsecond() / HOUR * HOUR - 2 * HOUR,
             old_silver: Vec::new(),
             metrics: tempfile::tempdir().expect("a folder"),
+            prefix,
         };
         world.ok(&["topics", "apply"]).await;
         for n in 0..60 {
@@ -84,6 +85,7 @@ impl World {
         for n in 0..3 {
             world.send(INDEX, 0, world.encoder.index_weight(&world.weight(n))).await;
         }
+        world.send(ALERTS, 0, world.encoder.alert(&example::alert())).await;
         let closed = world.gap(1, world.hour + 10 * MINUTE, Some(world.hour + 12 * MINUTE));
         world.send(GAPS, 0, world.encoder.gap(&Gap { ended_at: None, ..closed.clone() })).await;
         world.send(GAPS, 0, world.encoder.gap(&closed)).await;
@@ -178,7 +180,7 @@ impl World {
         let mut command = Command::new(program);
         command.args(arguments).env_clear().envs(self.stack.env()).env("RUST_LOG", "error").stdin(Stdio::null());
         command.env("KAFKA_BOOTSTRAP_SERVERS", &self.args.kafka_bootstrap_servers);
-        command.env("DATABASE_URL", &self.database_url).env("S3_PREFIX", PREFIX).env("ADMIN_ADDR", "127.0.0.1:0");
+        command.env("DATABASE_URL", &self.database_url).env("S3_PREFIX", self.prefix).env("ADMIN_ADDR", "127.0.0.1:0");
         let answer = run(command).await;
         assert_eq!(answer.code, 0, "{name}: {}\n{}", answer.stdout, answer.stderr);
     }
@@ -186,7 +188,7 @@ impl World {
     pub async fn run(&self, arguments: &[&str]) -> Answer {
         let mut command = command(self.stack, arguments);
         command.env("KAFKA_BOOTSTRAP_SERVERS", &self.args.kafka_bootstrap_servers);
-        command.env("DATABASE_URL", &self.database_url).env("S3_PREFIX", PREFIX);
+        command.env("DATABASE_URL", &self.database_url).env("S3_PREFIX", self.prefix);
         run(command).await
     }
 

@@ -27,6 +27,7 @@ use serde_json::Value;
 use stack::{Kafka, Stack};
 use uuid::Uuid;
 
+use crate::audit_world::World;
 use crate::{Answer, command, run};
 
 const ROWS: u64 = 200_000;
@@ -294,4 +295,22 @@ async fn what_is_not_there(rows: &Rows) {
     rows.refused(&with(&["--source", "topic", "--from-datetime", "2020-01-01"]), 2, &words).await;
     let answer = rows.export(&with(&["--source", "topic"])).await;
     assert_eq!((answer.code, answer.stdout.lines().count() as u64), (0, ROWS - 49_000), "{}", answer.stderr);
+}
+
+/// The rows of silver, gaps with their lists, and a span of it.
+pub async fn out_of_silver(world: &World) {
+    let export = async |more: &[&str]| {
+        let arguments = [&["export", "--layer", "silver", "--format", "jsonl", "--to", "-"], more].concat();
+        world.ok(&arguments).await.json_lines()
+    };
+    let all = export(&[]).await;
+    assert!(all.iter().all(|tick| tick["copies"].is_i64() && tick["price"].is_string()), "{all:#?}");
+    let corrected: Vec<&Value> = all.iter().filter(|tick| tick["price"] == "70001").collect();
+    assert_eq!(corrected.len(), 1, "each event once, as its newest revision tells it");
+    let (from, to) = (world.hour, world.hour + crate::audit_world::MINUTE);
+    let text = |micros| jiff::Timestamp::from_microsecond(micros).expect("a time").to_string();
+    let some = export(&["--from-datetime", &text(from), "--to-datetime", &text(to)]).await;
+    assert_eq!(some.len(), 2, "{some:#?}");
+    let gaps = export(&["--table", "gaps"]).await;
+    assert!(gaps.iter().any(|gap| gap["symbols"] == serde_json::json!(["BTC-USD"])), "{gaps:#?}");
 }

@@ -25,6 +25,7 @@ mod replay_story;
 mod rows;
 mod schema;
 mod topics;
+mod trace;
 mod watch;
 mod watch_live;
 
