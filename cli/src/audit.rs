@@ -68,7 +68,8 @@ pub struct AuditArgs {
     #[arg(long, env = "AUDIT_ONLY", value_enum)]
     only: Option<Part>,
     /// Open every raw object of the lake and its bronze: checksums, footers, each record beside the topic's, bronze made again
-    /// from raw and compared; name every fault, every object that belongs to no chain, and what to do.
+    /// from raw and compared, silver's ticks from bronze, gold's candles from silver; name every fault, every object that belongs
+    /// to no chain, and what to do.
     #[arg(long, env = "AUDIT_DEEP")]
     deep: bool,
     /// Walk the lake's chains from their origins, not from where the topics begin now.

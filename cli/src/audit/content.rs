@@ -1,18 +1,26 @@
-//! What a tick says, as one number that Postgres comes to as well: `hash_record_extended` over the columns of
-//! sql/tick_places.sql. Those hash functions are what hash partitions are cut by, so no release of Postgres changes them; a
+//! What a record says, as one number that Postgres comes to as well: `hash_record_extended` over the columns of
+//! sql/tick_places.sql, gap_places.sql, index_weight_places.sql and alert_places.sql. Those hash functions are what hash partitions are cut by, so no release of Postgres changes them; a
 //! server whose processor is big-endian comes to other numbers. The offset and the broker's time are no part of it, for
 //! they are compared by themselves. A numeric's sign is not hashed either: where one makes sense it is a column of its own.
 //! Must never happen here: a column here that is not there, or in another order.
 
-use arrow::array::Array;
-use pipeline::decode::Ticks;
+use arrow::array::{Array, RecordBatch};
+use jiff::civil::date;
+use pipeline::decimal::Decimal38;
+use pipeline::decode::{Alerts, Gaps, IndexWeights, Ticks};
+use pipeline::events::{Alert, Gap, IndexWeight};
 use uuid::Uuid;
+
+use super::database::Table;
 
 /// 2000-01-01, from which Postgres counts microseconds.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 const SCALE: u128 = 10_u128.pow(18);
 /// Decimal digits of one of Postgres' digits.
 const BASE: u128 = 10_000;
+
+/// Between the symbols of a gap: no symbol has it.
+const BETWEEN_SYMBOLS: &str = "\u{1f}";
 
 /// The hash of one record: `31 * hash + hash of the next column`, a null counting 0.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +47,12 @@ impl Row {
         self.add(unscaled.map_or(0, hash_numeric));
     }
 
+    /// A decimal whose sign counts.
+    fn signed(&mut self, value: Option<Decimal38>) {
+        self.int(i32::from(value.is_some_and(Decimal38::is_negative)));
+        self.numeric(value.map(Decimal38::unscaled));
+    }
+
     fn uuid(&mut self, value: Uuid) {
         self.add(hash_bytes(value.as_bytes()));
     }
@@ -46,6 +60,71 @@ impl Row {
     fn text(&mut self, value: Option<&str>) {
         self.add(value.map_or(0, |value| hash_bytes(value.as_bytes())));
     }
+}
+
+/// Of each record of a table other than ticks its event, its rank among the records of that event, and what its row in Postgres
+/// comes to.
+pub fn of_others(table: Table, batch: &RecordBatch) -> Vec<(Uuid, i32, u64)> {
+    match table {
+        Table::Ticks => Vec::new(),
+        // A closing wins over an opening.
+        Table::Gaps => {
+            Gaps::new(batch).iter().map(|gap| (gap.id, i32::from(gap.ended_at.is_some()), of_gap(&gap))).collect()
+        }
+        Table::IndexWeights => {
+            let weights = IndexWeights::new(batch).iter();
+            weights.map(|weight| (weight.event_id, weight.revision, of_weight(&weight))).collect()
+        }
+        Table::Alerts => Alerts::new(batch).iter().map(|alert| (alert.alert_id, 0, of_alert(&alert))).collect(),
+    }
+}
+
+fn of_gap(gap: &Gap) -> u64 {
+    let mut hash = Row::default();
+    hash.time(Some(gap.started_at));
+    hash.time(gap.ended_at);
+    for text in [&gap.source, gap.reason.as_str(), &gap.detail, &gap.symbols.join(BETWEEN_SYMBOLS)] {
+        hash.text(Some(text));
+    }
+    hash.0
+}
+
+fn of_weight(weight: &IndexWeight) -> u64 {
+    let mut hash = Row::default();
+    hash.time(Some(weight.received_at));
+    hash.int(weight.revision);
+    hash.int(i32::from(weight.retracted));
+    let days = weight.pregao_date.since(date(2000, 1, 1)).map_or(0, |span| span.get_days());
+    hash.int(days);
+    hash.uuid(weight.payload_id);
+    hash.signed(Some(weight.part));
+    hash.signed(Some(weight.theoretical_quantity));
+    for text in [&weight.source, &weight.index_name, &weight.code, &weight.asset_type, &weight.asset] {
+        hash.text(Some(text));
+    }
+    hash.text(weight.segment.as_deref());
+    hash.0
+}
+
+fn of_alert(alert: &Alert) -> u64 {
+    let mut hash = Row::default();
+    hash.time(Some(alert.event_time));
+    hash.time(Some(alert.fired_at));
+    hash.bigint(Some(alert.trigger_offset));
+    hash.int(alert.trigger_partition);
+    hash.add(alert.event_id.map_or(0, |id| hash_bytes(id.as_bytes())));
+    for decimal in [alert.price, alert.reference, alert.change_pct] {
+        hash.signed(decimal);
+    }
+    let texts = [&alert.rule, &alert.rule_hash, alert.kind.as_str(), alert.state.as_str(), alert.severity.as_str()];
+    for text in texts {
+        hash.text(Some(text));
+    }
+    hash.text(alert.symbol.as_deref());
+    hash.text(alert.source.as_deref());
+    hash.text(Some(&alert.trigger_topic));
+    hash.text(Some(&alert.message));
+    hash.0
 }
 
 /// What Postgres' row of this tick comes to.

@@ -1,5 +1,4 @@
-//! The topics' events against the rows of their tables, as sets: not only as many, but the same ones, and for ticks what they
-//! say. Must never happen here: a row that is called right because nobody had its record.
+//! The topics' events against the rows of their tables, as sets: not only as many, but the same ones, saying the same. Must never happen here: a row that is called right because nobody had its record.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -53,13 +52,9 @@ impl Table {
         }
     }
 
-    /// The column of a record that is its event's id.
-    pub fn id(self) -> &'static str {
-        match self {
-            Self::Ticks | Self::IndexWeights => "event_id",
-            Self::Gaps => "id",
-            Self::Alerts => "alert_id",
-        }
+    /// Of several closings of a gap the last stands; of everything else the first.
+    pub fn gathering(self) -> Gathering {
+        if self == Self::Gaps { Gathering::where_later_wins() } else { Gathering::default() }
     }
 
     fn places(self) -> &'static str {
@@ -229,13 +224,11 @@ async fn compare_rows(
     while let Some((id, partition, offset, content)) = stream.try_next().await.map_err(explain)? {
         let place = (partition, offset);
         let name = || format!("{id} from {}", at(place));
-        let content = if table == Table::Ticks { content.cast_unsigned() } else { 0 };
+        let content = content.cast_unsigned();
         let stretch = stretches.iter().find(|stretch| stretch.partition == partition);
         match events.see(id, place, content) {
             Seen::First(Said::Same) => {}
             Seen::First(Said::Altered) => rows.altered.add(name),
-            // Which of several records of a gap wins is another rule.
-            Seen::First(Said::Outranked(_)) if table != Table::Ticks => {}
             Seen::First(Said::Outranked(by)) => rows.outranked.add(|| format!("{} (by {})", name(), at(by))),
             // Of a repetition that the topic no longer has, or of a correction that came while this audit ran.
             Seen::First(Said::NotThere) if stretch.is_some_and(|stretch| !holds(stretch, place)) => {}

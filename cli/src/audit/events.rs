@@ -43,9 +43,15 @@ pub struct Gathering {
     entries: Vec<Entry>,
     /// Of the records that have one above 0, by their packed place: few.
     revisions: HashMap<u64, i32>,
+    later_wins: bool,
 }
 
 impl Gathering {
+    /// Where of records of one rank the last stands, and not the first.
+    pub fn where_later_wins() -> Self {
+        Self { later_wins: true, ..Self::default() }
+    }
+
     pub fn push(&mut self, id: Uuid, coordinates: Coordinates, revision: i32, content: u64) {
         let (high, low) = id.as_u64_pair();
         let place = pack(coordinates);
@@ -61,12 +67,12 @@ impl Gathering {
 
     /// The records for which `counts` says yes, by their ids.
     pub fn distinct(self, counts: impl Fn(Coordinates) -> bool) -> Events {
-        let Self { mut entries, revisions } = self;
+        let Self { mut entries, revisions, later_wins } = self;
         entries.retain(|entry| counts(unpack(entry.place)));
         entries.sort_unstable();
         let distinct = entries.chunk_by(|a, b| a.key() == b.key()).count() as u64;
         let seen = vec![0; entries.len().div_ceil(64)];
-        Events { entries, revisions, distinct, seen }
+        Events { entries, revisions, later_wins, distinct, seen }
     }
 }
 
@@ -75,6 +81,7 @@ impl Gathering {
 pub struct Events {
     entries: Vec<Entry>,
     revisions: HashMap<u64, i32>,
+    later_wins: bool,
     distinct: u64,
     /// A bit for the first entry of each event.
     seen: Vec<u64>,
@@ -127,13 +134,17 @@ impl Events {
         })
     }
 
-    /// The higher revision wins; at equal revision the first of its partition. Which of two partitions was first their
-    /// broker's clocks would have to tell.
+    /// The higher revision wins; at equal revision the first of its partition, or the last. Which of two partitions was first
+    /// their broker's clocks would have to tell.
     fn winner_over<'a>(&self, own: &Entry, group: &'a [Entry]) -> Option<&'a Entry> {
         let revision = |entry: &Entry| self.revisions.get(&entry.place).copied().unwrap_or(0);
         let same_partition = |entry: &Entry| entry.place >> OFFSET_BITS == own.place >> OFFSET_BITS;
-        let (mine, is_first) = (revision(own), |entry: &Entry| same_partition(entry) && entry.place < own.place);
-        group.iter().find(|entry| revision(entry) > mine || revision(entry) == mine && is_first(entry))
+        let is_before = |entry: &Entry| if self.later_wins { entry.place > own.place } else { entry.place < own.place };
+        let mine = revision(own);
+        let wins = |entry: &Entry| {
+            revision(entry) > mine || revision(entry) == mine && same_partition(entry) && is_before(entry)
+        };
+        group.iter().find(|entry| wins(entry))
     }
 
     pub fn highest_revision(&self, id: Uuid) -> i32 {
@@ -205,6 +216,13 @@ mod tests {
         let corrected = [(1, (0, 4), 0), (1, (2, 1), 1)];
         assert_eq!(see(&corrected, (2, 1), 1), Seen::First(Said::Same));
         assert_eq!(see(&corrected, (0, 4), 4), Seen::First(Said::Outranked((2, 1))));
+        let mut closed_twice = Gathering::where_later_wins();
+        for (place, rank) in [((0, 3), 0), ((0, 4), 1), ((0, 7), 1), ((0, 8), 0)] {
+            closed_twice.push(Uuid::from_u128(1), place, rank, place.1 as u64);
+        }
+        let mut closed_twice = closed_twice.distinct(|_| true);
+        let said = closed_twice.see(Uuid::from_u128(1), (0, 4), 4);
+        assert_eq!(said, Seen::First(Said::Outranked((0, 7))), "the last closing, whatever opening follows");
         let elsewhere = [(1, (0, 4), 0), (1, (2, 1), 0)];
         assert_eq!(see(&elsewhere, (0, 4), 4), Seen::First(Said::Same));
         assert_eq!(see(&elsewhere, (2, 1), 1), Seen::First(Said::Same));

@@ -26,7 +26,7 @@ const NEW_SPANS: usize = 30;
 pub async fn refined_alone(args: &AuditArgs) -> anyhow::Result<Report> {
     let mut report = Report::default();
     let Some(store) = report.part("lake", Store::connect(&args.store).await) else { return Ok(report) };
-    let refined = Refined { store: &store, opens: args.deep, within: args.refined_within };
+    let refined = Refined { store: &store, opens: args.deep, remakes: args.deep, within: args.refined_within };
     let found = refined.look(&Scope::All).await?;
     if found.is_none() {
         report.not_audited.push("silver and gold: no refiner has been at work on this lake".to_owned());
@@ -117,7 +117,7 @@ async fn refined(auditor: &mut Auditor<'_>, hours: Option<&BTreeSet<i64>>) -> an
     let args = auditor.args;
     let opens = args.deep || hours.is_some();
     let scope = hours.map_or(Scope::All, |hours| Scope::Hours(hours.clone()));
-    let refined = Refined { store: &store, opens, within: args.refined_within };
+    let refined = Refined { store: &store, opens, remakes: args.deep, within: args.refined_within };
     let Some(mut found) = refined.look(&scope).await? else { return Ok(()) };
     if opens && auditor.connection.is_some() {
         let hours = match hours {

@@ -4,6 +4,7 @@
 
 pub mod hours;
 pub mod object;
+mod remade;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -115,6 +116,8 @@ pub struct Refined<'a> {
     pub store: &'a Store,
     /// Open the objects as a whole: the checksum of their bytes.
     pub opens: bool,
+    /// Make silver's ticks and gold's candles again, and compare.
+    pub remakes: bool,
     /// How old what is not refined may be.
     pub within: SignedDuration,
 }
@@ -155,6 +158,9 @@ impl Refined<'_> {
                 .push(format!("{more} more objects of silver and gold are of others than stand there now"));
         }
         self.missing(&standing, &before, scope, &mut report).await?;
+        if self.remakes {
+            Box::pin(self.remade(&standing, &mut report)).await?;
+        }
         report.differences.sort();
         report.differences.dedup();
         Ok(Some(report))

@@ -29,7 +29,7 @@ use crate::output::{Align, csv, size, table};
 ///                "rows_taken_since": 0, "differences": []},
 ///   "tables": [{"topic": "market.gaps.v1", "decoded": 2, …}],
 ///   "refined": {"bronze_objects": 2, "silver_objects": 1, "silver_rows": 8, "gold_objects": 7, "hours_compared": 0,
-///               "rows_compared": 0, "pending": [], "differences": []},
+///               "rows_compared": 0, "hours_remade": 0, "candles_remade": 0, "pending": [], "differences": []},
 ///   "deep": {"raw_objects": 2, "raw_bytes": 9313, "bronze_objects": 2, "bronze_bytes": 12409, "compared_with_topic": 9,
 ///            "without_checksum": 0, "older_versions": 0, "newer_versions": 0, "faults": 0}
 /// }
@@ -210,6 +210,9 @@ pub struct RefinedReport {
     /// Hours of silver's ticks that were held against Postgres row by row, and the rows that are the same in both.
     pub hours_compared: u64,
     pub rows_compared: u64,
+    /// Hours of silver's ticks that were made again from their bronze, and candles of gold that were from silver (`--deep`).
+    pub hours_remade: u64,
+    pub candles_remade: u64,
     /// What the refiner has not come to yet.
     pub pending: Vec<String>,
     pub differences: Vec<String>,
@@ -236,6 +239,12 @@ impl RefinedReport {
             text.push_str(&format!(
                 "; {} hours beside Postgres, {} rows the same in both",
                 self.hours_compared, self.rows_compared
+            ));
+        }
+        if self.hours_remade + self.candles_remade > 0 {
+            text.push_str(&format!(
+                "; {} hours of ticks and {} candles made again",
+                self.hours_remade, self.candles_remade
             ));
         }
         text

@@ -7,7 +7,6 @@ mod partition;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Context;
-use arrow::array::AsArray;
 use jiff::{SignedDuration, Timestamp};
 use pipeline::decode::{Decoder, Ticks as TickColumns};
 use pipeline::lake::{Epoch, table};
@@ -26,7 +25,6 @@ use super::content;
 use super::coverage::Coverage;
 use super::database::{self, Of, Table, Told};
 use super::deep::{self, Deep, Digests, Walk};
-use super::events::Gathering;
 use super::lake::{self, AcceptedHole, Bronze, From, Place};
 use super::letters::{Coordinates, Letters, orphans};
 use super::older;
@@ -310,7 +308,7 @@ impl Auditor<'_> {
         let is_part = partitions.iter().any(|open| open.stretch.start > open.log_start);
         let mut told = table.map(|table| Told {
             table,
-            events: Gathering::default(),
+            events: table.gathering(),
             retired: Retired::new(horizon),
             undecodable: Vec::new(),
             oldest_ms: None,
@@ -336,11 +334,10 @@ impl Auditor<'_> {
             let decoded = decoder.decode(records.values()).await?;
             if told.table == Table::Ticks {
                 take_ticks(told, ticks, &decoded.batch, |row| (partition, offsets[decoded.rows[row] as usize]));
-            } else if let Some(ids) = decoded.batch.column_by_name(told.table.id()) {
-                let ids = ids.as_fixed_size_binary();
-                for (row, index) in decoded.rows.iter().enumerate() {
-                    let id = Uuid::from_slice(ids.value(row)).context("an id has 16 bytes")?;
-                    told.events.push(id, (partition, offsets[*index as usize]), 0, 0);
+            } else {
+                let events = content::of_others(told.table, &decoded.batch);
+                for ((id, rank, content), index) in events.into_iter().zip(&decoded.rows) {
+                    told.events.push(id, (partition, offsets[*index as usize]), rank, content);
                 }
             }
             told.undecodable.extend(decoded.bad.iter().map(|(index, _)| (partition, offsets[*index as usize])));

@@ -158,12 +158,44 @@ fn of_postgres(world: &World) -> Vec<Planted> {
             vec![words(&["market.index.v1: 1 events", "no row in Postgres, table index_weights", "partition 0 offset 1"])],
         ),
         (
+            "index weight altered",
+            "update index_weights set part = part + 0.000000000000000001 where code = 'CODE2'".to_owned(),
+            "update index_weights set part = part - 0.000000000000000001 where code = 'CODE2'".to_owned(),
+            vec![words(&["market.index.v1: 1 rows in Postgres, table index_weights are not what their records say", "partition 0 offset 2"])],
+        ),
+        (
+            "alert altered",
+            "update alerts set message = message || '!'".to_owned(),
+            "update alerts set message = rtrim(message, '!')".to_owned(),
+            vec![words(&["market.alerts.v1: 1 rows in Postgres, table alerts are not what their records say", "partition 0 offset 0"])],
+        ),
+        (
+            "gap altered",
+            format!("update gaps set detail = detail || '!' where id = '{}'", Uuid::from_u128(2)),
+            format!("update gaps set detail = rtrim(detail, '!') where id = '{}'", Uuid::from_u128(2)),
+            vec![words(&["market.gaps.v1: 1 rows in Postgres, table gaps are not what their records say", "partition 0 offset 2"])],
+        ),
+        (
             "gap that is not the topic's",
             "insert into gaps (id, source, symbols, reason, started_at, ended_at, detail, broker_time, kafka_partition, kafka_offset) \
              select '00000000-0000-0000-0000-000000000063', source, '{NO-ONE}', reason, started_at, ended_at, detail, broker_time, \
              kafka_partition, kafka_offset from gaps where ended_at is not null".to_owned(),
             "delete from gaps where id = '00000000-0000-0000-0000-000000000063'".to_owned(),
             vec![words(&["table gaps are of no event", "00000000-0000-0000-0000-000000000063"])],
+        ),
+        (
+            "closing of a gap undone",
+            format!("update gaps set ended_at = null, kafka_offset = 0 where id = '{}'", Uuid::from_u128(1)),
+            format!(
+                "update gaps set ended_at = {}, kafka_offset = 1 where id = '{}'",
+                World::time(world.hour + 12 * MINUTE),
+                Uuid::from_u128(1)
+            ),
+            vec![
+                words(&["market.gaps.v1: 1 rows in Postgres, table gaps are of records that others win over", "by partition 0 offset 1"]),
+                words(&["the candle BTC-USD", "claims to be complete"]),
+                words(&["more candles between", "are like these"]),
+            ],
         ),
     ]
 }
@@ -379,10 +411,12 @@ async fn faults_of_silver_and_gold(world: &World) -> usize {
 
     // A row of silver altered by somebody who knows how; silver that is gone.
     let silver = world.lake.take(&world.silver()).await;
-    world.lake.write(&silver.key, &with_another_price(&silver.bytes), HashMap::new()).await;
-    let expected =
-        [words(&["gold/", "is stale", &silver.key]), words(&[&silver.key, "1 rows say other than Postgres"])];
-    world.finds("altered", &["--deep"], &expected).await;
+    world.lake.write(&silver.key, &with_another(&silver.bytes, "price"), HashMap::new()).await;
+    let stale = words(&["gold/", "is stale", &silver.key]);
+    let made = words(&[&silver.key, "1 rows are not what its bronze comes to", "partition 0 offset"]);
+    let beside = words(&[&silver.key, "1 rows say other than Postgres"]);
+    world.finds("altered", &["--deep"], &[stale.clone(), made.clone(), beside]).await;
+    world.finds("altered, without Postgres", &["--deep", "--only", "refined"], &[stale, made]).await;
     world.lake.take(&silver.key).await;
     let expected = [
         words(&["gold/", "is made of", &silver.key, "which is not there"]),
@@ -391,11 +425,23 @@ async fn faults_of_silver_and_gold(world: &World) -> usize {
     world.finds("gone", &[], &expected).await;
     world.lake.put_back(&silver).await;
     world.clean(&[]).await;
-    5
+
+    // A candle of gold altered in the same way: one that says what it was made of, and says it wrongly.
+    let hours = world.lake.take(&world.gold("candles/timeframe=1h")).await;
+    world.lake.write(&hours.key, &with_another(&hours.bytes, "high"), HashMap::new()).await;
+    let wrong =
+        words(&[&hours.key, "1 candles are not what silver's ticks come to", "test TRADE", "(high)", "--layer gold"]);
+    world.finds("candle", &["--deep"], std::slice::from_ref(&wrong)).await;
+    world.finds("candle", &["--deep", "--only", "refined"], std::slice::from_ref(&wrong)).await;
+    world.lake.put_back(&hours).await;
+    let deep = world.clean(&["--deep"]).await;
+    assert_eq!(deep["refined"]["hours_remade"], 2, "{deep:#}");
+    assert!(deep["refined"]["candles_remade"].as_u64() > Some(10), "{deep:#}");
+    6
 }
 
-/// The same object with its lowest price raised by the least that there is.
-fn with_another_price(bytes: &[u8]) -> Vec<u8> {
+/// The same object with the lowest value of a column raised by the least that there is.
+fn with_another(bytes: &[u8], column: &str) -> Vec<u8> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::copy_from_slice(bytes)).expect("Parquet");
     let pairs = builder.metadata().file_metadata().key_value_metadata().cloned();
     let pairs = pairs.map(|pairs| pairs.into_iter().filter(|pair| pair.key != "ARROW:schema").collect());
@@ -405,7 +451,7 @@ fn with_another_price(bytes: &[u8]) -> Vec<u8> {
     let mut writer = ArrowWriter::try_new(&mut out, schema.clone(), Some(properties)).expect("a writer");
     for batch in builder.build().expect("a reader") {
         let batch = batch.expect("rows");
-        let place = schema.index_of("price").expect("a price");
+        let place = schema.index_of(column).expect("a column");
         let prices = batch.column(place).as_primitive::<Decimal128Type>();
         let lowest = prices.values().iter().min().copied();
         let raised: Decimal128Array = prices.unary(|price| price + i128::from(Some(price) == lowest));

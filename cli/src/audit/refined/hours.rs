@@ -112,14 +112,14 @@ fn rows(bytes: Bytes) -> anyhow::Result<Rows> {
     Ok(rows)
 }
 
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> anyhow::Result<&'a ArrayRef> {
+pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> anyhow::Result<&'a ArrayRef> {
     batch.column_by_name(name).with_context(|| format!("it has no column {name}"))
 }
 
-/// With the columns that a decoded record has. No retracted one stands in silver.
-fn as_decoded(batch: &RecordBatch, schema: &SchemaRef) -> anyhow::Result<RecordBatch> {
+/// With the columns that a decoded record has. No retracted one stands in silver, which has no such column.
+pub(super) fn as_decoded(batch: &RecordBatch, schema: &SchemaRef) -> anyhow::Result<RecordBatch> {
     let columns = schema.fields().iter().map(|field| {
-        if field.name() == "retracted" {
+        if field.name() == "retracted" && batch.column_by_name("retracted").is_none() {
             return Ok(Arc::new(BooleanArray::from(vec![false; batch.num_rows()])) as ArrayRef);
         }
         Ok(cast(column(batch, field.name())?, field.data_type())?)

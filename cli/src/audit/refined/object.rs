@@ -52,7 +52,7 @@ pub async fn read(store: &Store, key: &str, whole: bool) -> anyhow::Result<Optio
     }
 }
 
-fn of_whole(bytes: &Bytes) -> anyhow::Result<Made> {
+pub fn of_whole(bytes: &Bytes) -> anyhow::Result<Made> {
     of(&ParquetMetaDataReader::new().parse_and_finish(bytes)?)
 }
 
