@@ -30,7 +30,7 @@ use super::judged::Judged;
 use super::news::News;
 use super::pending::{Pending, Sent};
 use super::reload::Holding;
-use super::transactions::{Ended, Outgoing, Transactions};
+use super::transactions::{self, Ended, Outgoing, Transactions};
 use super::{start, state_log};
 use crate::engine::{Duty, Engine, State, StateKey};
 use crate::rules::Rules;
@@ -274,8 +274,8 @@ impl AlertSink {
         let mark = Uuid::new_v4();
         let sent = self.pending.send(mark, self.offsets(mark).map_err(Fault::Stop)?);
         let offsets = sent.offsets.clone();
-        let ended = self.transact(move |transactions| transactions.run(&records, &offsets, &member)).await?;
-        match ended {
+        let ended = self.transact(move |transactions| transactions.run(&records, &offsets, &member)).await;
+        match ended.unwrap_or_else(|| Ended::Unknown(no_answer())) {
             Ended::Committed => {
                 self.settled(&sent);
                 Ok(())
@@ -292,8 +292,8 @@ impl AlertSink {
     async fn find_out(&mut self) -> Result<(), Fault> {
         let Some(sent) = self.pending.unsure().cloned() else { return Ok(()) };
         let (mark, offsets) = (sent.mark, sent.offsets.clone());
-        let has_committed = self.transact(move |transactions| transactions.has_committed(&offsets, mark)).await?;
-        if has_committed.map_err(Fault::Outage)? {
+        let has_committed = self.transact(move |transactions| transactions.has_committed(&offsets, mark)).await;
+        if has_committed.unwrap_or_else(|| Err(no_answer())).map_err(Fault::Outage)? {
             self.settled(&sent);
         } else {
             self.pending.aborted();
@@ -301,19 +301,20 @@ impl AlertSink {
         Ok(())
     }
 
-    /// On a thread for what blocks.
+    /// On a thread for what blocks. `None` when it does not come back in time: then its client is left to it, and the next has
+    /// another id. What it may have begun the broker ends long before.
     async fn transact<T: Send + 'static>(
         &mut self,
         ask: impl FnOnce(&mut Transactions) -> T + Send + 'static,
-    ) -> Result<T, Fault> {
+    ) -> Option<T> {
         let mut transactions = self.transactions.take().unwrap_or_else(|| Transactions::new(&self.kafka, &self.group));
-        let asked = tokio::task::spawn_blocking(move || {
+        let work = move || {
             let answer = ask(&mut transactions);
             (transactions, answer)
-        });
-        let (transactions, answer) = asked.await.map_err(|error| Fault::Stop(error.into()))?;
+        };
+        let (transactions, answer) = in_time(transactions::LONGEST, work).await?;
         self.transactions = Some(transactions);
-        Ok(answer)
+        Some(answer)
     }
 
     /// All partitions', so that each transaction has some; the metadata names the topic's id and the transaction.
@@ -353,6 +354,18 @@ impl AlertSink {
         self.pending.committed(sent).iter().for_each(tell);
         self.committed_at = Instant::now();
     }
+}
+
+/// What `work` gives, on a thread of its own, if it does within `patience`. A thread that does not end keeps nobody else from
+/// ending.
+async fn in_time<T: Send + 'static>(patience: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("transactions".to_owned()).spawn(move || drop(tell.send(work()))).ok()?;
+    tokio::time::timeout(patience, told).await.ok()?.ok()
+}
+
+fn no_answer() -> anyhow::Error {
+    anyhow!("the Kafka client has not come back from a transaction")
 }
 
 fn tell(alert: &Alert) {
@@ -434,5 +447,18 @@ impl Sink for AlertSink {
         self.take_news().await?;
         self.let_time_pass().await?;
         self.settle().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_does_not_come_back_is_not_waited_for() {
+        assert_eq!(in_time(Duration::from_secs(60), || 7).await, Some(7));
+        let (never, told) = std::sync::mpsc::channel::<()>();
+        assert!(in_time(Duration::from_millis(20), move || told.recv()).await.is_none());
+        drop(never);
     }
 }

@@ -20,6 +20,10 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the broker may take to commit before its answer counts as lost.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
 
+/// More than all of it takes where the client keeps to its time-outs. librdkafka 2.12 waits for ever in
+/// `send_offsets_to_transaction` when its request to a coordinator that stood still is lost.
+pub const LONGEST: Duration = Duration::from_secs(90);
+
 /// A record to be written; without a value it takes its key out of a compacted topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
