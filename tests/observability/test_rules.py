@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 
 import promql_parser as promql
 import pytest
@@ -9,6 +10,10 @@ import yaml
 
 import in_code
 from in_code import ROOT
+
+sys.path.insert(0, str(ROOT / "tests/observability/trial"))
+
+from shorten import shortened  # noqa: E402
 
 FOLDER = ROOT / "k8s/components/monitoring"
 # What Prometheus adds to every series.
@@ -100,6 +105,18 @@ def test_every_alert_has_a_unit_test_and_every_runbook_an_alert():
     assert silent == names, f"without a test that stays silent: {names - silent}"
     pages = {page.stem for page in (ROOT / "docs/runbooks").glob("Tickstream*.md")}
     assert pages == names
+
+
+def test_every_alert_has_a_fault_that_is_made():
+    faults = (ROOT / "tests/observability/trial/faults.py").read_text()
+    assert set(re.findall(r"\bTickstream\w+", faults)) == {rule["alert"] for rule in ALERTS}
+
+
+def test_the_trial_shortens_times_and_nothing_else():
+    rule = "expr: increase(x[10m]) > 50 or max(y_seconds) > 300 or z_bucket[1h] > 2.5 offset 15m\nfor: 2m\n"
+    assert shortened(rule, 20) == (
+        "expr: increase(x[30000ms]) > 50 or max(y_seconds) > 15 or z_bucket[180000ms] > 2.5 offset 45000ms\nfor: 6000ms\n"
+    )
 
 
 def test_the_operators_resource_is_made_of_the_rules():

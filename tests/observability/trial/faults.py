@@ -148,7 +148,7 @@ def stores(fleet):
         # An object that the refiner has not read yet.
         fleet.refiner.signal(signal.SIGSTOP)
         at = time.time()
-        path = wait_until("a new object", lambda: fleet.newest_object("bronze", at))
+        path = wait_until("a new object", lambda: fleet.newest_object("bronze/ticks", at))
         damaged[path] = path.read_bytes()
         path.write_bytes(b"\0" * len(damaged[path]))
         fleet.refiner.signal(signal.SIGCONT)
@@ -167,7 +167,7 @@ def stores(fleet):
 
     db = fleet.db.admin
     return [
-        Fault("an object of bronze is overwritten", {"TickstreamRefinerFailing": {}}, damage, mend),
+        Fault("an object of bronze is overwritten with zeros", {"TickstreamRefinerFailing": {}}, damage, mend),
         Fault("a source is 10 % off the other",
               {"TickstreamPricesOffMedian": {"source": "coinbase", "symbol": "BTC-USD"}},
               lambda: setattr(outside, "coinbase", 110.0), lambda: setattr(outside, "coinbase", 100.0)),

@@ -148,9 +148,9 @@ class Fleet:
     def signal_kafka(self, which):
         os.kill(self.kafka(), which)
 
-    def newest_object(self, layer, after=0.0):
-        """The newest file of a layer in the lake, if it is newer than `after`."""
-        files = [(path.stat().st_mtime, path) for path in self.world.data.glob(f"s3/*/{layer}/**/*.parquet")]
+    def newest_object(self, below, after):
+        """The newest file below this in the lake, if it is newer than `after`."""
+        files = [(path.stat().st_mtime, path) for path in self.world.data.glob(f"s3/*/{below}/**/*.parquet")]
         return next((path for at, path in sorted(files, reverse=True) if at > after), None)
 
     def audit(self):

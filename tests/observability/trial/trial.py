@@ -83,9 +83,9 @@ class Trial:
                     self._check(name, alert, waiting.pop(name))
             time.sleep(0.2)
         self.wrong += [f"{name} did not fire with {labels}" for name, labels in waiting.items()]
-        self.fault.end()
-        self.ended.set()
         over = time.monotonic()
+        ending = threading.Thread(target=self._end, daemon=True)
+        ending.start()
         waiting = {name: self.fault.alerts[name] for name in self.fired}
         while waiting and time.monotonic() < over + RESOLVES_WITHIN:
             for name, labels in list(waiting.items()):
@@ -94,6 +94,14 @@ class Trial:
                     del waiting[name]
             time.sleep(0.2)
         self.wrong += [f"{name} did not resolve" for name in waiting]
+        ending.join()
+
+    def _end(self):
+        try:
+            self.fault.end()
+        except Exception:
+            self.wrong.append(traceback.format_exc())
+        self.ended.set()
 
     def _check(self, name, alert, labels):
         print(f"  {name} fires after {self.fired[name]:.0f} s: {alert['annotations']['summary']}")
