@@ -21,8 +21,7 @@ pub struct Remade {
     pub key: String,
     pub bytes: Bytes,
     pub metadata: HashMap<String, String>,
-    /// The note that must be there before a stored object is replaced: its key and its bytes.
-    pub note: (String, Bytes),
+    note_key: String,
 }
 
 impl Remade {
@@ -32,6 +31,22 @@ impl Remade {
         let version = version_of(&stored.head);
         version > u64::from(bronze::VERSION)
             || (stored.bytes == self.bytes && stored.head.metadata.get(VERSION) == self.metadata.get(VERSION))
+    }
+
+    /// The note for the refiner that must be there before this object takes the place of `stored`: its key and its bytes. The
+    /// version tells the refiner which of the two it reads; where both are of one version, since a schema was registered
+    /// meanwhile or bytes were damaged, the ETag does.
+    #[must_use]
+    pub fn note(&self, stored: Option<&Head>) -> (String, Bytes) {
+        let replaced = stored.filter(|head| version_of(head) == u64::from(bronze::VERSION));
+        let Some(Head { etag, .. }) = replaced else {
+            let note = serde_json::json!({ "bronze": self.key, "version": bronze::VERSION });
+            return (self.note_key.clone(), Bytes::from(note.to_string()));
+        };
+        let note = serde_json::json!({ "bronze": self.key, "version": bronze::VERSION, "replaces": etag });
+        let plain: String = etag.chars().filter(|char| char.is_ascii_alphanumeric() || *char == '-').collect();
+        let place = self.note_key.trim_end_matches(".json");
+        (format!("{place}+{plain}.json"), Bytes::from(note.to_string()))
     }
 }
 
@@ -54,8 +69,7 @@ pub async fn bronze_of_raw(encodings: &Encodings, raw_key: &str, raw: Bytes) -> 
     let Some(rows) = link.rows else { return Ok(None) };
     let key = bronze_key(table(record), rows.first_time_ms, topic, epoch, partition, start);
     let made = encodings.bronze_of(record, partition, &records).await?;
-    let note = serde_json::json!({ "bronze": key, "version": bronze::VERSION }).to_string();
-    let note = (note_key(table(record), topic, epoch, partition, start, bronze::VERSION), Bytes::from(note));
+    let note_key = note_key(table(record), topic, epoch, partition, start, bronze::VERSION);
     let metadata = metadata_of(bronze::VERSION, &made);
-    Ok(Some(Remade { key, bytes: made.bytes, metadata, note }))
+    Ok(Some(Remade { key, bytes: made.bytes, metadata, note_key }))
 }

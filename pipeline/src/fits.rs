@@ -15,9 +15,10 @@ pub const NAME_BYTES: usize = 256;
 /// Years 1 to 9999, in microseconds from 1970: what Postgres, Parquet readers and every client language agree to hold.
 pub const HELD: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
-/// 2009-01-03: before it there was no market in what is kept here. The lake's silver draws the same line.
-const FIRST_MICROS: i64 = 1_230_940_800_000_000;
-/// A source's clock may run ahead, but not for days. The lake's silver draws the same line.
+/// 2009-01-03: before it there was no market in what is kept here. The refiner's SQL (`silver/`) says so again.
+pub const FIRST_US: i64 = 1_230_940_800_000_000;
+/// A source's clock may run ahead of the broker's, but not for days. The refiner's SQL says so again.
+pub const AHEAD_US: i64 = FUTURE_HOURS * HOUR_MICROS;
 const FUTURE_HOURS: i64 = 24;
 const HOUR_MICROS: i64 = 60 * 60 * 1_000_000;
 const DAY_MICROS: i64 = 24 * HOUR_MICROS;
@@ -115,17 +116,23 @@ pub fn alert(alert: &Alert, broker_time: i64) -> Result<(), String> {
 /// measured from the broker's clock, not from ours.
 pub fn past(name: &str, micros: i64, broker_time: i64) -> Result<(), String> {
     time(name, micros)?;
-    if micros > broker_time.saturating_add(FUTURE_HOURS * HOUR_MICROS) {
+    if micros > broker_time.saturating_add(AHEAD_US) {
         return Err(format!(
             "{name} out of range: {} is more than {FUTURE_HOURS} hours after the broker took the record ({})",
             Shown(micros),
             Shown(broker_time)
         ));
     }
-    if micros < FIRST_MICROS {
-        return Err(format!("{name} out of range: {} is before {}", Shown(micros), Shown(FIRST_MICROS)));
+    if micros < FIRST_US {
+        return Err(format!("{name} out of range: {} is before {}", Shown(micros), Shown(FIRST_US)));
     }
     Ok(())
+}
+
+/// Whether something may have happened then that the broker took at `broker_time`: as [`past`], of a time that is held.
+#[must_use]
+pub fn is_possible(micros: i64, broker_time: i64) -> bool {
+    (FIRST_US..=broker_time.saturating_add(AHEAD_US)).contains(&micros)
 }
 
 /// # Errors

@@ -11,12 +11,13 @@ use bytes::Bytes;
 use jiff::civil::Date;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use pipeline::fits::AHEAD_US;
 
 use crate::refiner::Refiner;
 use crate::run::{day_in, later};
 use crate::state::{OPEN, State};
 use crate::tables::Table;
-use crate::touched::{AHEAD_US, day_of};
+use crate::touched::day_of;
 
 /// Days that are not worth asking which of them there are.
 const FEW: usize = 7;

@@ -7,6 +7,7 @@
 
 mod config;
 pub mod discover;
+pub mod disk;
 pub mod engine;
 pub mod forecast;
 mod functions;

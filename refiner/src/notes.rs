@@ -1,10 +1,11 @@
-//! Notes of rewritten bronze: whoever makes a bronze object again, by a newer decoder or where it was gone, leaves one first.
-//! Invariant: a note is taken up only when the bronze that it names has its version or a higher one, and deleted only when
-//! everything made of the bronze object has been made again. Must never happen here: a partition that keeps rows which the newer decoder does not give.
+//! Notes of rewritten bronze: whoever makes a bronze object again, by a newer decoder, with a schema that was not known before,
+//! or where it was gone, leaves one first. Invariant: a note is taken up only when the bronze that it names has its version or a
+//! higher one, and is not the object that it says is replaced; it is deleted only when everything made of the bronze object has
+//! been made again. Must never happen here: a partition that keeps rows which the newer decoder does not give.
 
 use anyhow::anyhow;
 use futures::{StreamExt, TryStreamExt, stream};
-use pipeline::store::StoreError;
+use pipeline::store::{Head, StoreError};
 use serde::Deserialize;
 
 use crate::refiner::Refiner;
@@ -26,6 +27,16 @@ pub struct Note {
 struct Told {
     bronze: String,
     version: u64,
+    /// The ETag of an object of the same version.
+    replaces: Option<String>,
+}
+
+impl Told {
+    /// Whether `head` is of the object that the note was left for.
+    fn is_there(&self, head: &Head) -> bool {
+        let version = head.metadata.get(VERSION).and_then(|version| version.parse::<u64>().ok());
+        version.is_some_and(|version| version >= self.version) && self.replaces.as_ref() != Some(&head.etag)
+    }
 }
 
 const TABLES: [Table; 3] = [Table::Ticks, Table::Gaps, Table::IndexWeights];
@@ -44,9 +55,8 @@ pub async fn read(refiner: &Refiner, held: &mut Vec<(String, anyhow::Error)>) ->
                 Ok(told) => told,
                 Err(error) => return Ok(Err((key.clone(), anyhow!(error).context(format!("{key} is not a note"))))),
             };
-            let head = refiner.objects.head(&told.bronze).await?;
-            let version = head.and_then(|head| head.metadata.get(VERSION)?.parse::<u64>().ok());
-            Ok(Ok(version.is_some_and(|version| version >= told.version).then_some(Note { key, bronze: told.bronze })))
+            let there = refiner.objects.head(&told.bronze).await?.is_some_and(|head| told.is_there(&head));
+            Ok(Ok(there.then_some(Note { key, bronze: told.bronze })))
         };
         let keys = listed.into_iter().map(|listed| listed.key);
         let read: Vec<Result<Option<Note>, _>> = stream::iter(keys).map(read).buffered(AT_ONCE).try_collect().await?;

@@ -17,6 +17,7 @@ use serde::Serialize;
 use tempfile::TempDir;
 use twox_hash::XxHash3_128;
 
+use crate::disk::{self, Disk};
 use crate::object::Made;
 
 /// How often a PUT is sent that the store does not answer plainly.
@@ -49,7 +50,8 @@ impl Overlay {
         let place = heads
             .entry(key.to_owned())
             .or_insert_with(|| (head.clone(), self.folder.path().join(format!("{next:08}"))));
-        std::fs::write(&place.1, bytes).with_context(|| format!("a copy of what {key} would be"))?;
+        let written = std::fs::write(&place.1, bytes).with_context(|| format!("a copy of what {key} would be"));
+        written.map_err(|error| disk::failed(error, self.folder.path()))?;
         place.0 = head;
         Ok(())
     }
@@ -268,7 +270,7 @@ impl Objects {
             };
             let failure = error.downcast_ref::<StoreError>().map(|error| error.failure);
             let refused = matches!(failure, Some(Failure::NoBucket | Failure::Unsupported));
-            if refused || attempt >= PUTS {
+            if refused || attempt >= PUTS || error.is::<Disk>() {
                 return Err(error);
             }
             tracing::info!(key, "no plain answer to the PUT of {key}: {error:#}");

@@ -188,7 +188,7 @@ fn tell(layer: &str, day: Date, done: &Done) {
 
 fn end(refiner: &Refiner, layer: &str, mut report: Report) -> anyhow::Result<()> {
     summary(refiner, layer, &report.done)?;
-    for (group, error) in &report.failed {
+    for (group, error) in report.reasons() {
         tracing::error!(%group, "{group} could not be made: {error:#}");
     }
     for (key, error) in &report.held {

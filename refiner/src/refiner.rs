@@ -26,6 +26,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use twox_hash::XxHash3_128;
 
+use crate::disk;
 use crate::engine::{Engine, Partitions, Source};
 use crate::object::{Inputs, Made};
 use crate::objects::Objects;
@@ -93,7 +94,8 @@ impl Refiner {
                 let pause = std::time::Duration::from_millis(50 << round.min(6));
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
             }
-            if let Some(done) = self.attempt(group, new, mode).await.with_context(|| group.to_string())? {
+            let done = self.attempt(group, new, mode).await.map_err(|error| disk::told(error, self.spool.folder()));
+            if let Some(done) = done.with_context(|| group.to_string())? {
                 count(group, &done);
                 return Ok(done);
             }
@@ -161,7 +163,7 @@ impl Refiner {
             let base = base.map(|base| base.etag.as_str());
             let put = self.objects.put_surely(&key, &bytes, &HashMap::new(), base).await?;
             let Some(etag) = put else { return Ok(None) };
-            self.spool.keep(&key, &etag, &bytes)?;
+            self.spool.keep(&key, &etag, &bytes);
             done.written.push(key);
         }
         Ok(Some(done))

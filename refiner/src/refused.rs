@@ -12,14 +12,16 @@ use arrow::datatypes::Int32Type;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use pipeline::fits::{FIRST_US, is_possible};
 use pipeline::store::StoreError;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::disk::Disk;
 use crate::refiner::Refiner;
 use crate::state::State;
 use crate::tables::{Group, Table};
-use crate::touched::{FIRST_US, hour_of, is_possible, times};
+use crate::touched::{hour_of, times};
 
 /// Events that are remembered: some megabytes of the state.
 const MOST: usize = 10_000;
@@ -154,18 +156,13 @@ async fn corrections_of(
     key: &str,
     etags: &HashMap<String, String>,
 ) -> anyhow::Result<Vec<Correction>> {
-    let folder = refiner.spool.query_folder()?;
-    let place = folder.path().join("bronze.parquet");
     let read = async {
-        let etag = etags.get(key).map(String::as_str);
-        if refiner.spool.fetch(&refiner.objects, key, etag, &place).await?.is_none() {
-            return Ok(Vec::new());
-        }
-        let bytes = Bytes::from(tokio::fs::read(&place).await.with_context(|| format!("a local copy of {key}"))?);
+        let read = refiner.spool.read(&refiner.objects, key, etags.get(key).map(String::as_str)).await?;
+        let Some((_, bytes)) = read else { return Ok(Vec::new()) };
         tokio::task::spawn_blocking(move || corrections(bytes)).await?
     };
     match read.await {
-        Err(error) if error.is::<StoreError>() => Err(error),
+        Err(error) if error.is::<StoreError>() || error.is::<Disk>() => Err(error),
         Err(error) => {
             tracing::warn!(key, "the corrections in {key} cannot be read: {error:#}");
             Ok(Vec::new())

@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anyhow::Context;
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::civil::Date;
 use pipeline::store::StoreError;
 
 use crate::discover::{self, discover};
+use crate::disk::Disk;
 use crate::gaps;
 use crate::notes;
 use crate::refiner::{Done, Mode, Refiner, Wanted};
@@ -47,6 +47,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// Why groups could not be made: of a disk that fails the first one tells all.
+    pub fn reasons(&self) -> impl Iterator<Item = &(Group, anyhow::Error)> {
+        let mut disk_told = false;
+        self.failed.iter().filter(move |(_, error)| !(error.is::<Disk>() && std::mem::replace(&mut disk_told, true)))
+    }
+
     fn add(&mut self, other: Self) {
         self.bronze += other.bronze;
         self.done.add(other.done);
@@ -59,7 +65,7 @@ impl Report {
 /// Runs until nothing is new. `due` says whether a pending group is to be made now.
 ///
 /// # Errors
-/// When the store does not answer. A group that fails by itself is in the report.
+/// When the store does not answer, or nothing can be written to the local disk. A group that fails by itself is in the report.
 pub async fn run(refiner: &Arc<Refiner>, due: impl Fn(&Group, &State) -> bool) -> anyhow::Result<Report> {
     let mut report = Report::default();
     loop {
@@ -124,7 +130,7 @@ fn short_of(
 /// Takes up single bronze objects, as a notification names them. The cursors stay: a run finds them again, and nothing to do.
 ///
 /// # Errors
-/// When the store does not answer.
+/// As [`run`].
 pub async fn take(refiner: &Arc<Refiner>, bronze: &BTreeSet<String>) -> anyhow::Result<Report> {
     let key = refiner.prefixes.state("state");
     let (mut state, mut etag) = State::read(refiner.objects.store(), &key).await?;
@@ -175,7 +181,7 @@ pub(crate) async fn take_up(
                 corrected.refused.extend(touched.refused.then(|| key.clone()));
                 all.etags.insert(key, etag);
             }
-            Err(error) if error.is::<StoreError>() => return Err(error),
+            Err(error) if error.is::<StoreError>() || error.is::<Disk>() => return Err(error),
             Err(error) => all.held.push((key, error)),
         }
     }
@@ -185,11 +191,9 @@ pub(crate) async fn take_up(
 
 async fn look(refiner: &Refiner, key: &str) -> anyhow::Result<(String, Touched)> {
     let view = refiner.prefixes.view(key).with_context(|| format!("{key} is not bronze"))?;
-    let folder = refiner.spool.query_folder()?;
-    let place = folder.path().join("bronze.parquet");
-    let etag = refiner.spool.fetch(&refiner.objects, key, None, &place).await?;
-    let etag = etag.with_context(|| format!("{key} was there and is gone: {} makes it again", bronze_again(key)))?;
-    let bytes = Bytes::from(tokio::fs::read(&place).await.with_context(|| format!("a local copy of {key}"))?);
+    let read = refiner.spool.read(&refiner.objects, key, None).await?;
+    let (etag, bytes) =
+        read.with_context(|| format!("{key} was there and is gone: {} makes it again", bronze_again(key)))?;
     let touched = tokio::task::spawn_blocking(move || touched(view, bytes)).await?;
     let touched = touched.with_context(|| {
         format!("{key} is damaged: `tickstream audit --deep` tells more, {} makes it again", bronze_again(key))

@@ -138,7 +138,7 @@ fn finish(report: &Report) -> anyhow::Result<()> {
             "{bronze} new bronze objects: {written} objects of silver and gold written, {unchanged} were so already"
         );
     }
-    for (group, error) in &report.failed {
+    for (group, error) in report.reasons() {
         tracing::warn!(%group, "{group} could not be made and stays pending: {error:#}");
     }
     for (key, error) in &report.held {

@@ -13,14 +13,10 @@ use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use pipeline::fits::is_possible;
 
 use crate::engine::{DAY_US, HOUR_US};
 use crate::tables::{Group, Table, View};
-
-/// 2009-01-03, the day of the first bitcoin: no tick can be older. silver/ticks.sql and silver/quarantined_ticks.sql say so too.
-pub const FIRST_US: i64 = 1_230_940_800_000_000;
-/// How far ahead of the broker's clock a tick may be.
-pub const AHEAD_US: i64 = DAY_US;
 
 /// What one bronze object touches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,10 +101,6 @@ fn ticks(batch: &RecordBatch, brokers: &[Option<i64>], touched: &mut Touched) ->
 pub(crate) fn hour_of(us: i64) -> anyhow::Result<Group> {
     let time = civil(us)?;
     Ok(Group::hour(time.date(), time.hour()))
-}
-
-pub(crate) fn is_possible(time: i64, broker: i64) -> bool {
-    time >= FIRST_US && time <= broker.saturating_add(AHEAD_US)
 }
 
 pub(crate) fn times(batch: &RecordBatch, column: &str) -> anyhow::Result<Vec<Option<i64>>> {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use pipeline::decimal::{Decimal38, DecimalError};
+use pipeline::fits;
 
 use crate::parse::json::{Field, Object, Value};
 use crate::parse::problem::{Effect, Problem, excerpt};
@@ -304,9 +305,8 @@ fn utc_micros(text: &str) -> Option<i64> {
 /// No price is older than the first block of 2009-01-03, and none is of the next century: such a time is another unit.
 #[must_use]
 pub fn is_plausible(micros: i64) -> bool {
-    const EARLIEST: i64 = 1_230_940_800_000_000;
     const LATEST: i64 = 4_102_444_800_000_000;
-    (EARLIEST..LATEST).contains(&micros)
+    (fits::FIRST_US..LATEST).contains(&micros)
 }
 
 /// What an epoch time counts.

@@ -7,6 +7,7 @@ use anyhow::Context;
 use pipeline::codec::{Encoder, Framing, RecordType};
 use pipeline::decode::{Decoder, Ticks};
 use pipeline::events::{EventTimeOrigin, PriceTick};
+use pipeline::fits;
 use pipeline::misconfigured;
 use pipeline::records::Records;
 use pipeline::registry::Registry;
@@ -14,10 +15,6 @@ use twox_hash::XxHash3_128;
 use uuid::Uuid;
 
 use super::Range;
-
-/// No tick is older (2009-01-03) or further ahead of the broker's clock: every sink refuses it.
-const FIRST_US: i64 = 1_230_940_800_000_000;
-const AHEAD_US: i64 = 24 * 3_600 * 1_000_000;
 
 pub struct Published {
     range: Range,
@@ -102,8 +99,7 @@ impl Published {
             let index = *index as usize;
             let (time, offset) = (records.timestamps_ms().value(index), records.offsets().value(index));
             let (id, revision, place) = (columns.event_id(row), columns.revision(row), (time, partition, offset));
-            let latest_us = time.saturating_mul(1000).saturating_add(AHEAD_US);
-            let is_possible = (FIRST_US..=latest_us).contains(&columns.event_time(row));
+            let is_possible = fits::is_possible(columns.event_time(row), time.saturating_mul(1000));
             let record = || Box::<[u8]>::from(records.values().value(index));
             let stands = || is_possible.then(|| Box::new(Stands { revision, record: record() }));
             let known = self.events.get_mut(&id);

@@ -87,15 +87,15 @@ pub(super) async fn bronze(refiner: &Refiner, encodings: &Encodings, raw: &[Stri
 /// Whether the object was written.
 async fn swap(refiner: &Refiner, remade: &Remade) -> anyhow::Result<bool> {
     let make = |stored: Option<Object>| async move {
-        if stored.is_some_and(|stored| remade.is_settled_by(&stored)) {
+        if stored.as_ref().is_some_and(|stored| remade.is_settled_by(stored)) {
             return anyhow::Ok(None);
         }
         // Where nothing stands, what an older decoder made may have stood: silver may hold its rows. Of other tables nobody
         // reads notes.
         if is_bronze(&remade.key) {
-            let (key, note) = &remade.note;
+            let (key, note) = remade.note(stored.as_ref().map(|stored| &stored.head));
             let new = || New { bytes: note.clone(), metadata: HashMap::new() };
-            refiner.objects.update(key, |stored| ready(Ok(stored.is_none().then(new)))).await?;
+            refiner.objects.update(&key, |stored| ready(Ok(stored.is_none().then(new)))).await?;
         }
         Ok(Some(New { bytes: remade.bytes.clone(), metadata: remade.metadata.clone() }))
     };

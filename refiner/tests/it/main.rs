@@ -7,6 +7,8 @@ mod corrections;
 #[expect(dead_code, reason = "the lake's writer is tried with more faults than the refiner")]
 mod fault_store;
 mod faults;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod generations;
 mod incremental;
 mod interleaved;

@@ -176,3 +176,36 @@ async fn the_rates_of_the_next_day_follow_a_day_that_is_made_again() {
     }
     assert_eq!(observed().await, [""], "nobody knows the rate any more");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_of_bronze_that_is_still_to_come_outlasts_a_run() {
+    let stack = stack::shared().await;
+    let faults = FaultStore::start(stack).await;
+    let prefix = "rebuild-same-version";
+    let lake = Lake::new(stack, prefix).await;
+    let key = lake.ticks(0, MONDAY, &[trade("kraken", "BTC-USD", 1, "1", MONDAY)]).await;
+    // Of today's decoder, which did not know the schema of the record.
+    let other = Lake::new(stack, "rebuild-same-version-other").await;
+    let unread = other.append(pipeline::topics::TICKS, 0, MONDAY, vec![b"unread".to_vec()]).await;
+    let unread = other.store.get(&unread).await.expect("a store").expect("there");
+    let stored = lake.store.head(&key).await.expect("a store").expect("there");
+    let condition = Condition::IfMatch(&stored.etag);
+    lake.store.put(&key, unread.bytes, stored.metadata.clone(), condition).await.expect("replaced");
+    let refiner = lake.refiner().await;
+    refine(&refiner).await;
+    assert!(lake.layers().await.keys().all(|key| !key.contains("hour=00")), "nothing is of that hour yet");
+
+    // It ends between the note and the object.
+    faults.set([when(|request| request.puts("bronze/ticks"), Fault::Refused(403, "AccessDenied"))]);
+    let range = ["--from", "2026-03-02", "--to", "2026-03-02", "--layer", "bronze"];
+    let ended = rebuild_at(stack, &faults.url, prefix, &range);
+    assert!(!ended.status.success(), "{}", text(&ended));
+    refine(&refiner).await;
+    assert_eq!(lake.etags("bronze/_notes/").await.len(), 1, "what it speaks of has not come");
+    faults.lift();
+    let made = rebuild_at(stack, &faults.url, prefix, &range);
+    assert!(text(&made).contains("bronze: 1 objects written"), "{}", text(&made));
+    refine(&refiner).await;
+    assert_eq!(lake.partition("silver/ticks/dt=2026-03-02/hour=00").await.len(), 1);
+    assert!(lake.etags("bronze/_notes/").await.is_empty(), "the note is closed");
+}
