@@ -132,7 +132,7 @@ pub async fn run(args: AuditArgs) -> anyhow::Result<()> {
         Some(Part::Db) if args.deep => {
             return Err(misconfigured("--deep opens the lake's objects: leave out --only db, or --deep"));
         }
-        None | Some(Part::Db | Part::Lake) => against_topics(&args, &audited).await?,
+        None | Some(Part::Db | Part::Lake) => Box::pin(against_topics(&args, &audited)).await?,
     };
     let report = report.finish();
     if let Some(path) = &args.metrics_file {

@@ -41,7 +41,13 @@ pub async fn event(
         Err(reason) => not_asked.push(format!("Postgres ({reason})")),
         Ok(connection) => {
             let (found, days) = postgres::find(connection, id, times).await?;
-            let of = times.map_or_else(|| format!("{days} days, the newest first"), said);
+            let of = times.map_or_else(
+                || match days {
+                    1 => "one day".to_owned(),
+                    days => format!("{days} days, the newest first"),
+                },
+                said,
+            );
             way.searched.push(format!("Postgres: ticks of {of}"));
             if let Some(found) = found {
                 return Ok(at(found.kafka_partition, found.kafka_offset));

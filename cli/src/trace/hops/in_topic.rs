@@ -54,9 +54,7 @@ pub async fn payload(world: &World, subject: &Subject, way: &mut Way) -> anyhow:
         let is_cut = broker.oldest_payload_ms().await?.is_some_and(|oldest_ms| oldest_ms > received_ms);
         state = if looked == 0 && is_cut { State::BeyondRetention } else { State::NotThere };
         says.push_str(&format!(
-            " is not among {looked} offsets of {} around its time; payloads are kept of the sources that --payloads of the \
-             producer names",
-            topics::PAYLOADS
+            ": not among {looked} offsets around its time; --payloads of the producer says whose are kept"
         ));
     }
     if let Ok(store) = &world.store
