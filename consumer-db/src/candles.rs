@@ -12,7 +12,7 @@
 //!
 //! Rows are locked in key order, after those of ticks and before latest prices.
 
-mod fold;
+pub mod fold;
 mod sum;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,16 +125,16 @@ type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArgume
 
 /// The key's columns.
 #[derive(Default)]
-struct Keys<'a> {
-    symbols: Vec<&'a str>,
-    sources: Vec<&'a str>,
-    price_bases: Vec<&'a str>,
+pub struct Keys<'a> {
+    pub symbols: Vec<&'a str>,
+    pub sources: Vec<&'a str>,
+    pub price_bases: Vec<&'a str>,
     timeframes: Vec<&'static str>,
-    buckets: Vec<Timestamptz>,
+    pub buckets: Vec<Timestamptz>,
 }
 
 impl<'a> Keys<'a> {
-    fn of<'b>(buckets: impl IntoIterator<Item = &'b Bucket<'a>>) -> Self
+    pub fn of<'b>(buckets: impl IntoIterator<Item = &'b Bucket<'a>>) -> Self
     where
         'a: 'b,
     {
@@ -149,7 +149,7 @@ impl<'a> Keys<'a> {
         keys
     }
 
-    fn bind<'q>(&self, query: Query<'q>) -> Query<'q>
+    pub fn bind<'q>(&self, query: Query<'q>) -> Query<'q>
     where
         'a: 'q,
     {

@@ -11,6 +11,7 @@ mod config;
 mod copy_format;
 mod database;
 mod documents;
+pub mod exchange;
 mod housekeeping;
 mod numeric;
 mod positions;

@@ -33,7 +33,9 @@ use crate::round::Round;
 use crate::rows::{Batch, Place, Row};
 use crate::timestamptz::Timestamptz;
 
-pub use begin::{BEGIN, Begun, begin_batch};
+pub use begin::{BEGIN, BEGIN_BATCH, Begun, begin_batch};
+pub use latest::find_latest;
+pub use moves::JOIN_BY_KEY;
 
 const COPY_INTO_TICKS: &str = include_str!("sql/copy_into_ticks.sql");
 const COPY_INTO_STAGING: &str = include_str!("sql/copy_into_staging.sql");

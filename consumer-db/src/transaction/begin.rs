@@ -15,7 +15,7 @@ use crate::rows::{Place, Row};
 use crate::timestamptz::Timestamptz;
 
 pub const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-const BEGIN_BATCH: &str = include_str!("../sql/begin_batch.sql");
+pub const BEGIN_BATCH: &str = include_str!("../sql/begin_batch.sql");
 const BEGUN: &str = include_str!("../sql/begun.sql");
 const MOVED_AT: &str = include_str!("../sql/moved_at.sql");
 

@@ -47,8 +47,8 @@ pub async fn show_latest(
     Ok(())
 }
 
-/// Shows anew what there is of each symbol and source.
-async fn find_latest(
+/// Shows anew what there is of each symbol and source. Candles must be up to date.
+pub async fn find_latest(
     transaction: &mut PgTransaction<'_>,
     outdated: Vec<(String, String)>,
     horizon: Timestamptz,

@@ -12,7 +12,7 @@ use crate::timestamptz::Timestamptz;
 
 const NOTE_REFUSED_MOVES: &str = include_str!("../sql/note_refused_moves.sql");
 const NOTE_MOVES: &str = include_str!("../sql/note_moves.sql");
-const JOIN_BY_KEY: &str = include_str!("../sql/join_by_key.sql");
+pub const JOIN_BY_KEY: &str = include_str!("../sql/join_by_key.sql");
 const DELETE_MOVED: &str = include_str!("../sql/delete_moved.sql");
 
 /// Notes what the batch tells of moves. Gives the places whose note is new, or of a higher revision than before.

@@ -1,0 +1,1 @@
+analyze $generation.ticks_before, $generation.ticks_after

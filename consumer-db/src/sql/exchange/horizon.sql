@@ -1,0 +1,1 @@
+select ticks_from::timestamp at time zone 'UTC' from retention

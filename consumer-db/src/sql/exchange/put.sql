@@ -1,0 +1,1 @@
+insert into ticks select * from $generation.$rows order by event_time, event_id

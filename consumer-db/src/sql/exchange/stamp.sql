@@ -1,0 +1,1 @@
+update $generation.ticks_after set inserted_at = now()

@@ -1,0 +1,1 @@
+select event_id, revision from $generation.ticks_after
