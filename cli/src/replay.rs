@@ -30,7 +30,7 @@ pub enum ReplayCommand {
     Diff(diff::DiffArgs),
     /// Remove a generation. What is live stays as it is.
     Drop(drop::DropArgs),
-    /// Put what a generation made of the payloads in the place of what is live, in one transaction.
+    /// Put what a generation has in the place of what is live, in one transaction.
     Promote(promote::SwitchArgs),
     /// Put back what was live before a generation was promoted. What came since stays.
     Rollback(promote::SwitchArgs),

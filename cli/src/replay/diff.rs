@@ -1,9 +1,12 @@
 //! `tickstream replay diff`: a generation's rows beside the live ones, of one moment: how many there are of each kind, then
 //! each difference by event and column. It reads only. Candles and latest prices are not compared: they follow from the
-//! ticks. Must never happen here: "the same" for a row that was not looked at.
+//! ticks. The lake's objects are compared in [`lake`]. Must never happen here: "the same" for a row that was not looked at.
+
+mod lake;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use consumer_db::exchange::Scope;
 use futures::TryStreamExt;
 use pipeline::kafka::KafkaArgs;
 use pipeline::misconfigured;
@@ -13,18 +16,19 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Postgres, Row};
 
-use super::generation::schema;
+use self::lake::LakeArgs;
 use super::plan::{Mode, Name, Plan, Source, Target};
 use super::record::{All, State};
+use super::switch::scope;
 use crate::database::{DatabaseArgs, explain};
 use crate::output::{self, Align, Format, OutputArgs, Pages};
 
-const PAIRS: &str = include_str!("diff/pairs.sql");
 const COUNTS: &str = include_str!("diff/counts.sql");
 const ROWS: &str = include_str!("diff/rows.sql");
 const BEHIND: &str = include_str!("diff/behind.sql");
 
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+const POSTGRES: &str = "postgres";
 /// Lines that are printed at once.
 const PAGE: usize = 500;
 
@@ -37,6 +41,8 @@ pub struct DiffArgs {
     kafka: KafkaArgs,
     #[command(flatten)]
     database: DatabaseArgs,
+    #[command(flatten)]
+    lake: LakeArgs,
     /// So many lines at most; the counts are of all of them.
     #[arg(long, env = "REPLAY_DIFF_LIMIT", value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
     limit: Option<i64>,
@@ -58,6 +64,7 @@ struct Counts {
 /// A column that differs, or a row that one of the two has not: then with its price.
 #[derive(Debug, Serialize)]
 struct Difference {
+    layer: String,
     change: String,
     event_id: String,
     symbol: String,
@@ -68,23 +75,38 @@ struct Difference {
     generation: Option<String>,
 }
 
-const HEADINGS: [&str; 8] = ["change", "event_id", "symbol", "source", "event_time", "column", "live", "generation"];
+const HEADINGS: [&str; 9] =
+    ["layer", "change", "event_id", "symbol", "source", "event_time", "column", "live", "generation"];
 
 pub async fn run(args: DiffArgs) -> anyhow::Result<()> {
     let plan = written(&args.kafka, &args.name).await?;
-    let mut connection = args.database.connect().await?;
-    let mut snapshot = connection.begin_with(SNAPSHOT).await?;
-    sqlx::query("set local time zone 'UTC'").execute(&mut *snapshot).await?;
-    say_what_is_behind(&mut snapshot, &plan).await?;
-    let scope = Scope::of(&plan);
-    let counts = scope.counts(&mut snapshot).await?;
-    print_counts(&args, counts)?;
-    let differing = counts.different + counts.only_generation + counts.only_live;
+    let mut differing = 0;
+    if plan.has(&Target::Db) {
+        differing += of_rows(&args, &plan).await?;
+    }
+    if plan.has(&Target::Lake) {
+        differing += Box::pin(lake::run(&args, &plan)).await?;
+    }
     if differing == 0 {
         return Ok(());
     }
-    scope.print_rows(&mut snapshot, &args).await?;
-    Err(anyhow!("{differing} events are not as the generation {} has them", args.name))
+    let what = if plan.has(&Target::Lake) { "rows" } else { "events" };
+    Err(anyhow!("{differing} {what} are not as the generation {} has them", args.name))
+}
+
+/// How many differ in Postgres.
+async fn of_rows(args: &DiffArgs, plan: &Plan) -> anyhow::Result<i64> {
+    let mut connection = args.database.connect().await?;
+    let mut snapshot = connection.begin_with(SNAPSHOT).await?;
+    sqlx::query("set local time zone 'UTC'").execute(&mut *snapshot).await?;
+    say_what_is_behind(&mut snapshot, plan).await?;
+    let scope = Compared(scope(plan));
+    let counts = scope.counts(&mut snapshot).await?;
+    print_counts(args, POSTGRES, counts)?;
+    if counts.differing() > 0 {
+        scope.print_rows(&mut snapshot, args).await?;
+    }
+    Ok(counts.differing())
 }
 
 /// The plan of a generation that stands.
@@ -109,8 +131,10 @@ async fn written(kafka: &KafkaArgs, name: &Name) -> anyhow::Result<Plan> {
         State::Executed | State::Prepared | State::Switching | State::Done | State::RollingBack | State::RolledBack => {
         }
     }
-    if !plan.has(&Target::Db) {
-        return Err(misconfigured(format!("the generation {name} has no rows: db is none of its targets")));
+    if !plan.has(&Target::Db) && !plan.has(&Target::Lake) {
+        return Err(misconfigured(format!(
+            "the generation {name} has no rows: neither db nor lake is among its targets"
+        )));
     }
     Ok(plan)
 }
@@ -134,43 +158,19 @@ async fn say_what_is_behind(connection: &mut PgConnection, plan: &Plan) -> anyho
     Ok(())
 }
 
-/// What the generation was made of, as the queries are told it.
-struct Scope {
-    schema: String,
-    partitions: Vec<i32>,
-    begins: Vec<i64>,
-    ends: Vec<i64>,
-    symbols: Vec<String>,
-}
+/// A generation's rows beside the live ones.
+struct Compared(Scope);
 
-impl Scope {
-    fn of(plan: &Plan) -> Self {
-        let stretches: Vec<_> = plan.of_topic(TICKS).collect();
-        Self {
-            schema: schema(&plan.name),
-            partitions: stretches.iter().map(|stretch| stretch.partition).collect(),
-            begins: stretches.iter().map(|stretch| stretch.from).collect(),
-            ends: stretches.iter().map(|stretch| stretch.to).collect(),
-            symbols: plan.symbols.clone(),
-        }
-    }
-
-    /// Names have letters, digits and underscores alone.
-    fn statement(&self, of_pairs: &str) -> String {
-        format!("{}{of_pairs}", PAIRS.replace("$generation", &self.schema))
-    }
-
-    fn query(&self, statement: String) -> Query<'_, Postgres, PgArguments> {
-        sqlx::query(AssertSqlSafe(statement))
-            .bind(&self.partitions)
-            .bind(&self.begins)
-            .bind(&self.ends)
-            .bind(&self.symbols)
+impl Compared {
+    fn query(&self, of_pairs: &str) -> Query<'_, Postgres, PgArguments> {
+        let Scope { partitions, begins, ends, symbols, .. } = &self.0;
+        let statement = AssertSqlSafe(self.0.statement(of_pairs));
+        sqlx::query(statement).bind(partitions).bind(begins).bind(ends).bind(symbols)
     }
 
     async fn counts(&self, connection: &mut PgConnection) -> anyhow::Result<Counts> {
         let mut counts = Counts::default();
-        for row in self.query(self.statement(COUNTS)).fetch_all(connection).await.map_err(explain)? {
+        for row in self.query(COUNTS).fetch_all(connection).await.map_err(explain)? {
             let (verdict, count): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
             *counts.of(&verdict).with_context(|| format!("a verdict {verdict}"))? = count;
         }
@@ -178,7 +178,7 @@ impl Scope {
     }
 
     async fn print_rows(&self, connection: &mut PgConnection, args: &DiffArgs) -> anyhow::Result<()> {
-        let query = self.query(self.statement(ROWS)).bind(args.limit);
+        let query = self.query(ROWS).bind(args.limit);
         let mut rows = query.fetch(connection);
         let mut printer = Printer::new(args.output.format);
         let mut page = Vec::new();
@@ -204,25 +204,34 @@ impl Counts {
         }
     }
 
-    fn as_text(self) -> String {
+    fn differing(self) -> i64 {
+        self.different + self.only_generation + self.only_live
+    }
+
+    fn as_text(self, what: &str) -> String {
         let Self { different, only_generation, only_live, left_alone, same } = self;
         format!(
-            "{different} events differ, {only_generation} are only in the generation, {only_live} only live; {same} are the same, \
+            "{different} {what} differ, {only_generation} are only in the generation, {only_live} only live; {same} are the same, \
              {left_alone} decided by records outside it"
         )
     }
 }
 
-fn print_counts(args: &DiffArgs, counts: Counts) -> anyhow::Result<()> {
+fn print_counts(args: &DiffArgs, layer: &str, counts: Counts) -> anyhow::Result<()> {
     #[derive(Serialize)]
-    struct Line {
+    struct Line<'a> {
+        layer: &'a str,
         counts: Counts,
     }
+    let text = || match layer {
+        POSTGRES => counts.as_text("events"),
+        _ => format!("{layer}: {}", counts.as_text("rows")),
+    };
     match args.output.format {
-        Format::Table => output::print(&format!("{}\n", counts.as_text())),
-        Format::Json => output::print(&format!("{}\n", serde_json::to_string(&Line { counts })?)),
+        Format::Table => output::print(&format!("{}\n", text())),
+        Format::Json => output::print(&format!("{}\n", serde_json::to_string(&Line { layer, counts })?)),
         Format::Csv => {
-            output::note(&counts.as_text());
+            output::note(&text());
             Ok(())
         }
     }
@@ -236,6 +245,7 @@ fn difference(row: &PgRow) -> Result<Difference, sqlx::Error> {
         Ok(if is_time { value.map(in_utc) } else { value })
     };
     Ok(Difference {
+        layer: POSTGRES.to_owned(),
         change: row.try_get(0)?,
         event_id: row.try_get(1)?,
         symbol: row.try_get(2)?,
@@ -261,7 +271,8 @@ struct Printer {
     begun: bool,
 }
 
-const COLUMNS: [(&str, Align); 8] = [
+const COLUMNS: [(&str, Align); 9] = [
+    ("LAYER", Align::Left),
     ("CHANGE", Align::Left),
     ("EVENT ID", Align::Left),
     ("SYMBOL", Align::Left),
@@ -296,9 +307,10 @@ impl Printer {
 }
 
 fn cells(difference: &Difference) -> Vec<String> {
-    let Difference { change, event_id, symbol, source, event_time, column, live, generation } = difference;
+    let Difference { layer, change, event_id, symbol, source, event_time, column, live, generation } = difference;
     let or_none = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
     vec![
+        layer.clone(),
         change.replace('_', " "),
         event_id.clone(),
         symbol.clone(),
@@ -315,18 +327,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scope_is_that_of_the_ticks_and_the_generation_is_named_in_its_own_places_alone() {
-        let plan = Plan::example("fix_kraken");
-        let scope = Scope::of(&plan);
-        assert_eq!((scope.partitions.len(), scope.begins[0], scope.ends[0]), (4, 10, 20));
-        let statement = scope.statement(COUNTS);
-        assert!(
-            statement.contains("from gen_fix_kraken.ticks") && !statement.contains("from $generation"),
-            "{statement}"
-        );
-    }
-
-    #[test]
     fn each_verdict_is_counted() {
         let mut counts = Counts::default();
         for (verdict, count) in
@@ -335,7 +335,7 @@ mod tests {
             *counts.of(verdict).expect("a verdict") = count;
         }
         assert_eq!(
-            counts.as_text(),
+            counts.as_text("events"),
             "1 events differ, 2 are only in the generation, 3 only live; 5 are the same, 4 decided by records outside it"
         );
         assert!(counts.of("else").is_none());

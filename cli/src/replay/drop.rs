@@ -1,13 +1,14 @@
-//! `tickstream replay drop`: removes a generation: its schema, its topic, and then says so in its record. What is live is not
-//! touched. Killed in between, the same command removes the rest. Must never happen here: a schema dropped that no generation
-//! made; a generation dropped that is being switched.
+//! `tickstream replay drop`: removes a generation: its schema, its objects, its topic, and then says so in its record. What is live is not
+//! touched. Killed in between, the same command removes the rest. Must never happen here: a schema or an object removed that no
+//! generation made; a generation dropped that is being switched.
 
 use clap::Args;
 use pipeline::kafka::KafkaArgs;
 use pipeline::misconfigured;
+use pipeline::store::StoreArgs;
 use sqlx::{AssertSqlSafe, Connection, Row};
 
-use super::generation::{GENERATION_COMMENT, own_topic, schema, topic};
+use super::generation::{GENERATION_COMMENT, lake, own_topic, schema, topic};
 use super::plan::{Mode, Name, Target};
 use super::record::{Records, State};
 use crate::database::DatabaseArgs;
@@ -24,6 +25,8 @@ pub struct DropArgs {
     kafka: KafkaArgs,
     #[command(flatten)]
     database: DatabaseArgs,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 pub async fn run(args: DropArgs) -> anyhow::Result<()> {
@@ -49,6 +52,10 @@ pub async fn run(args: DropArgs) -> anyhow::Result<()> {
     if record.plan.mode == Mode::SideBySide {
         if record.plan.has(&Target::Db) && drop_schema(&args).await? {
             removed.push(format!("schema {}", schema(name)));
+        }
+        if record.plan.has(&Target::Lake) {
+            let objects = lake::delete(&args.store, name).await?;
+            removed.extend((objects > 0).then(|| format!("{objects} objects below generations/{name}/")));
         }
         if record.plan.source.is_payloads() && own_topic::delete(&args.kafka, &topic(name)).await? {
             removed.push(format!("topic {}", topic(name)));

@@ -9,7 +9,7 @@ use pipeline::kafka::KafkaArgs;
 use pipeline::topic_id::{TopicIdError, TopicIds};
 
 use super::generation::{self, GenerationArgs};
-use super::plan::{Mode, Plan, Source, Stretch};
+use super::plan::{Mode, Plan, Source, Stretch, Target};
 use super::planning::shown;
 use super::record::{Record, Records, State};
 use super::rewind::{self, stale};
@@ -124,12 +124,13 @@ async fn write_generation(plan: &Plan, args: &ExecuteArgs) -> anyhow::Result<()>
     }
     records.advance(record.clone()).await?;
     let written = generation::write(plan, &args.kafka, &args.generation).await?;
-    for (what, count) in [("corrections", written.corrections), ("rows", written.rows)] {
+    for (what, count) in [("corrections", written.corrections), ("rows", written.rows), ("objects", written.objects)] {
         record.counts.insert(what.to_owned(), count);
     }
     records.advance(record.in_state(State::Executed)).await?;
+    let objects = if plan.has(&Target::Lake) { format!(", {} objects", written.objects) } else { String::new() };
     output::print(&format!(
-        "the generation {} is written: {} rows, {} corrections\n",
+        "the generation {} is written: {} rows, {} corrections{objects}\n",
         plan.name, written.rows, written.corrections
     ))?;
     output::note(&format!("`tickstream replay diff {}` compares it with what is live", plan.name));

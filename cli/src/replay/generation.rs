@@ -4,6 +4,7 @@
 //! | what | where |
 //! |---|---|
 //! | its rows | Postgres schema `gen_NAME`, with consumer-db's tables, made by consumer-db's migrations |
+//! | its raw, bronze, silver and gold, where the lake is a target | below `generations/NAME/` of the lake's own prefix |
 //! | its corrections, where payloads are the source | topic `market.ticks.v1.gen.NAME`, one partition, kept for ever |
 //!
 //! **The rows** are what consumer-db's own sink makes of the records of market.ticks.v1 that the plan names, then of the
@@ -12,8 +13,7 @@
 //! `kafka_partition` and `kafka_offset` are the record's own; those of a correction are [`CORRECTION`] and its offset in the
 //! generation's topic. The schema's comment names the plan's digest: one that another plan made is refused.
 //!
-//! **The lake** has no objects in a generation: its bronze, silver and gold are made of the corrections by its own services
-//! once those are promoted.
+//! **The lake** of a generation is one of its own, below a prefix with its name ([`lake`]).
 //!
 //! **The corrections** are the records that a promotion publishes to market.ticks.v1: key and value byte for byte, in the
 //! order of their offsets. Each has two headers, which are not to be published: [`CHANGE`] (`changed`, `new` or `retracted`)
@@ -34,7 +34,9 @@
 pub mod corrections;
 mod database;
 pub mod inputs;
+pub mod lake;
 pub mod own_topic;
+mod shelf;
 
 use clap::Args;
 use pipeline::kafka::KafkaArgs;
@@ -90,6 +92,8 @@ pub struct Written {
     pub corrections: u64,
     /// Rows of `ticks` in the generation's schema.
     pub rows: u64,
+    /// Parquet objects of the generation's lake.
+    pub objects: u64,
 }
 
 /// Whether this generation can be written.
@@ -99,13 +103,7 @@ pub struct Written {
 pub fn check(plan: &Plan) -> anyhow::Result<()> {
     for target in &plan.targets {
         match target {
-            Target::Db => {}
-            Target::Lake if plan.source.is_payloads() => {}
-            Target::Lake => {
-                return Err(misconfigured(
-                    "the lake is not written side by side from topic or lake:raw: take the target db, or `refiner rebuild` for silver and gold",
-                ));
-            }
+            Target::Db | Target::Lake => {}
             Target::Alerts | Target::Topic(_) => {
                 return Err(misconfigured(format!(
                     "{target} is not written side by side: make the plan with the target db"
@@ -136,6 +134,9 @@ pub async fn write(plan: &Plan, kafka: &KafkaArgs, args: &GenerationArgs) -> any
     if plan.has(&Target::Db) {
         let filled = database::fill(plan, kafka, args).await?;
         written.rows = filled.rows;
+    }
+    if plan.has(&Target::Lake) {
+        written.objects = Box::pin(lake::write(plan, kafka, args)).await?;
     }
     Ok(written)
 }

@@ -1,5 +1,5 @@
 //! `tickstream replay promote` and `rollback`: what a generation made of the payloads takes the place of what is live, and what
-//! was live before takes its place back.
+//! was live before takes its place back. One that is made of the log itself publishes nothing: see [`super::switch`]'s `exchange`.
 //!
 //! The topic is the truth and every sink a function of it. So to promote is to publish the generation's corrections to
 //! market.ticks.v1, each one revision above what stands, and to roll back is to publish what stood before them, one revision
@@ -44,7 +44,7 @@ use pipeline::store::StoreArgs;
 
 use super::plan::{Mode, Name, Plan};
 use super::record::{Record, Records, State};
-use super::switch::{Step, Switch};
+use super::switch::{Step, Switch, check_exchange, exchange};
 use crate::database::DatabaseArgs;
 use crate::output::{self, OutputArgs};
 
@@ -117,6 +117,9 @@ pub async fn roll_back(args: SwitchArgs) -> anyhow::Result<()> {
 
 async fn switch(args: &SwitchArgs, step: Step, records: Records) -> anyhow::Result<()> {
     let record = records.current().cloned().expect("it was there when it was opened");
+    if !record.plan.source.is_payloads() {
+        return Box::pin(exchange(args, step, records)).await;
+    }
     let switch = Box::pin(Switch::begin(args, step, records, &record)).await?;
     Box::pin(switch.run()).await
 }
@@ -141,14 +144,7 @@ fn check(plan: &Plan) -> anyhow::Result<()> {
     if plan.source.is_payloads() {
         return Ok(());
     }
-    Err(refused(
-        &plan.name,
-        &format!(
-            "is made of {}: it is compared with what is live, and not promoted. Sinks that differ are mended by a plan of mode rewind, by \
-             which they read the same records again, and the lake by `refiner rebuild`",
-            plan.source.as_str()
-        ),
-    ))
+    check_exchange(plan)
 }
 
 fn refused(name: &Name, why: &str) -> anyhow::Error {
@@ -158,14 +154,17 @@ fn refused(name: &Name, why: &str) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::plan::Source;
+    use crate::replay::plan::{Source, Target};
 
     #[test]
     fn what_cannot_be_promoted_says_why() {
         let payloads = Plan { source: Source::Payloads, ..Plan::example("fix") };
         assert!(check(&payloads).is_ok());
         let why = |plan: &Plan| check(plan).expect_err("refused").to_string();
-        assert!(why(&Plan::example("fix")).starts_with("fix is made of topic: it is compared"));
+        assert!(
+            why(&Plan::example("fix")).starts_with("fix has the lake among its targets, and of what is made of topic")
+        );
+        assert!(check(&Plan { targets: vec![Target::Db], ..Plan::example("fix") }).is_ok());
         let rewind = Plan { mode: Mode::Rewind, ..payloads };
         assert!(why(&rewind).starts_with("fix is a rewind"));
     }

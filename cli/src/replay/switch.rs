@@ -1,8 +1,9 @@
 //! How a generation and what is live change places: what stands of its events is read (`standing`), what follows it is made
 //! (`sequel`, `publish`), Postgres is held and written (`rows`), the lake is watched (`lake_watch`). The order, the states and
-//! the crash points are those of [`super::promote`].
+//! the crash points are those of [`super::promote`]. What is made of the log itself publishes nothing (`exchange`).
 
 mod changes;
+mod exchange;
 mod lake_watch;
 mod mark;
 mod publish;
@@ -35,11 +36,11 @@ use super::record::{Fence, Outgoing, Record, Records, State, TargetState};
 use crate::kafka::Cluster;
 use crate::output::{self, Progress};
 use lake_watch::{LakeWatch, hour_of};
-use mark::Mark;
-pub use mark::Step;
+pub use exchange::{check as check_exchange, outside, run as exchange, scope};
+pub use mark::{Mark, Step};
 use publish::{Sequels, Tally};
 use rows::Held;
-use standing::Standing;
+pub use standing::Standing;
 use windows::Windows;
 
 /// Corrections on their way to the broker.

@@ -39,4 +39,4 @@ select symbol, source, what, count(*) over () as of_all
 from told
 where what is not null
 order by symbol, source
-limit 10
+limit $1

@@ -58,4 +58,4 @@ select symbol, source, price_basis, '1m' as timeframe, to_char(bucket at time zo
 from wrong
 where what is not null
 order by bucket, symbol, source, price_basis
-limit 10
+limit $3

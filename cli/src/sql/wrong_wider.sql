@@ -49,4 +49,4 @@ where what is not null
   -- Only buckets that lie in the span as a whole.
   and bucket >= (select since from bounds) and bucket + candle_width(timeframe) <= (select until from bounds)
 order by bucket, timeframe, symbol, source, price_basis
-limit 10
+limit $3

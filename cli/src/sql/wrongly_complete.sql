@@ -13,4 +13,4 @@ where complete
         and coalesce(gaps.ended_at, 'infinity') > candles.bucket
   )
 order by bucket, timeframe, symbol, source, price_basis
-limit 10
+limit $3

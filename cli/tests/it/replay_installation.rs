@@ -14,6 +14,7 @@ use pipeline::events::{PriceTick, event_id};
 use pipeline::example;
 use pipeline::kafka::KafkaArgs;
 use pipeline::payload::{Payload, split};
+use pipeline::store::{Store, StoreArgs};
 use pipeline::topics::{PAYLOADS, TICKS};
 use producer::config::SourceName;
 use producer::parse;
@@ -87,6 +88,18 @@ impl Installation {
         };
         installation.ends(0, &["topics", "apply"]).await;
         installation
+    }
+
+    /// Its lake.
+    pub async fn store(&self) -> Store {
+        let access = &self.stack.s3;
+        let args = StoreArgs {
+            s3_bucket: access.bucket.clone(),
+            s3_endpoint_url: Some(access.endpoint_url.clone()),
+            s3_prefix: self.prefix.clone(),
+            aws_region: access.region.clone(),
+        };
+        Store::connect_as(&args, &access.access_key_id, &access.secret_access_key).await.expect("a bucket")
     }
 
     fn environment(&self, command: &mut Command) {
@@ -298,7 +311,7 @@ impl Live {
     }
 }
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     jiff::Timestamp::now().as_microsecond()
 }
 

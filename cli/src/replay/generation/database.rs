@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{anyhow, ensure};
-use arrow::array::{Array, BooleanArray};
-use arrow::compute::filter_record_batch;
 use consumer_db::{Database, DbSink, Writer};
 use pipeline::consume::{Assigned, Fault, PartitionBatch, Sink};
 use pipeline::kafka::KafkaArgs;
@@ -50,7 +48,7 @@ pub async fn fill(plan: &Plan, kafka: &KafkaArgs, args: &GenerationArgs) -> anyh
     let stretches = filling.start(&mut connection, &schema, plan).await?;
     let read = inputs::read(plan.source, kafka, &args.store, TICKS, &stretches, async |partition, records| {
         let next_offset = records.last_offset().map_or(0, |last| last + 1);
-        filling.write(partition, next_offset, of_symbols(&records, &plan.symbols)?).await
+        filling.write(partition, next_offset, inputs::of_symbols(&records, &plan.symbols)?).await
     });
     read.await?;
     for stretch in &stretches {
@@ -65,7 +63,7 @@ pub async fn fill(plan: &Plan, kafka: &KafkaArgs, args: &GenerationArgs) -> anyh
     }
     let counting = format!("select count(*) from {schema}.ticks");
     let rows: i64 = sqlx::query_scalar(AssertSqlSafe(counting)).fetch_one(&mut connection).await?;
-    Ok(Written { corrections, rows: rows.unsigned_abs() })
+    Ok(Written { corrections, rows: rows.unsigned_abs(), ..Written::default() })
 }
 
 /// What the schema of a plan says of itself.
@@ -105,17 +103,6 @@ fn denied(error: sqlx::Error, schema: &str) -> anyhow::Error {
         ));
     }
     anyhow::Error::from(error).context(format!("making schema {schema}"))
-}
-
-/// Records of these symbols: a record's key is its symbol. All of them where no symbol is named.
-fn of_symbols(records: &Records, symbols: &[String]) -> anyhow::Result<Records> {
-    if symbols.is_empty() {
-        return Ok(records.clone());
-    }
-    let keys = records.keys();
-    let is_named = |row: usize| !keys.is_null(row) && symbols.iter().any(|symbol| symbol.as_bytes() == keys.value(row));
-    let named: BooleanArray = (0..records.len()).map(|row| Some(is_named(row))).collect();
-    Records::from_batch(filter_record_batch(records.batch(), &named)?)
 }
 
 struct Filling {
@@ -233,35 +220,11 @@ fn offsets(from: i64, to: i64) -> u64 {
     u64::try_from(to - from).unwrap_or(0)
 }
 
-fn ended(fault: Fault) -> anyhow::Error {
+pub fn ended(fault: Fault) -> anyhow::Error {
     match fault {
         Fault::Outage(error) => {
             anyhow!(error).context("not finished; execute the plan again, and it goes on from there")
         }
         Fault::Stop(error) => error,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use pipeline::records::{Record, RecordBuffer};
-
-    use super::*;
-
-    #[test]
-    fn a_record_is_of_the_symbol_that_is_its_key() {
-        let mut buffer = RecordBuffer::new();
-        for (offset, key) in [(7, Some(&b"BTC-USD"[..])), (8, Some(b"ETH-USD")), (9, None), (10, Some(b"BTC-USD"))] {
-            buffer.push_owned(Record { offset, timestamp_ms: 0, key, value: Some(b"x") }, &[]);
-        }
-        let records = buffer.finish();
-        let named = |symbols: &[&str]| {
-            let symbols: Vec<String> = symbols.iter().map(|symbol| (*symbol).to_owned()).collect();
-            of_symbols(&records, &symbols).expect("filtered").offsets().values().to_vec()
-        };
-        assert_eq!(named(&[]), [7, 8, 9, 10]);
-        assert_eq!(named(&["BTC-USD"]), [7, 10]);
-        assert_eq!(named(&["BTC", "SOL-USD"]), [0_i64; 0]);
-        assert_eq!(named(&["ETH-USD", "BTC-USD"]), [7, 8, 10]);
     }
 }

@@ -2,6 +2,8 @@
 //! never happen here: a stretch that ends early, or has a hole, and is taken for whole.
 
 use anyhow::{Context, bail, ensure};
+use arrow::array::{Array, BooleanArray};
+use arrow::compute::filter_record_batch;
 use pipeline::kafka::KafkaArgs;
 use pipeline::lake::{Epoch, epoch_key, parse_raw_key, partition_prefix, raw_key};
 use pipeline::misconfigured;
@@ -78,7 +80,7 @@ async fn raw(
 }
 
 /// The epoch that was written from the topic of this id.
-async fn epoch_of(store: &Store, topic: &str, topic_id: Uuid) -> anyhow::Result<u32> {
+pub async fn epoch_of(store: &Store, topic: &str, topic_id: Uuid) -> anyhow::Result<u32> {
     for epoch in 0.. {
         let key = epoch_key(topic, epoch);
         let Some(object) = store.get(&key).await? else { break };
@@ -93,7 +95,7 @@ async fn epoch_of(store: &Store, topic: &str, topic_id: Uuid) -> anyhow::Result<
 }
 
 /// The starts of the objects that may hold records of the stretch, ascending.
-async fn starts(store: &Store, topic: &str, epoch: u32, stretch: &Stretch) -> anyhow::Result<Vec<i64>> {
+pub async fn starts(store: &Store, topic: &str, epoch: u32, stretch: &Stretch) -> anyhow::Result<Vec<i64>> {
     let prefix = partition_prefix(topic, epoch, stretch.partition);
     let (mut starts, mut after): (Vec<i64>, Option<String>) = (Vec::new(), None);
     loop {
@@ -109,5 +111,43 @@ async fn starts(store: &Store, topic: &str, epoch: u32, stretch: &Stretch) -> an
             }
             starts.push(start);
         }
+    }
+}
+
+/// Records of these symbols: a record's key is its symbol. All of them where no symbol is named.
+///
+/// # Errors
+/// None that is known: the columns are as long as their rows.
+pub fn of_symbols(records: &Records, symbols: &[String]) -> anyhow::Result<Records> {
+    if symbols.is_empty() {
+        return Ok(records.clone());
+    }
+    let keys = records.keys();
+    let is_named = |row: usize| !keys.is_null(row) && symbols.iter().any(|symbol| symbol.as_bytes() == keys.value(row));
+    let named: BooleanArray = (0..records.len()).map(|row| Some(is_named(row))).collect();
+    Records::from_batch(filter_record_batch(records.batch(), &named)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline::records::{Record, RecordBuffer};
+
+    use super::*;
+
+    #[test]
+    fn a_record_is_of_the_symbol_that_is_its_key() {
+        let mut buffer = RecordBuffer::new();
+        for (offset, key) in [(7, Some(&b"BTC-USD"[..])), (8, Some(b"ETH-USD")), (9, None), (10, Some(b"BTC-USD"))] {
+            buffer.push_owned(Record { offset, timestamp_ms: 0, key, value: Some(b"x") }, &[]);
+        }
+        let records = buffer.finish();
+        let named = |symbols: &[&str]| {
+            let symbols: Vec<String> = symbols.iter().map(|symbol| (*symbol).to_owned()).collect();
+            of_symbols(&records, &symbols).expect("filtered").offsets().values().to_vec()
+        };
+        assert_eq!(named(&[]), [7, 8, 9, 10]);
+        assert_eq!(named(&["BTC-USD"]), [7, 10]);
+        assert_eq!(named(&["BTC", "SOL-USD"]), [0_i64; 0]);
+        assert_eq!(named(&["ETH-USD", "BTC-USD"]), [7, 8, 10]);
     }
 }

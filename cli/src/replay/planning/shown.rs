@@ -206,6 +206,9 @@ pub fn of_generation(plan: &Plan) -> Vec<String> {
     if plan.has(&Target::Db) {
         remarks.push(format!("Postgres gets the schema {}", generation::schema(&plan.name)));
     }
+    if plan.has(&Target::Lake) {
+        remarks.push(format!("the lake gets objects below generations/{}/", plan.name));
+    }
     if plan.source.is_payloads() {
         remarks.push(format!(
             "what today's parsers read otherwise becomes corrections, in the topic {}",

@@ -32,6 +32,11 @@ impl Windows {
         self.push("postgres", Some(applied.records), Some(applied.refused), since(committed_us));
     }
 
+    /// Of a switch in which nothing is published: its commit is the moment from which is counted.
+    pub fn exchanged(&mut self, rows: u64) {
+        self.push("postgres", Some(rows), None, 0.0);
+    }
+
     pub fn raw(&mut self, committed_us: i64) {
         self.push("lake raw and bronze", None, None, since(committed_us));
     }
