@@ -124,10 +124,22 @@ async fn write_generation(plan: &Plan, args: &ExecuteArgs) -> anyhow::Result<()>
     }
     records.advance(record.clone()).await?;
     let written = generation::write(plan, &args.kafka, &args.generation).await?;
-    for (what, count) in [("corrections", written.corrections), ("rows", written.rows), ("objects", written.objects)] {
+    for (what, count) in [
+        ("corrections", written.corrections),
+        ("rows", written.rows),
+        ("objects", written.objects),
+        ("copied", written.copied),
+    ] {
         record.counts.insert(what.to_owned(), count);
     }
     records.advance(record.in_state(State::Executed)).await?;
+    if plan.copies().next().is_some() {
+        let into: Vec<&str> = plan.copies().collect();
+        output::print(&format!("{} records of {} are copied into {}\n", written.copied, plan.name, into.join(", ")))?;
+    }
+    if plan.is_copy() {
+        return Ok(());
+    }
     let objects = if plan.has(&Target::Lake) { format!(", {} objects", written.objects) } else { String::new() };
     output::print(&format!(
         "the generation {} is written: {} rows, {} corrections{objects}\n",

@@ -4,6 +4,7 @@
 //! | what | where |
 //! |---|---|
 //! | its rows | Postgres schema `gen_NAME`, with consumer-db's tables, made by consumer-db's migrations |
+//! | a copy of its records | the topic that the plan's target `topic:NAME` names ([`copy`]): the user's own, dropped by nobody here |
 //! | its raw, bronze, silver and gold, where the lake is a target | below `generations/NAME/` of the lake's own prefix |
 //! | its corrections, where payloads are the source | topic `market.ticks.v1.gen.NAME`, one partition, kept for ever |
 //!
@@ -31,6 +32,7 @@
 //!
 //! Must never happen here: a statement, a PUT or a record that lands in something live.
 
+mod copy;
 pub mod corrections;
 mod database;
 pub mod inputs;
@@ -94,6 +96,8 @@ pub struct Written {
     pub rows: u64,
     /// Parquet objects of the generation's lake.
     pub objects: u64,
+    /// Records that this execution has copied into the plan's topics.
+    pub copied: u64,
 }
 
 /// Whether this generation can be written.
@@ -104,15 +108,24 @@ pub fn check(plan: &Plan) -> anyhow::Result<()> {
     for target in &plan.targets {
         match target {
             Target::Db | Target::Lake => {}
-            Target::Alerts | Target::Topic(_) => {
+            Target::Topic(_) if plan.source.is_payloads() => {
                 return Err(misconfigured(format!(
-                    "{target} is not written side by side: make the plan with the target db"
+                    "{target} is a copy of records, and a plan from payloads has none: take the source topic or lake-raw"
                 )));
+            }
+            Target::Topic(into) => copy::check(into)?,
+            Target::Alerts => {
+                return Err(misconfigured(
+                    "alerts are not written side by side: `consumer-alerts backtest` says when rules would have fired over a span",
+                ));
             }
         }
     }
     if plan.source.is_payloads() && (plan.from_time.is_none() || plan.to_time.is_none()) {
         return Err(misconfigured("a plan from payloads needs a span in times, with a beginning and an end"));
+    }
+    if plan.is_copy() {
+        return Ok(());
     }
     let other =
         plan.partitions.iter().find(|stretch| stretch.topic != topics::TICKS && stretch.topic != topics::PAYLOADS);
@@ -137,6 +150,9 @@ pub async fn write(plan: &Plan, kafka: &KafkaArgs, args: &GenerationArgs) -> any
     }
     if plan.has(&Target::Lake) {
         written.objects = Box::pin(lake::write(plan, kafka, args)).await?;
+    }
+    for into in plan.copies() {
+        written.copied += copy::make(plan, into, kafka, args).await?;
     }
     Ok(written)
 }

@@ -276,6 +276,19 @@ impl Plan {
         self.partitions.iter().filter(move |stretch| stretch.topic == topic)
     }
 
+    /// The topics that its records are copied into.
+    pub fn copies(&self) -> impl Iterator<Item = &str> {
+        self.targets.iter().filter_map(|target| match target {
+            Target::Topic(into) => Some(&**into),
+            Target::Lake | Target::Db | Target::Alerts => None,
+        })
+    }
+
+    /// Whether it copies and does nothing else.
+    pub fn is_copy(&self) -> bool {
+        self.copies().count() == self.targets.len()
+    }
+
     /// All offsets.
     pub fn records(&self) -> u64 {
         self.partitions.iter().map(|stretch| stretch.records).sum()

@@ -282,11 +282,15 @@ async fn side_by_side(
     let partitions = span::stretches(world, source, begin, end, places).await?;
     let plan = Plan { partitions, ..draft };
     generation::check(&plan)?;
-    let read = if source.is_payloads() { topics::PAYLOADS } else { topics::TICKS };
-    if plan.of_topic(read).all(|stretch| stretch.records == 0) {
-        return Err(misconfigured(format!(
-            "no record of {read} lies in what was asked for: there is nothing to replay"
-        )));
+    let read = match (source.is_payloads(), plan.is_copy()) {
+        (true, _) => Some(topics::PAYLOADS),
+        (false, true) => None,
+        (false, false) => Some(topics::TICKS),
+    };
+    let mut stretches = plan.partitions.iter().filter(|stretch| read.is_none_or(|read| stretch.topic == read));
+    if stretches.all(|stretch| stretch.records == 0) {
+        let of = read.map_or_else(String::new, |read| format!(" of {read}"));
+        return Err(misconfigured(format!("no record{of} lies in what was asked for: there is nothing to replay")));
     }
     let mut remarks = Vec::new();
     if !plan.symbols.is_empty() {

@@ -15,6 +15,7 @@ mod history;
 mod lake;
 mod latest;
 mod market;
+mod replay_copy;
 mod replay_exchange;
 mod replay_generation;
 mod replay_installation;

@@ -33,7 +33,8 @@ const LASTS: Duration = Duration::from_secs(600);
 /// [`pipeline::Misconfigured`] for what the user can mend; else what failed: then there are none.
 pub async fn make(plan: &Plan, kafka: &KafkaArgs, args: &GenerationArgs) -> anyhow::Result<u64> {
     let topic = topic(&plan.name);
-    own_topic::create(kafka, &topic).await?;
+    // One partition, so that they have one order.
+    own_topic::create(kafka, &topic, 1).await?;
     // Whoever had it open is shut out by this; what is committed stays so.
     let id = format!("tickstream-generation-{}", plan.name);
     let transactions = Transactions::open(kafka, &id, LASTS, "tickstream replay execute").await?;

@@ -1,5 +1,5 @@
-//! The topic of a generation's corrections: made with one partition, so that they have one order, and kept until the
-//! generation is dropped. Must never happen here: a topic of any other name.
+//! Topics that a replay makes: that of a generation's corrections, and the one that records are copied into. Nothing of them is
+//! removed by age.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// [`pipeline::Misconfigured`] where the user may not make topics; else what the broker said.
-pub async fn create(kafka: &KafkaArgs, topic: &str) -> anyhow::Result<()> {
+pub async fn create(kafka: &KafkaArgs, topic: &str, partitions: i32) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> = client(&kafka.admin(), DefaultClientContext)?;
     let asked = tokio::task::spawn_blocking(move || {
         let metadata = admin.inner().fetch_metadata(Some(TICKS), TIMEOUT).context("asking for topics")?;
@@ -28,7 +28,7 @@ pub async fn create(kafka: &KafkaArgs, topic: &str) -> anyhow::Result<()> {
         anyhow::Ok((admin, i32::try_from(replicas.max(1))?))
     });
     let (admin, replicas) = asked.await??;
-    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(replicas))
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas))
         .set("cleanup.policy", "delete")
         .set("retention.ms", "-1")
         .set("retention.bytes", "-1")

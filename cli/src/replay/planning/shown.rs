@@ -209,6 +209,9 @@ pub fn of_generation(plan: &Plan) -> Vec<String> {
     if plan.has(&Target::Lake) {
         remarks.push(format!("the lake gets objects below generations/{}/", plan.name));
     }
+    for into in plan.copies() {
+        remarks.push(format!("{into} gets a copy of each record, and is made where there is none"));
+    }
     if plan.source.is_payloads() {
         remarks.push(format!(
             "what today's parsers read otherwise becomes corrections, in the topic {}",
