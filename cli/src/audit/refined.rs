@@ -5,6 +5,7 @@
 pub mod hours;
 pub mod object;
 mod remade;
+pub mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -249,8 +249,6 @@ async fn what_there_is_not(world: &World) {
     world
         .refuses(&format!("{TICKS}:2:{}", offset + 1), &[], 1, &["is no record", "the marker that ends a transaction"])
         .await;
-    world.settle().await;
-    world.traced(&id(70).to_string(), &[]).await;
 }
 
 async fn what_is_missing(world: &World) {
@@ -298,6 +296,7 @@ async fn not_taken_yet(world: &World) {
     }
     assert_eq!(states(&answer, "payload"), ["not_there"], "not every source's are kept: {answer:#}");
     world.settle().await;
+    world.traced(&id(70).to_string(), &[]).await;
     let answer = world.traced(&id(80).to_string(), &[]).await;
     assert_eq!([states(&answer, "postgres"), states(&answer, "latest")], [["found"], ["found"]]);
 }

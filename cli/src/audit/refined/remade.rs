@@ -14,10 +14,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use pipeline::store::Store;
 
 use super::object::{self, Made};
+use super::rules::TIMEFRAMES;
 use super::{Refined, Standing, State, again, hour_of, value};
 use crate::audit::report::RefinedReport;
 use crate::output::Progress;
-use candles::{Day, TIMEFRAMES};
+use candles::Day;
 
 /// Objects that are fetched at once.
 const AT_ONCE: usize = 4;

@@ -11,10 +11,9 @@ use super::super::objects::{Row, with_id, with_number, with_text};
 use super::super::way::{Hop, State, Way};
 use super::super::world::World;
 use super::{Others, Subject, at, time, without_tick};
+use crate::audit::refined::rules::{TIMEFRAMES, is_sound};
 use crate::audit::refined::{self, HOUR_US, day_and_hour, object, ticks_key};
 
-/// Timeframes and their widths in microseconds.
-const TIMEFRAMES: [(&str, i64); 4] = [("1m", 60_000_000), ("5m", 300_000_000), ("1h", HOUR_US), ("1d", 24 * HOUR_US)];
 const OF_SILVER: &[&str] = &[
     "event_id",
     "revision",
@@ -29,9 +28,6 @@ const OF_SILVER: &[&str] = &[
 ];
 const OF_CANDLES: &[&str] =
     &["symbol", "source", "price_basis", "bucket", "open", "high", "low", "close", "ticks", "complete"];
-/// 2009-01-03, before which no market had a price, and how far ahead of the broker's clock one may be.
-const EARLIEST_US: i64 = 1_230_940_800_000_000;
-const AHEAD_US: i64 = 24 * HOUR_US;
 
 pub async fn raw(world: &World, subject: &Subject, way: &mut Way) -> anyhow::Result<()> {
     let prefix = format!("raw/{}/", subject.place.topic);
@@ -162,7 +158,7 @@ fn not_in_silver(
     if refiner.waits_for_object(key) {
         return (State::NotYet, "the refiner is to make it again".to_owned());
     }
-    if tick.event_time < EARLIEST_US || tick.event_time > subject.broker_ms * 1000 + AHEAD_US {
+    if !is_sound(tick.event_time, subject.broker_ms * 1000) {
         return (State::None, "no market had that time: silver/quarantined_ticks has it".to_owned());
     }
     if let Some(winner) = others.winner(subject) {

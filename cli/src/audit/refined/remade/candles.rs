@@ -14,13 +14,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use pipeline::events::Kind;
 use uuid::Uuid;
 
-use super::super::HOUR_US;
 use super::super::hours::column;
 use crate::audit::database::Tally;
 
-/// Timeframes and their widths in microseconds.
-pub const TIMEFRAMES: [(&str, i64); 4] =
-    [("1m", 60_000_000), ("5m", 300_000_000), ("1h", HOUR_US), ("1d", 24 * HOUR_US)];
 const SCALE: f64 = 1e18;
 /// A sum of quantities near what `DECIMAL(38,18)` holds, or beyond, is null.
 const MOST: f64 = 9e19;

@@ -15,12 +15,9 @@ use uuid::Uuid;
 
 use super::super::HOUR_US;
 use super::super::hours::{as_decoded, column};
+use super::super::rules::is_sound;
 use crate::audit::content;
 use crate::audit::database::{Tally, at};
-
-/// 2009-01-03, before which no market had a price, and how far ahead of the broker's clock one may be.
-const EARLIEST_US: i64 = 1_230_940_800_000_000;
-const AHEAD_US: i64 = 24 * HOUR_US;
 
 /// Of a row what decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +42,6 @@ impl Row {
     fn is_sound(&self) -> bool {
         is_sound(self.event_us, self.broker_us)
     }
-}
-
-fn is_sound(event_us: i64, broker_us: i64) -> bool {
-    (EARLIEST_US..=broker_us.saturating_add(AHEAD_US)).contains(&event_us)
 }
 
 /// What stands at a place: its record, what that says, how many records and revisions were told there.
