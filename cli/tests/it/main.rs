@@ -3,6 +3,7 @@
 mod audit;
 mod audit_deep;
 mod audit_faults;
+mod audit_planted;
 mod audit_world;
 mod command_line;
 mod dlq;
