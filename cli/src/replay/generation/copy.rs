@@ -113,7 +113,16 @@ impl<'a> Copying<'a> {
         };
         let all = sum(&plan.partitions);
         let done = all - sum(&left);
-        Ok(Self { into, transactions, member: Arc::new(member), left, all, done, copied: 0, progress: Progress::default() })
+        Ok(Self {
+            into,
+            transactions,
+            member: Arc::new(member),
+            left,
+            all,
+            done,
+            copied: 0,
+            progress: Progress::default(),
+        })
     }
 
     async fn copy(&mut self, topic: &str, partition: i32, records: &Records, symbols: &[String]) -> anyhow::Result<()> {
