@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use ::lake::remake::records_of;
 use anyhow::{Context, anyhow};
 use arrow::array::Int64Array;
 use bytes::Bytes;
@@ -216,7 +217,8 @@ fn rows_from(bytes: Bytes, log_start: i64) -> anyhow::Result<u64> {
 pub enum Bronze {
     /// The object holds no record, so it has none.
     None,
-    Rows(u64),
+    /// How many it has, and of how many records it says that they are none.
+    Rows { rows: u64, left_out: Option<u64> },
     /// The key where it should be.
     Missing(String),
     /// Its metadata does not say how many rows it has.
@@ -229,8 +231,9 @@ pub async fn bronze(store: &Store, place: Place<'_>, table: &str, links: &[Link]
         let Some(rows) = link.rows else { return Ok(Bronze::None) };
         let key = bronze_key(table, rows.first_time_ms, place.topic, place.epoch, place.partition, link.start);
         let Some(head) = store.head(&key).await? else { return Ok(Bronze::Missing(key)) };
-        let rows = head.metadata.get(BRONZE_ROWS).and_then(|rows| rows.parse().ok());
-        anyhow::Ok(rows.map_or(Bronze::Silent(key), Bronze::Rows))
+        let rows: Option<u64> = head.metadata.get(BRONZE_ROWS).and_then(|rows| rows.parse().ok());
+        let left_out = |rows: u64| records_of(&head)?.checked_sub(rows);
+        anyhow::Ok(rows.map_or(Bronze::Silent(key), |rows| Bronze::Rows { rows, left_out: left_out(rows) }))
     };
     stream::iter(links).map(one).buffered(AT_ONCE).try_collect().await
 }

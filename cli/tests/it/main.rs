@@ -16,6 +16,7 @@ mod history;
 mod lake;
 mod latest;
 mod market;
+mod newer_schema;
 mod replay_copy;
 mod replay_exchange;
 mod replay_generation;

@@ -35,7 +35,7 @@ fn broken(rows: &[Value]) -> Vec<(&str, &str, &str)> {
 }
 
 /// The newest tick schema, changed, as a file of that name.
-fn changed(folder: &FilePath, name: &str, change: impl Fn(&mut Value)) -> String {
+pub fn changed(folder: &FilePath, name: &str, change: impl Fn(&mut Value)) -> String {
     let mut schema: Value = serde_json::from_str(RecordType::PriceTick.newest().json).expect("JSON");
     change(&mut schema);
     let path = folder.join(name);
@@ -43,7 +43,7 @@ fn changed(folder: &FilePath, name: &str, change: impl Fn(&mut Value)) -> String
     path.to_str().expect("text").to_owned()
 }
 
-fn fields(schema: &mut Value) -> &mut Vec<Value> {
+pub fn fields(schema: &mut Value) -> &mut Vec<Value> {
     schema["fields"].as_array_mut().expect("fields")
 }
 
@@ -129,7 +129,7 @@ async fn what_is_no_schema_is_one_line() {
 
 /// Subjects with their versions; an id is a place among all that was ever registered.
 #[derive(Default)]
-struct Fake {
+pub struct Fake {
     subjects: BTreeMap<String, Vec<usize>>,
     schemas: Vec<String>,
     level: String,
@@ -137,10 +137,10 @@ struct Fake {
     objection: Option<String>,
 }
 
-type Shared = Arc<Mutex<Fake>>;
+pub type Shared = Arc<Mutex<Fake>>;
 type Reply = (StatusCode, Json<Value>);
 
-async fn registry(level: &str) -> (String, Shared) {
+pub async fn registry(level: &str) -> (String, Shared) {
     let fake = Shared::default();
     fake.lock().expect("no panic").level = level.to_owned();
     let app = Router::new()

@@ -1,5 +1,7 @@
 //! What a partition holds, held against its chain, its bronze and the database.
 
+use std::ops::Range;
+
 use super::*;
 
 impl Auditor<'_> {
@@ -90,7 +92,7 @@ impl Auditor<'_> {
         report.lake_records_older = (stretch.start == partition.log_start).then(|| all - held);
         report.lake_objects = Some(chain.links.len() as u64);
         if topic.record().is_some() {
-            let rows = bronze.iter().map(|bronze| if let Bronze::Rows(rows) = bronze { *rows } else { 0 });
+            let rows = bronze.iter().map(|bronze| if let Bronze::Rows { rows, .. } = bronze { *rows } else { 0 });
             report.bronze_rows = Some(rows.sum());
             // It is written behind its raw object.
             if let (Some(Bronze::Missing(key)), Some(link)) = (bronze.last(), chain.links.last())
@@ -100,7 +102,7 @@ impl Auditor<'_> {
                 bronze.pop();
                 bronze_waits = Some(link.start);
             }
-            report.differences.extend(self.bronze_differences(partition, &bronze, letters, faulty));
+            report.differences.extend(self.bronze_differences(partition, topic_id, &bronze, letters, faulty));
         }
         partition.bronze_waits = bronze_waits;
         Ok(report)
@@ -110,6 +112,7 @@ impl Auditor<'_> {
     fn bronze_differences(
         &self,
         partition: &Partition,
+        topic_id: Uuid,
         bronze: &[Bronze],
         letters: &Letters,
         faulty: &BTreeSet<i64>,
@@ -127,12 +130,19 @@ impl Auditor<'_> {
                 Bronze::Missing(key) => lines.push(format!("{key} is missing: the bronze of {records} records")),
                 Bronze::Silent(key) => lines.push(format!("{key} does not say in its metadata how many rows it has")),
                 // Dead letters are kept for a time, and are gone for objects that the topic itself no longer holds.
-                Bronze::Rows(_) if link.next_offset <= stretch.start => {}
+                Bronze::Rows { .. } if link.next_offset <= stretch.start => {}
                 // Nor were those looked for that are of what was not read.
-                Bronze::Rows(_) if link.start < stretch.start && stretch.start > partition.log_start => {}
-                Bronze::Rows(rows) => {
-                    let dead = letters.count(group, stretch.partition, link.start, link.next_offset);
-                    if rows + dead != records {
+                Bronze::Rows { .. } if link.start < stretch.start && stretch.start > partition.log_start => {}
+                Bronze::Rows { rows, left_out } => {
+                    let range = link.start..link.next_offset;
+                    let dead = letters.count(group, stretch.partition, range.start, range.end);
+                    let is_whole = left_out.is_some_and(|left_out| rows + left_out == records);
+                    // Of a record whose letter is settled bronze may have a row by now, since its schema became known.
+                    let taken_since = || self.settled(topic_id, letters, stretch.partition, range);
+                    let surplus = (rows + dead).checked_sub(records);
+                    let differs =
+                        surplus != Some(0) && !(is_whole && surplus.is_some_and(|surplus| surplus <= taken_since()));
+                    if differs {
                         lines.push(format!(
                             "the raw object at {} holds {records} records, its bronze {rows} rows, and {dead} are dead letters of group {group}",
                             link.start
@@ -142,6 +152,17 @@ impl Auditor<'_> {
             }
         }
         lines
+    }
+
+    /// Letters of the lake's group in a range of offsets that were redriven or dropped.
+    fn settled(&self, topic_id: Uuid, letters: &Letters, partition: i32, range: Range<i64>) -> u64 {
+        let group = &self.args.lake_group;
+        let of = letters.of(group).range((partition, range.start)..(partition, range.end));
+        let is_settled = |&&(partition, offset): &&Coordinates| {
+            let place = RecordPlace { topic_id, partition, offset };
+            self.marks.redriven(place).is_some() || self.marks.dropped(place, group).is_some()
+        };
+        of.filter(is_settled).count() as u64
     }
 }
 
