@@ -42,6 +42,7 @@ impl<W: World> Chain<W> {
         made: Option<Bronze>,
     ) -> Result<Vec<Letter>, Fault> {
         let Some(key) = self.bronze_key(link) else { return Ok(Vec::new()) };
+        let is_new = made.is_some();
         let (mut stored, mut made) = (stored, made);
         for _ in 0..ROUNDS {
             if let Some(head) = &stored
@@ -54,7 +55,14 @@ impl<W: World> Chain<W> {
             }
             let Some(bronze) = &made else { continue };
             let condition = match &stored {
-                None => Condition::IfNoneMatch,
+                None => {
+                    // The next raw object was put when this bronze stood: it was deleted, and silver may have rows of it that an
+                    // older decoder made.
+                    if !is_new && self.stands(link.next_offset).await? {
+                        self.leave_note(link, &key).await?;
+                    }
+                    Condition::IfNoneMatch
+                }
                 Some(head) => {
                     self.leave_note(link, &key).await?;
                     Condition::IfMatch(&head.etag)

@@ -83,7 +83,7 @@ impl<W: World> Chain<W> {
         Ok(keys.iter().filter_map(|key| parse_raw_key(key)).map(|(.., start)| start).collect())
     }
 
-    async fn stands(&self, start: i64) -> Result<bool, Fault> {
+    pub(super) async fn stands(&self, start: i64) -> Result<bool, Fault> {
         Ok(self.world.head(&self.raw_key(start)).await.map_err(Fault::Outage)?.is_some())
     }
 

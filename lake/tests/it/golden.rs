@@ -230,3 +230,18 @@ async fn a_newer_decoder_makes_bronze_again_and_leaves_notes() {
     let left_out: Vec<i64> = world.letters().iter().map(|(offset, _)| *offset).collect();
     assert_eq!(left_out, [3, 4], "what is left out is told");
 }
+
+#[tokio::test]
+async fn bronze_that_was_deleted_is_made_again_and_leaves_a_note_where_the_chain_goes_on() {
+    let lake = golden_at(topics::TICKS, 0);
+    let made =
+        |start: i64| format!("bronze/ticks/dt=2026-01-01/hour=00/market.ticks.v1+0000+00000+{start:020}.parquet");
+    // The first was there when the second raw object was put; of the second nobody knows whether it ever was.
+    for start in [0, 3] {
+        lake.remove(&made(start));
+    }
+    let world = Arc::new(lake);
+    Chain::open(world.clone(), &given(topics::TICKS, 0, None)).await.expect("the golden chain");
+    assert_eq!(world.keys("bronze/_notes/"), [note_key("ticks", topics::TICKS, 0, 0, 0, bronze::VERSION)]);
+    check_bronze(&world);
+}
