@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::object::{self, Row};
-use super::silver::{TIMEFRAMES, listed};
+use super::silver::listed;
 use super::{Compared, Foreign, Sides};
+use crate::audit::refined::rules::TIMEFRAMES;
 
 const PREFIX: &str = "gold/candles/";
 const KEY: [&str; 4] = ["source", "symbol", "price_basis", "bucket"];

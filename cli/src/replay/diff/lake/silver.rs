@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::object::{self, Row};
 use super::{Compared, Foreign, Sides, is_in};
+use crate::audit::refined::rules::TIMEFRAMES;
 use crate::replay::generation::lake::CORRECTIONS;
 use crate::replay::switch::{Mark, Standing, outside};
 
@@ -28,8 +29,6 @@ const OF_THE_RECORD: [&str; 8] = [
     "kafka_partition",
     "kafka_offset",
 ];
-pub const TIMEFRAMES: [(&str, i64); 4] =
-    [("1m", 60_000_000), ("5m", 300_000_000), ("1h", 3_600_000_000), ("1d", 86_400_000_000)];
 /// Whatever the age of a tick: a revision counts when any sink may have taken it.
 const ANY_DAYS: u32 = 36_500;
 
