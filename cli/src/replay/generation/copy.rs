@@ -22,7 +22,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{GenerationArgs, inputs, own_topic};
-use crate::output::{self, Progress};
+use crate::output::Progress;
 use crate::replay::plan::{Plan, Stretch};
 use crate::transactions::Transactions;
 
