@@ -87,6 +87,8 @@ ENTRYPOINT ["dashboard"]
 
 FROM runtime AS cli
 COPY --from=build /out/tickstream /usr/local/bin/tickstream
+# Makes silver and gold of a replay's own lake.
+COPY --from=build /out/refiner /usr/local/bin/refiner
 ENTRYPOINT ["tickstream"]
 
 FROM runtime AS s3

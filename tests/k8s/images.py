@@ -33,6 +33,8 @@ tickstream:x:10001:10001:tickstream:/nonexistent:/usr/sbin/nologin
 GROUP = "root:x:0:\npostgres:x:999:\nkafka:x:1000:\ntickstream:x:10001:\n"
 SERVICES = {"producer": "producer", "consumer-lake": "consumer-lake", "refiner": "refiner", "consumer-db": "consumer-db",
             "consumer-alerts": "consumer-alerts", "dashboard": "dashboard", "cli": "tickstream", "s3": "stack"}
+# Programs that stand beside the image's own, as in the Dockerfile.
+BESIDE = {"cli": ["refiner"]}
 ENTRY = {"s3": ["stack", "s3", "--listen", "0.0.0.0:9000", "--data", "/data"]}
 COMMAND = {"refiner": ["run"], "consumer-alerts": ["run"]}
 
@@ -166,11 +168,12 @@ def postgres(below):
                    "Env": [f"PATH={home}/bin:/usr/local/bin:/usr/bin", "LANG=C.UTF-8"]}
 
 
-def service(below, binary, folder):
+def service(below, binaries, folder):
     layer = Layer([below])
-    stripped = folder / binary.name
-    subprocess.run(["strip", "-o", stripped, binary], check=True)
-    layer.program(f"/usr/local/bin/{binary.name}", stripped)
+    for binary in binaries:
+        stripped = folder / binary.name
+        subprocess.run(["strip", "-o", stripped, binary], check=True)
+        layer.program(f"/usr/local/bin/{binary.name}", stripped)
     return layer
 
 
@@ -186,7 +189,7 @@ def main():
         shared = base()
         images = []
         for image, binary in SERVICES.items():
-            layer = service(shared, arguments.binaries / binary, folder)
+            layer = service(shared, [arguments.binaries / name for name in [binary, *BESIDE.get(image, [])]], folder)
             config = {"Entrypoint": ENTRY.get(image, [binary]), "Cmd": COMMAND.get(image, []), "User": "10001:10001", "WorkingDir": "/tmp",
                       "Env": ["PATH=/usr/local/bin:/usr/bin", "LOG_FORMAT=json", "ADMIN_ADDR=0.0.0.0:9100"]}
             images.append((f"tickstream/{image}:{VERSION}", layer, config))
