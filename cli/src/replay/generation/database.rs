@@ -24,6 +24,7 @@ use crate::replay::plan::{Plan, Stretch};
 
 const WHOSE_SCHEMA: &str = include_str!("sql/whose_schema.sql");
 const PREPARE: &str = include_str!("sql/prepare.sql");
+const ONE_AFTER_THE_OTHER: &str = include_str!("sql/one_after_the_other.sql");
 
 /// Corrections in a transaction: it keeps every other writer waiting.
 const CORRECTIONS_AT_ONCE: usize = 2_000;
@@ -74,6 +75,8 @@ fn comment(plan: &Plan) -> String {
 /// Makes the schema, unless this plan has.
 async fn own_schema(connection: &mut PgConnection, schema: &str, plan: &Plan) -> anyhow::Result<()> {
     let mut transaction = connection.begin().await?;
+    // Of two at once the second finds what the first has made.
+    sqlx::query(ONE_AFTER_THE_OTHER).bind(schema).execute(&mut *transaction).await?;
     // Where consumer-db never was there is nothing to compare with.
     sqlx::query("select ticks_from from retention").fetch_optional(&mut *transaction).await.map_err(explain)?;
     let found = sqlx::query(WHOSE_SCHEMA).bind(schema).fetch_one(&mut *transaction).await?;

@@ -1,5 +1,8 @@
 -- Beside a generation's rows: whose turn it is to exchange them, whether they stand live, what a promotion replaced and what it
 -- put in its place. $generation is the generation's schema; what has no schema to its name is live.
+-- One after the other: two at once would both find no table, and one of them fail to make it.
+select pg_advisory_xact_lock(hashtextextended('$generation', 0));
+
 create table if not exists $generation.exchange (
     only_row    boolean primary key default true check (only_row),
     turn        bigint  not null,

@@ -1,5 +1,8 @@
 -- Once, before the first row: what the generation's rows are judged by is as it is live, and nobody who listens to live prices
 -- hears of its own. $generation is its schema; what has no schema to its name is live.
+-- One after the other: Postgres does not have one function replaced by two at once.
+select pg_advisory_xact_lock(hashtextextended('$generation', 0));
+
 create or replace function $generation.notify_latest_price(symbol text, source text, price numeric, event_time timestamptz)
 returns void language sql as '';
 
