@@ -26,6 +26,8 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// What was sent and not acknowledged for this long ends a connection.
 const PEER_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// What the kernel takes of what a peer does not. More waits here, where a newer price takes the place of an older one.
+const MOST_UNSENT_BYTES: u32 = 16 * 1024;
 /// After an accept that failed: there are no descriptors left, most likely.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Connections beside those that stay open as WebSockets and streams.
@@ -69,12 +71,14 @@ pub async fn serve(
     connections.wait().await;
 }
 
-/// Small messages leave at once, and a peer that takes nothing, or is not there any more, is found out.
+/// Small messages leave at once, and a peer that takes nothing, or is not there any more, is found out: the kernel alone would
+/// hold megabytes for it, which are minutes of prices.
 fn prepare(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3).with_retries(3);
     let set = socket
         .set_tcp_nodelay(true)
+        .and_then(|()| socket.set_tcp_notsent_lowat(MOST_UNSENT_BYTES))
         .and_then(|()| socket.set_tcp_user_timeout(Some(PEER_TIMEOUT)))
         .and_then(|()| socket.set_tcp_keepalive(&keepalive));
     if let Err(error) = set {
