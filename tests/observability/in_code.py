@@ -62,6 +62,13 @@ def metrics():
     return found
 
 
+def audit_series():
+    """What an audit writes into a file, and the labels of each."""
+    text = without_tests((ROOT / "cli/src/audit/metrics.rs").read_text())
+    labels = {"differences": ("kind",), "records": ("in",)}
+    return {f"tickstream_audit_{name}": labels.get(name, ()) for name in re.findall(r'metric\("(\w+)"', text)}
+
+
 def names_in_code():
     """Every literal that looks like a metric's name."""
     return {

@@ -25,6 +25,7 @@ ALERTS = [rule for rule in RULES if "alert" in rule]
 
 def known_series():
     known = {name: set(labels) | SCRAPED for name, labels in in_code.series(in_code.metrics()).items()}
+    known |= {name: set(labels) | SCRAPED for name, labels in in_code.audit_series().items()}
     known["up"] = SCRAPED
     known["tickstream:consumer_lag:seconds"] = {"topic", "partition"} | SCRAPED
     return known

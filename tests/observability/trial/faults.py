@@ -1,5 +1,6 @@
 """The fault of each alert rule, as it is met outside: begun, and taken away again."""
 
+import re
 import signal
 import socket
 import threading
@@ -14,6 +15,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from fleet import RULES
 from services import wait_until
+from textfile import Textfile
 
 TICKS, PAYLOADS = "market.ticks.v1", "market.payloads.v1"
 ANY = None
@@ -238,6 +240,51 @@ def slow(fleet):
     ]
 
 
+def audited(fleet, fault):
+    """The fault, over a file that the audit writes and that Prometheus reads."""
+    file = Textfile(fleet.folder / "audit.prom")
+
+    def audit():
+        fleet.world.tickstream("audit", "--only", "db", "--metrics-file", str(file.path), check=False)
+
+    def begin():
+        audit()
+        fleet.prometheus.scrape("audit", [file.address])
+        change(audit, file)
+
+    what, alerts, change, mend = fault
+    return Fault(what, alerts, begin, lambda: mend(audit))
+
+
+def audit_differs(fleet):
+    lost = []
+
+    def lose(audit, _):
+        with psycopg.connect(fleet.database_url) as connection:
+            delete = """delete from ticks using (select event_time, event_id from ticks order by event_time limit 1) as oldest
+                        where (ticks.event_time, ticks.event_id) = (oldest.event_time, oldest.event_id) returning to_jsonb(ticks)::text"""
+            [[row]] = connection.execute(delete).fetchall()
+            lost.append(row)
+        audit()
+
+    def mend(audit):
+        with psycopg.connect(fleet.database_url) as connection:
+            connection.execute("insert into ticks select * from jsonb_populate_record(null::ticks, %s::jsonb)", lost)
+        audit()
+
+    return [audited(fleet, ("a row is deleted from Postgres", {"TickstreamAuditUnequal": {"kind": "database"}}, lose, mend))]
+
+
+def audit_rests(fleet):
+    def age(_, file):
+        name = "tickstream_audit_last_run_timestamp_seconds"
+        text = re.sub(rf"^{name} .*$", f"{name} {time.time() - 172800}", file.path.read_text(), flags=re.MULTILINE)
+        file.path.write_text(text)
+
+    alerts = {"TickstreamAuditCeased": {}}
+    return [audited(fleet, ("the file says that the last audit ended two days ago", alerts, age, lambda audit: audit()))]
+
+
 def begin_and_end(again):
     return again.begin, again.end
 
@@ -253,4 +300,4 @@ def guess(page):
 
 
 # In their order; the faults of a phase do not disturb each other.
-PHASES = [sources_and_people, stores, broker_away, slow]
+PHASES = [sources_and_people, stores, audit_differs, audit_rests, broker_away, slow]

@@ -22,7 +22,8 @@ class Prometheus:
         config = yaml.safe_load((ROOT / "monitoring/prometheus.yaml").read_text())
         config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
         config["rule_files"] = [str(self.folder / "rules.yaml")]
-        config["scrape_configs"] = [self._scraped(job["job_name"]) for job in config["scrape_configs"]]
+        # And what a textfile collector would tell of audits.
+        config["scrape_configs"] = [self._scraped(name) for name in [*(job["job_name"] for job in config["scrape_configs"]), "audit"]]
         (self.folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
         self.url = f"http://127.0.0.1:{free_port()}"
         self.log = (self.folder / "log").open("wb")
