@@ -33,6 +33,29 @@ def both():
     return [each for folder in OVERLAYS for each in render(folder)]
 
 
+@pytest.fixture(scope="module")
+def with_more():
+    """Renders an overlay that has more components: some before all others, some behind a named one."""
+    made = []
+
+    def rendered(overlay, before=(), behind=None):
+        folder = ROOT / f"{overlay}-{os.getpid()}-{len(made)}"
+        shutil.copytree(ROOT / overlay, folder)
+        made.append(folder)
+        file = folder / "kustomization.yaml"
+        text = file.read_text().replace("components:\n", "components:\n" + "".join(f"  - ../../components/{each}\n" for each in before))
+        for place, more in (behind or {}).items():
+            line = f"  - ../../components/{place}\n"
+            assert line in text
+            text = text.replace(line, line + "".join(f"  - ../../components/{each}\n" for each in more))
+        file.write_text(text)
+        return render(folder.relative_to(ROOT))
+
+    yield rendered
+    for folder in made:
+        shutil.rmtree(folder)
+
+
 def of_kind(documents, *kinds):
     return {each["metadata"]["name"]: each for each in documents if each["kind"] in kinds}
 
@@ -213,6 +236,24 @@ def test_who_talks_to_kafka_has_a_user_of_its_own(overlay):
         assert volume["projected"]["sources"][0]["secret"]["name"] == f"kafka-{user}"
         seen += 1
     assert seen >= 8
+
+
+@pytest.mark.parametrize("overlay, broker", [("k8s/overlays/eks", "strimzi"), ("k8s/overlays/eks-msk", "msk")])
+def test_the_notifier_comes_as_itself(with_more, overlay, broker):
+    documents = with_more(overlay, before=["notifier"], behind={broker: [f"notifier/{broker}"]})
+    template = of_kind(documents, "Deployment")["notifier"]["spec"]["template"]
+    assert template["metadata"]["labels"].items() >= {"tickstream/kafka": "client", "tickstream/internet": "client"}.items()
+    [container] = template["spec"]["containers"]
+    settings = {entry["name"]: entry["value"] for entry in container["env"]}
+    of_others = {entry["name"]: entry.get("value") for entry in of_kind(documents, "Deployment")["consumer-db"]["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert settings["KAFKA_PROPERTIES"] == of_others["KAFKA_PROPERTIES"].replace("username=consumer-db", "username=notifier")
+    [volume] = [each for each in template["spec"]["volumes"] if each["name"] == "kafka"]
+    names = [source["secret"]["name"] for source in volume["projected"]["sources"]]
+    assert names[0] == "kafka-notifier" and ("tickstream-cluster-ca-cert" in names) == (broker == "strimzi")
+    assert not container["image"].startswith("tickstream/"), "the image is the registry's"
+    for each in documents:
+        if each["metadata"]["name"] == "notifier" and each["kind"] in ("Deployment", "ServiceAccount"):
+            kubernetes_validate.validate(each, KUBERNETES, strict=True)
 
 
 def test_pods_are_confined(overlay):
