@@ -65,6 +65,11 @@ impl DeadLetters {
         let producer = create(&settings, DefaultClientContext)?;
         Ok(Self { producer, group: group.to_owned() })
     }
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
 
     /// Sends `letters`, all of one partition, whose records are in `records`; returns when the broker has all of them.
     ///

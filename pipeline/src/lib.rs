@@ -1,6 +1,6 @@
 //! The ground floor of every service: events and their Avro codecs, Kafka client arguments, the consume loop and its one
-//! trait [`consume::Sink`], dead letters, the admin server, telemetry, lake keys and the object store. Knows no source, no
-//! sink and no service, and must never import one.
+//! trait [`consume::Sink`], dead letters, the admin server, telemetry, traces, lake keys and the object store. Knows no
+//! source, no sink and no service, and must never import one.
 
 pub mod admin;
 #[cfg(test)]
@@ -29,4 +29,5 @@ pub mod telemetry;
 pub mod topic_id;
 pub mod topics;
 
+pub mod trace;
 pub use telemetry::{Misconfigured, exit_code, main, misconfigured};

@@ -110,17 +110,25 @@ impl Records {
     /// The headers of record `index`, in their order; the keys as [`crate::headers::text_of`] tells them.
     #[must_use]
     pub fn headers(&self, index: usize) -> Vec<(String, Option<Vec<u8>>)> {
+        self.headers_of(index).map(|(key, value)| (key.to_owned(), value.map(<[u8]>::to_vec))).collect()
+    }
+
+    /// As [`Records::headers`], borrowed.
+    pub fn headers_of(&self, index: usize) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
         let lists: &ListArray = self.column(HEADERS);
-        if lists.is_null(index) {
-            return Vec::new();
-        }
-        let list = lists.value(index);
-        let pairs: &StructArray = list.as_any().downcast_ref().expect("a header is a struct");
+        let pairs: &StructArray = lists.values().as_any().downcast_ref().expect("a header is a struct");
         let keys: &StringArray = pairs.column(0).as_any().downcast_ref().expect("a header key is text");
         let values: &BinaryArray = pairs.column(1).as_any().downcast_ref().expect("a header value is bytes");
-        (0..pairs.len())
-            .map(|i| (keys.value(i).to_owned(), values.is_valid(i).then(|| values.value(i).to_vec())))
-            .collect()
+        let ends = lists.value_offsets();
+        let end = if lists.is_null(index) { ends[index] } else { ends[index + 1] };
+        (ends[index] as usize..end as usize).map(|at| (keys.value(at), values.is_valid(at).then(|| values.value(at))))
+    }
+
+    /// Where the records stand that have headers.
+    pub fn with_headers(&self) -> impl Iterator<Item = usize> {
+        let lists: &ListArray = self.column(HEADERS);
+        let rows = if lists.null_count() == lists.len() { 0 } else { lists.len() };
+        (0..rows).filter(|row| lists.is_valid(*row))
     }
 
     /// `length` records from the one at `from` on, without copying.
@@ -288,6 +296,9 @@ mod tests {
         assert_eq!((records.first_offset(), records.last_offset(), records.position(9)), (Some(7), Some(9), Some(1)));
         assert_eq!(records.headers(0), headers);
         assert!(records.headers(1).is_empty());
+        assert_eq!(records.with_headers().collect::<Vec<_>>(), [0]);
+        let rest = records.slice(1, 1);
+        assert!(rest.headers(0).is_empty() && rest.with_headers().next().is_none());
         assert!(records.values().is_null(0) && records.keys().is_null(1));
         assert_eq!(records.values().value(1), b"\xc3\x01");
         assert_eq!(Records::from_batch(records.batch().clone()).expect("the same columns"), records);

@@ -15,6 +15,7 @@ use super::{Assigned, DeadLetter, Fault, PartitionBatch, Wanted, Written};
 use crate::admin::Health;
 use crate::dead_letter::DeadLetters;
 use crate::topic_id::TopicIds;
+use crate::trace;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -125,6 +126,14 @@ impl Around {
         let Some(bad_share) = &self.bad_share else { return Ok(()) };
         let mut bad_share = bad_share.lock().unwrap_or_else(PoisonError::into_inner);
         bad_share.add(records, letters.len()).map_err(Fault::Stop)
+    }
+
+    /// Tells of what is durable by now and was begun with then, which is when [`trace::clock`] said something.
+    pub fn trace<'a>(&self, batches: impl Iterator<Item = &'a PartitionBatch>, begun: Option<SystemTime>) {
+        let Some(begun) = begun else { return };
+        for PartitionBatch { topic, partition, records, .. } in batches {
+            trace::processed(Some(self.letters.group()), topic, *partition, records, begun);
+        }
     }
 
     async fn send(

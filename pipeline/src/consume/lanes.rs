@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::around::{Answer, Around, Command};
 use super::{Assigned, DeadLetter, Fault, PartitionBatch, Written};
+use crate::trace;
 
 #[cfg(test)]
 mod tests;
@@ -212,6 +213,7 @@ impl<L: Lane> Work<L> {
 
     async fn carry_out(&self, mut job: Job<L::Begun>, ended_run: &mut Option<u64>) -> anyhow::Result<()> {
         let mut tries = self.around.tries(self.who, job.generation);
+        let begun = trace::clock();
         let written = loop {
             match self.write(&job.batch, &mut job.begun).await {
                 Ok(written) => break written,
@@ -223,7 +225,9 @@ impl<L: Lane> Work<L> {
             }
         };
         tries.worked();
-        if written.resume_at != job.batch.next_offset {
+        if written.resume_at == job.batch.next_offset {
+            self.around.trace(std::iter::once(&job.batch), begun);
+        } else {
             *ended_run = Some(job.run);
         }
         drop(self.answers.send(Answer::Written { generation: job.generation, written: vec![written] }));

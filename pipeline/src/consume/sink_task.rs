@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::around::{Answer, Around, Command};
 use super::{Fault, PartitionBatch, Sink};
+use crate::trace;
 
 pub(super) struct SinkTask<S> {
     pub sink: S,
@@ -48,6 +49,7 @@ impl<S: Sink> SinkTask<S> {
         }
         let mut tries = around.tries(0, generation);
         let mut is_finished = false;
+        let begun = trace::clock();
         loop {
             let result = match &command {
                 Command::Start { assigned, .. } => sink.start(assigned).await.map(|starts| {
@@ -65,6 +67,9 @@ impl<S: Sink> SinkTask<S> {
             match result {
                 Ok(answer) => {
                     tries.worked();
+                    if let Command::Write { batches, .. } = &command {
+                        around.trace(batches.iter().map(|handed| &handed.batch), begun);
+                    }
                     return Ok(answer);
                 }
                 Err(fault) => {
