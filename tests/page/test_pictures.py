@@ -136,6 +136,19 @@ def test_pictures(server, open_page, market):
 
 
 @pytest.mark.measure
+def test_how_long_a_first_price_takes(server, browser, open_page, market):
+    """Of 50 series, a tick a second each: what the machine does besides is little."""
+    market(rate=50, minutes=10, more=35)
+    loads = []
+    for _ in range(5):
+        page = open_page("/?symbol=M1-USD&source=coinbase", before=lambda page: page.add_init_script(FIRST_PRICE))
+        loads.append(page.evaluate("window.firstPrice"))
+        page.close()
+    print(f"load to first price: {min(loads):.0f} to {max(loads):.0f} ms")
+    assert sorted(loads)[2] < FIRST_PRICE_MS
+
+
+@pytest.mark.measure
 def test_what_the_page_costs(server, browser, open_page, market):
     """50 series at 20 updates a second each, with 5,000 candles in sight."""
     moving = market(rate=1000, minutes=10, more=35)
@@ -146,12 +159,6 @@ def test_what_the_page_costs(server, browser, open_page, market):
         if second % 500 == 0:
             server.topics.flush()
     server.topics.flush()
-    loads = []
-    for _ in range(5):
-        page = open_page("/?symbol=M1-USD&source=coinbase", before=lambda page: page.add_init_script(FIRST_PRICE))
-        loads.append(page.evaluate("window.firstPrice"))
-        page.close()
-    print(f"load to first price: {min(loads):.0f} to {max(loads):.0f} ms")
     found = []
     from_us = now - 4900 * 1_000_000
     iso = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(from_us // 1_000_000))
@@ -179,4 +186,3 @@ def test_what_the_page_costs(server, browser, open_page, market):
         page.close()
         found.append((frames.share(values, 0.99), cost["long_tasks"]))
     assert all(most < SCRIPT_MS and long == [] for most, long in found), found
-    assert min(loads) < FIRST_PRICE_MS

@@ -8,7 +8,7 @@
 
 import * as api from './api.js';
 import { Choice } from './choice.js';
-import { html, setText } from './dom.js';
+import { element, html, setText } from './dom.js';
 import { numbersOf } from './format.js';
 import { nextFrame } from './frame.js';
 import { Status } from './parts/status.js';
@@ -24,6 +24,11 @@ import { locale, t } from './words/words.js';
 const SUMMARY_SECONDS = 30;
 const SPARKLINES_SECONDS = 60;
 const TILES_EVERY_MS = 150;
+/** How long all else waits for the first prices: where there are none, the page has much to say besides. */
+const PRICES_FIRST_MS = 500;
+
+/** @param {number} ms */
+const later = (ms) => new Promise((done) => setTimeout(done, ms));
 
 export class Page {
   market = new Market();
@@ -52,6 +57,12 @@ export class Page {
   #missedTicks = false;
   /** @type {string | null} */
   #shownKey = null;
+  /** @type {() => void} */
+  #tellOfPrices = () => {};
+  /** @type {Promise<void>} */
+  #firstPrices = new Promise((done) => {
+    this.#tellOfPrices = done;
+  });
 
   /** @param {boolean} isReplay */
   constructor(isReplay) {
@@ -74,6 +85,8 @@ export class Page {
 
   /** The prices are wanted first; what is around them comes next, and the chart's library, which is the largest, last. @param {Connection} connection */
   async #bringOthers(connection) {
+    await Promise.race([this.#firstPrices, later(PRICES_FIRST_MS)]);
+    document.head.append(element('later', HTMLTemplateElement).content);
     const { Parts } = await import('./parts.js');
     this.#parts = new Parts(this);
     this.#showCurrencies();
@@ -214,7 +227,10 @@ export class Page {
 
   #show() {
     const { rows, parts } = this.market.seen();
-    if (parts.has('rows')) this.#rowsCameOrWent();
+    if (parts.has('rows')) {
+      this.#rowsCameOrWent();
+      requestAnimationFrame(this.#tellOfPrices);
+    }
     this.watchlist.take(this.market.rows, rows, parts.has('rows'));
     const chosen = this.chosen;
     if (parts.has('rows')) this.#showTiles();

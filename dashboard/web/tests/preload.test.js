@@ -4,7 +4,8 @@ import test from 'node:test';
 
 const page = new URL('../page/', import.meta.url);
 const html = readFileSync(new URL('index.html', page), 'utf8');
-const preloads = [...html.matchAll(/rel="modulepreload" href="([^"]+)"( fetchpriority="low")?/g)].map(([, path, low]) => ({ path, low: low !== undefined }));
+const [head, later] = html.split('<template id="later">');
+const preloads = (text) => [...text.matchAll(/rel="modulepreload" href="([^"]+)"/g)].map(([, path]) => path);
 
 /** A module and all that it cannot begin without. */
 function needed(path, found = new Set()) {
@@ -17,16 +18,14 @@ function needed(path, found = new Set()) {
   return found;
 }
 
-test('every module is asked for at once, before one finds out that it needs another', () => {
+test('every module is asked for before another one finds out that it needs it', () => {
   const modules = readdirSync(page, { recursive: true }).filter((name) => name.endsWith('.js'));
   // Only types, what must run before the page is painted, what a replay alone needs, and the dictionaries, of which early.js asks for one.
   const others = ['protocol.js', 'early.js', 'replaying.js', 'words/en.js', 'words/pt.js'];
   const wanted = [...modules.filter((name) => !others.includes(name)), 'vendor/lightweight-charts.mjs'];
-  assert.deepEqual(preloads.map(({ path }) => path).sort(), wanted.sort());
+  assert.deepEqual([...preloads(head), ...preloads(later)].sort(), wanted.sort());
 });
 
 test('what the first price needs is asked for before all else', () => {
-  const first = needed('app.js');
-  assert.deepEqual(preloads.slice(0, first.size).map(({ path }) => path).sort(), [...first].sort());
-  assert.deepEqual(preloads.map(({ low }) => low), preloads.map((_, i) => i >= first.size));
+  assert.deepEqual(preloads(head).sort(), [...needed('app.js')].sort());
 });
