@@ -18,6 +18,9 @@ HEAD = """\
 Every setting of every program, as the program itself says it: `scripts/configuration.py` writes this page of their `--help`, and
 `make test` compares it. A setting is a flag, or the variable beside it; the flag counts more. [.env.sample](../.env.sample) has the
 variables in the order in which one meets them. A wrong value is exit code 2 and one line that says what would be right.
+
+A variable that may hold a secret (`KAFKA_PROPERTIES`, `SCHEMA_REGISTRY_URL`, `DATABASE_URL`, the sources' keys) has a twin that ends in
+`_FILE` and names a file with the value: `DATABASE_URL_FILE=/run/secrets/url`.
 """
 FLAG = re.compile(r"^\s+(?:-\w, )?--([\w-]+)")
 

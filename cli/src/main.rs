@@ -81,7 +81,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let matches = man::with_exit_codes(Cli::command()).get_matches();
+    let matches = pipeline::secrets::with_files(man::with_exit_codes(Cli::command())).get_matches();
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if matches.value_source("log") == Some(ValueSource::DefaultValue) {
         // What the Kafka client finds worth a line is said by the command itself, in one.

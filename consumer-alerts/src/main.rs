@@ -2,14 +2,17 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use consumer_alerts::{Cli, Command};
 
 fn main() -> ExitCode {
-    let Cli { command, log } = Cli::parse();
+    let Cli { command, log } = pipeline::secrets::parse();
     pipeline::main("consumer-alerts", &log, async move |shutdown| match command {
-        Command::Run(args) => consumer_alerts::service::run(args, shutdown).await,
-        Command::Notify(args) => consumer_alerts::notify::notify(args, shutdown).await,
+        Command::Run(args) => {
+            args.admin.secrets.watch(shutdown, |shutdown| consumer_alerts::service::run(args, shutdown)).await
+        }
+        Command::Notify(args) => {
+            args.admin.secrets.watch(shutdown, |shutdown| consumer_alerts::notify::notify(args, shutdown)).await
+        }
         Command::Backtest(args) => consumer_alerts::backtest::backtest(args, shutdown).await,
         Command::Check(args) => consumer_alerts::check(&args, &mut std::io::stdout().lock()),
     })

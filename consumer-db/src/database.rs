@@ -48,6 +48,7 @@ impl Database {
             return Err(bad_url("it does not start with postgres://"));
         }
         let options = PgConnectOptions::from_str(url).map_err(|error| bad_url(&error.to_string()))?;
+        pipeline::secrets::note_postgres(url);
         let options = options.application_name("consumer-db").disable_statement_logging();
         Ok(Self { options })
     }

@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use consumer_db::{Cli, Command, Database};
 
 fn main() -> ExitCode {
-    let Cli { command, config, log } = Cli::parse();
+    let Cli { command, config, log } = pipeline::secrets::parse();
     pipeline::main("consumer-db", &log, async move |shutdown| match command {
-        None | Some(Command::Run) => consumer_db::run(config, shutdown).await,
+        None | Some(Command::Run) => {
+            config.admin.secrets.watch(shutdown, |shutdown| consumer_db::run(config, shutdown)).await
+        }
         Some(Command::Migrate { check: false }) => consumer_db::migrate(config).await,
         Some(Command::Migrate { check: true }) => Database::new(&config.database_url)?.check_schema().await,
         Some(Command::Retain { days, dry_run }) => consumer_db::drop_old_days(config, days, dry_run).await,

@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use consumer_lake::Cli;
 
 fn main() -> ExitCode {
-    let Cli { config, log } = Cli::parse();
-    pipeline::main("consumer-lake", &log, async move |shutdown| consumer_lake::run(config, shutdown).await)
+    let Cli { config, log } = pipeline::secrets::parse();
+    pipeline::main("consumer-lake", &log, async move |shutdown| {
+        config.admin.secrets.watch(shutdown, |shutdown| consumer_lake::run(config, shutdown)).await
+    })
 }

@@ -144,7 +144,7 @@ fn digest(bytes: &[u8]) -> Digested {
 }
 
 fn read(path: &Path, set_by: &str) -> anyhow::Result<String> {
-    std::fs::read_to_string(path)
+    pipeline::secrets::read(path)
         .map_err(|error| misconfigured(format!("cannot read {}, set by {set_by}: {error}", path.display())))
 }
 

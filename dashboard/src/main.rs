@@ -1,9 +1,9 @@
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let config = dashboard::Config::parse();
+    let config: dashboard::Config = pipeline::secrets::parse();
     let log = config.log.clone();
-    pipeline::main("dashboard", &log, |shutdown| dashboard::run(config, shutdown))
+    pipeline::main("dashboard", &log, |shutdown| {
+        config.admin.secrets.watch(shutdown, |shutdown| dashboard::run(config, shutdown))
+    })
 }

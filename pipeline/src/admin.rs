@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::secrets::SecretArgs;
 use crate::telemetry::misconfigured;
 
 /// A loop that has not turned for this long is stuck.
@@ -25,6 +26,8 @@ pub struct AdminArgs {
     /// Where /livez, /readyz and /metrics are served; port 0 takes a free one.
     #[arg(long, env = "ADMIN_ADDR", default_value = "127.0.0.1:0")]
     pub admin_addr: SocketAddr,
+    #[command(flatten)]
+    pub secrets: SecretArgs,
 }
 
 /// What a service says of itself. Cheap to clone; all clones tell of the same service.

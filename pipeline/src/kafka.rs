@@ -1,6 +1,7 @@
 //! Arguments for every Kafka client, with each librdkafka default that loses or repeats records set otherwise. What is
 //! set here for safety cannot be overridden by `--kafka-property`.
 
+use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
+use crate::secrets;
 use crate::telemetry::misconfigured;
 
 #[derive(Args, Clone, Debug)]
@@ -69,10 +71,14 @@ impl FromStr for KafkaProperty {
         if FIXED.contains(&name) {
             return Err(format!("{name} is fixed: nothing lost and nothing twice depends on it"));
         }
+        // Certificates, keys and authorities, which the library reads once.
+        if name.starts_with("ssl.") && name.ends_with(".location") {
+            secrets::note(value);
+        }
         let value = match file {
             None => value.to_owned(),
             Some(file) => {
-                let text = std::fs::read_to_string(file).map_err(|error| format!("{name}.file: {file}: {error}"))?;
+                let text = secrets::read(Path::new(file)).map_err(|error| format!("{name}.file: {file}: {error}"))?;
                 text.trim_end_matches(['\r', '\n']).to_owned()
             }
         };

@@ -23,6 +23,7 @@ pub mod moment;
 pub mod payload;
 pub mod records;
 pub mod registry;
+pub mod secrets;
 pub mod store;
 pub mod stretches;
 pub mod telemetry;

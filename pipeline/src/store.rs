@@ -19,7 +19,7 @@ use aws_smithy_http_client::tls;
 use bytes::Bytes;
 use clap::Args;
 
-use crate::misconfigured;
+use crate::{misconfigured, secrets};
 
 /// An attempt that takes longer has lost its answer. An object is a few megabytes.
 const ATTEMPT: Duration = Duration::from_secs(15);
@@ -165,8 +165,9 @@ impl Store {
             .load()
             .await;
         let mut config = aws_sdk_s3::config::Builder::from(&shared);
-        if let Some(credentials) = credentials {
-            config = config.credentials_provider(credentials);
+        match credentials {
+            Some(credentials) => config = config.credentials_provider(credentials),
+            None => secrets::note_aws(),
         }
         if let Some(url) = &args.s3_endpoint_url {
             // Other stores reject the checksums that the SDK adds by itself, and have no host name for each bucket.

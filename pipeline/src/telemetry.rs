@@ -11,6 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use crate::secrets;
+
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum LogFormat {
     /// One readable line an event.
@@ -58,6 +60,12 @@ where
         runtime.shutdown_timeout(std::time::Duration::from_secs(2));
         result
     });
+    let result = match result {
+        Err(error) if error.is::<secrets::Anew>() => {
+            Err(anyhow::Error::new(secrets::begin_anew()).context("cannot begin anew with a changed secret"))
+        }
+        result => result,
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -67,7 +67,7 @@ impl Cli {
         if !args.iter().skip(1).any(|arg| named.iter().any(|name| arg == name)) {
             args.insert(1.min(args.len()), "run".into());
         }
-        Self::parse_from(args)
+        pipeline::secrets::parse_from(args)
     }
 }
 

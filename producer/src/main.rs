@@ -6,7 +6,9 @@ fn main() -> ExitCode {
     let Cli { log, command } = Cli::read();
     pipeline::main("producer", &log, |shutdown| async move {
         match command {
-            Command::Run(config) => producer::run(*config, shutdown).await,
+            Command::Run(config) => {
+                config.admin.secrets.watch(shutdown, |shutdown| producer::run(*config, shutdown)).await
+            }
             Command::Once(args) => producer::once::once(*args, shutdown).await,
             Command::Normalize(args) => producer::normalize::normalize(&args),
             Command::Renormalize(args) => producer::renormalize::renormalize(*args, shutdown).await,

@@ -2,10 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use refiner::Cli;
+use refiner::{Cli, Command};
 
 fn main() -> ExitCode {
-    let Cli { command, config, log } = Cli::parse();
-    pipeline::main("refiner", &log, async move |shutdown| refiner::serve(command, config, shutdown).await)
+    let Cli { command, config, log } = pipeline::secrets::parse();
+    pipeline::main("refiner", &log, async move |shutdown| match &command {
+        Command::Run(args) => {
+            args.admin.secrets.watch(shutdown, |shutdown| refiner::serve(command.clone(), config, shutdown)).await
+        }
+        _ => refiner::serve(command, config, shutdown).await,
+    })
 }

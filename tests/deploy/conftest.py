@@ -77,3 +77,11 @@ def env_twins(*folders):
     """Every `env = "NAME"` of the command lines in these folders."""
     sources = [path for folder in folders for path in (ROOT / folder / "src").rglob("*.rs")]
     return {name for path in sources for name in re.findall(r'\benv\s*=\s*"([A-Z0-9_]+)"', path.read_text())}
+
+
+def file_twins(*folders):
+    """Where a secret's value may be read from: NAME_FILE of every variable that --help does not show the value of."""
+    attributes = [attribute for folder in folders for path in (ROOT / folder / "src").rglob("*.rs")
+                  for attribute in re.findall(r"#\[arg\((.*?)\)\]", path.read_text(), re.DOTALL)]
+    return {f"{name}_FILE" for attribute in attributes if "hide_env_values" in attribute
+            for name in re.findall(r'\benv\s*=\s*"([A-Z0-9_]+)"', attribute)}

@@ -10,7 +10,7 @@ import subprocess
 import jsonschema
 import kubernetes_validate
 import pytest
-from conftest import READ_BY_LIBRARIES, ROOT, SERVICES, env_twins, render
+from conftest import READ_BY_LIBRARIES, ROOT, SERVICES, env_twins, file_twins, render
 from schemas import strimzi_definitions, typescript_models
 
 OVERLAYS = ["k8s/overlays/eks", "k8s/overlays/eks-msk"]
@@ -300,7 +300,7 @@ def test_names_that_pods_use_are_there(overlay):
 
 
 def test_every_setting_is_one_that_a_program_reads(overlay):
-    known = env_twins("pipeline", "cli", *SERVICES) | READ_BY_LIBRARIES
+    known = env_twins("pipeline", "cli", *SERVICES) | file_twins("pipeline", *SERVICES) | READ_BY_LIBRARIES
     for name, template in pods(overlay):
         for container in template["spec"]["containers"]:
             if "/tickstream-" in container["image"]:

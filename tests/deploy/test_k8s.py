@@ -5,7 +5,7 @@ import re
 import kubernetes_validate
 import pytest
 import yaml
-from conftest import READ_BY_LIBRARIES, ROOT, SERVICES, env_twins, render, template
+from conftest import READ_BY_LIBRARIES, ROOT, SERVICES, env_twins, file_twins, render, template
 
 SERVERS = ["kafka", "postgres", "s3"]
 JOBS = ["topics", "migrate"]
@@ -144,7 +144,7 @@ def environment(container, local):
 
 
 def test_every_setting_is_one_that_a_program_reads(local, pods):
-    known = env_twins("pipeline", "cli", "stack", *SERVICES) | READ_BY_LIBRARIES
+    known = env_twins("pipeline", "cli", "stack", *SERVICES) | file_twins("pipeline", *SERVICES) | READ_BY_LIBRARIES
     for name in [*SERVICES, *JOBS, *CRON_JOBS, "toolbox", "s3"]:
         for container in containers(pods[name], init=False):
             assert environment(container, local) <= known, name
@@ -197,7 +197,8 @@ def test_each_edge_is_one_that_its_settings_need(local, workloads, pods):
     wanted = {name: set() for name in pods}
     for name, pod in pods.items():
         for container in containers(pod, init=False):
-            secrets = {source["secretRef"]["name"].rsplit("-", 1)[0] for source in container.get("envFrom", []) if "secretRef" in source}
+        mounted = {volume["secret"]["secretName"].rsplit("-", 1)[0] for volume in pod.get("volumes", []) if "secret" in volume}
+            secrets = mounted | {source["secretRef"]["name"].rsplit("-", 1)[0] for source in container.get("envFrom", []) if "secretRef" in source}
             if any("database" in secret for secret in secrets):
                 wanted[name].add("postgres")
             if "tickstream-s3" in secrets:

@@ -153,6 +153,7 @@ impl Postgres {
             .application_name("dashboard")
             .options([("statement_timeout", STATEMENT_TIMEOUT), ("default_transaction_read_only", "on")])
             .disable_statement_logging();
+        pipeline::secrets::note_postgres(url);
         let name = options.get_database().unwrap_or_else(|| options.get_username());
         let place = match options.get_socket() {
             Some(socket) => format!("{name} at {}", socket.display()),

@@ -1,6 +1,7 @@
 //! Secrets, found by what the file says of where they are. Must never happen here: a secret in a mistake's message.
 
 use std::ops::Range;
+use std::path::Path;
 
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
@@ -45,7 +46,7 @@ impl Secrets<'_> {
                 (variable, found.ok_or_else(|| Mistake::at(variable.span(), unset()))?)
             }
             (None, Some(file)) => {
-                let found = std::fs::read_to_string(file.get_ref());
+                let found = pipeline::secrets::read(Path::new(file.get_ref()));
                 let cannot =
                     |error| Mistake::at(file.span(), format!("cannot read the file {}: {error}", file.get_ref()));
                 (file, found.map_err(cannot)?)
