@@ -45,6 +45,7 @@ PIPELINE = [
     ]),
     ("Alerts by kind", "short", [("sum by (kind, state) (increase(tickstream_alerts_total[5m]))", "{{kind}} {{state}}")]),
     ("Deliveries", "short", [("sum by (channel, result) (increase(tickstream_notify_deliveries_total[5m]))", "{{channel}} {{result}}")]),
+    ("Secrets that cannot be read", "short", [("max by (job, instance) (tickstream_secrets_unusable)", "{{job}} {{instance}}")]),
 ]
 LAKE = [
     ("Records a second into the chain", "short", [("sum by (topic) (deriv(tickstream_lake_tail[5m]))", "{{topic}}")]),
@@ -110,6 +111,7 @@ DASHBOARD = [
     ("Without a right", "short", [("sum by (instance) (increase(tickstream_dashboard_unauthorized_total[5m]))", "{{instance}}")]),
     ("Records that do not decode", "short", [("sum by (topic) (increase(tickstream_dashboard_bad_records_total[5m]))", "{{topic}}")]),
     ("Candles mended", "short", [("sum(increase(tickstream_dashboard_candles_mended_total[5m]))", "candles")]),
+    ("Connections to Postgres", "short", [("sum by (state) (tickstream_dashboard_database_connections)", "{{state}}")]),
 ]
 SOURCES = [
     ("State", "state", [("min by (source) (tickstream_producer_source_state)", "{{source}}")]),

@@ -17,6 +17,7 @@ use pipeline::registry::Registry;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use crate::config::Config;
@@ -93,6 +94,7 @@ pub struct StatisticsRange<'a> {
 
 /// Of many who ask how it goes, none costs the database more.
 const CHECKED_EVERY: Duration = Duration::from_secs(1);
+const POOL_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub struct History {
@@ -119,6 +121,14 @@ impl History {
         self.postgres
             .as_ref()
             .map_or_else(|| "the topics".to_owned(), |postgres| format!("database {}", postgres.place()))
+    }
+
+    /// Tells of the database's connections until `shutdown`.
+    pub async fn tell_pool(self, shutdown: CancellationToken) {
+        let Some(postgres) = &self.postgres else { return };
+        while shutdown.run_until_cancelled(tokio::time::sleep(POOL_EVERY)).await.is_some() {
+            postgres.tell_pool();
+        }
     }
 
     /// Why the database does not answer; nothing where it does, or none is named. Of many who ask at once one asks it.

@@ -124,6 +124,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         async move { hub.run(shutdown).await }
     });
     let (most, most_per_address) = (config.max_connections, config.max_connections_per_address);
+    tokio::spawn(history.clone().tell_pool(shutdown.clone()));
     tokio::spawn(mending::run(hub.clone(), history.clone(), shutdown.clone()));
     let app = http::App {
         hub,

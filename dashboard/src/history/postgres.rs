@@ -172,6 +172,15 @@ impl Postgres {
         &self.place
     }
 
+    /// Tells how many connections there are, and how many of them answer somebody.
+    pub fn tell_pool(&self) {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        let busy = self.pool.size().saturating_sub(idle);
+        for (state, count) in [("idle", idle), ("busy", busy)] {
+            metrics::gauge!("tickstream_dashboard_database_connections", "state" => state).set(f64::from(count));
+        }
+    }
+
     /// From when on ticks are kept; nothing where all are.
     ///
     /// # Errors
