@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use pipeline::kafka::{KafkaArgs, Reader, ReaderContext, ask_leader, create};
+use pipeline::kafka::{KafkaArgs, Reader, ReaderContext, ask_leader, create, renew};
 use pipeline::misconfigured;
 use pipeline::stretches::Stretch;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
@@ -49,12 +49,18 @@ impl Cluster {
         Ok(Self { consumer: Arc::new(consumer), servers: args.kafka_bootstrap_servers.clone() })
     }
 
+    /// Nobody polls it, so that it would never ask for the next token by itself.
+    fn renewed(&self) -> &BaseConsumer {
+        renew(&*self.consumer);
+        &self.consumer
+    }
+
     /// # Errors
     /// [`pipeline::Misconfigured`] when no broker answers.
     pub async fn metadata(&self) -> anyhow::Result<Metadata> {
         let this = self.clone();
         let metadata = tokio::task::spawn_blocking(move || {
-            let metadata = this.consumer.fetch_metadata(None, TIMEOUT).map_err(|error| {
+            let metadata = this.renewed().fetch_metadata(None, TIMEOUT).map_err(|error| {
                 misconfigured(format!(
                     "no Kafka broker answers at {}, set by --kafka-bootstrap-servers (KAFKA_BOOTSTRAP_SERVERS): {error}",
                     this.servers
@@ -78,7 +84,7 @@ impl Cluster {
         let found = tokio::task::spawn_blocking(move || {
             let mut times = TopicPartitionList::with_capacity(1);
             times.add_partition_offset(&name, partition, Offset::Offset(time_ms))?;
-            let found = ask_leader(TIMEOUT, || this.consumer.offsets_for_times(times.clone(), TIMEOUT))
+            let found = ask_leader(TIMEOUT, || this.renewed().offsets_for_times(times.clone(), TIMEOUT))
                 .with_context(|| format!("looking for a time in {name}[{partition}]"))?;
             anyhow::Ok(found.find_partition(&name, partition).and_then(|element| element.offset().to_raw()))
         })
@@ -92,7 +98,7 @@ impl Cluster {
     pub async fn ends(&self, topic: &str, partition: i32) -> anyhow::Result<Ends> {
         let (this, name) = (self.clone(), topic.to_owned());
         tokio::task::spawn_blocking(move || {
-            let (start, end) = ask_leader(TIMEOUT, || this.consumer.fetch_watermarks(&name, partition, TIMEOUT))
+            let (start, end) = ask_leader(TIMEOUT, || this.renewed().fetch_watermarks(&name, partition, TIMEOUT))
                 .with_context(|| format!("reading the ends of {name}[{partition}]"))?;
             Ok(Ends { start, end })
         })

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use pipeline::kafka::{KafkaArgs, create};
+use pipeline::kafka::{KafkaArgs, create, renew};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, Producer};
@@ -56,6 +56,7 @@ impl Transactions {
     /// # Errors
     /// When another one has taken over.
     pub fn begin(&self) -> anyhow::Result<&FutureProducer> {
+        renew(&self.producer);
         match self.producer.begin_transaction() {
             Ok(()) => Ok(&self.producer),
             Err(KafkaError::Transaction(cause)) if is_fenced(&cause) => Err(self.taken_over()),

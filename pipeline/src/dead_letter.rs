@@ -7,13 +7,12 @@ use std::time::Duration;
 use anyhow::Context;
 use arrow::array::Array;
 use futures::future::try_join_all;
-use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use uuid::Uuid;
 
 use crate::headers::{insert, key_of};
-use crate::kafka::{KafkaArgs, create};
+use crate::kafka::{KafkaArgs, Plain, create};
 use crate::records::Records;
 use crate::topics;
 
@@ -44,7 +43,7 @@ pub struct DeadLetter {
 
 /// Sends dead letters of one consumer group.
 pub struct DeadLetters {
-    producer: FutureProducer,
+    producer: FutureProducer<Plain>,
     group: String,
 }
 
@@ -62,14 +61,14 @@ impl DeadLetters {
             // A letter is as large as the record that the broker once took, and its headers come on top.
             .set("message.max.bytes", LARGEST.to_string())
             .set("queue.buffering.max.kbytes", (2 * LARGEST / 1024).to_string());
-        let producer = create(&settings, DefaultClientContext)?;
+        let producer = create(&settings, Plain)?;
         Ok(Self { producer, group: group.to_owned() })
     }
+
     #[must_use]
     pub fn group(&self) -> &str {
         &self.group
     }
-
 
     /// Sends `letters`, all of one partition, whose records are in `records`; returns when the broker has all of them.
     ///

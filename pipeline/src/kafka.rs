@@ -1,19 +1,23 @@
 //! Arguments for every Kafka client, with each librdkafka default that loses or repeats records set otherwise. What is
 //! set here for safety cannot be overridden by `--kafka-property`.
 
+mod token;
+
 use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use crate::secrets;
 use crate::telemetry::misconfigured;
+
+pub use token::{Native, Plain, renew, token};
 
 #[derive(Args, Clone, Debug)]
 pub struct KafkaArgs {
@@ -82,6 +86,9 @@ impl FromStr for KafkaProperty {
                 text.trim_end_matches(['\r', '\n']).to_owned()
             }
         };
+        if name == token::SETTING {
+            token::check(&value)?;
+        }
         Ok(Self { name: name.to_owned(), value })
     }
 }
@@ -159,6 +166,12 @@ pub type Reader = BaseConsumer<ReaderContext>;
 pub struct ReaderContext;
 
 impl ClientContext for ReaderContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, setting: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        token(setting)
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         let is_end = error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF);
         if !is_end && !matches!(error, KafkaError::PartitionEOF(_)) {
@@ -203,14 +216,27 @@ pub fn ask_leader<T>(patience: Duration, mut ask: impl FnMut() -> KafkaResult<T>
 pub fn create<C, T>(settings: &ClientConfig, context: C) -> anyhow::Result<T>
 where
     C: ClientContext,
-    T: FromClientConfigAndContext<C>,
+    T: FromClientConfigAndContext<C> + Native,
 {
-    T::from_config_and_context(settings, context).map_err(|error| match error {
+    let mut settings = settings.clone();
+    let tokens = settings.get(token::SETTING).map(str::to_owned);
+    if let Some(tokens) = &tokens {
+        let servers = settings.get("bootstrap.servers").unwrap_or_default();
+        let tokens = token::complete(tokens, servers)
+            .map_err(|why| misconfigured(format!("--kafka-property (KAFKA_PROPERTIES): {why}")))?;
+        settings.set(token::SETTING, tokens);
+    }
+    let client = T::from_config_and_context(&settings, context).map_err(|error| match error {
         KafkaError::ClientConfig(_, reason, name, _) => {
             misconfigured(format!("--kafka-property (KAFKA_PROPERTIES): {name}: {reason}"))
         }
         other => misconfigured(format!("--kafka-property (KAFKA_PROPERTIES): {other}")),
-    })
+    })?;
+    if tokens.is_some() {
+        // One that nobody polls would never ask.
+        renew(&client);
+    }
+    Ok(client)
 }
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use rdkafka::admin::AdminClient;
 use rdkafka::bindings as c;
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::Client;
 use uuid::Uuid;
 
-use crate::kafka::{KafkaArgs, create};
+use crate::kafka::{KafkaArgs, Plain, create, renew};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A leader that moves while it is asked is asked for again this often.
@@ -40,7 +40,7 @@ pub enum TopicIdError {
 pub struct TopicIds(Arc<Inner>);
 
 struct Inner {
-    client: AdminClient<DefaultClientContext>,
+    client: AdminClient<Plain>,
     /// Where each partition's leader was last seen: a guess that the answer confirms or mends.
     leaders: Mutex<HashMap<(String, i32), i32>>,
 }
@@ -55,7 +55,7 @@ impl TopicIds {
     /// # Errors
     /// When the client's settings are refused.
     pub fn new(kafka: &KafkaArgs) -> anyhow::Result<Self> {
-        let client = create(&kafka.admin(), DefaultClientContext)?;
+        let client = create(&kafka.admin(), Plain)?;
         Ok(Self(Arc::new(Inner { client, leaders: Mutex::default() })))
     }
 
@@ -85,15 +85,20 @@ impl TopicIds {
     /// When the partition's leader does not answer in time.
     pub async fn log_range(&self, topic: &str, partition: i32) -> anyhow::Result<(i64, i64)> {
         let (inner, name) = (self.0.clone(), topic.to_owned());
-        let asked =
-            tokio::task::spawn_blocking(move || inner.client.inner().fetch_watermarks(&name, partition, TIMEOUT));
+        let asked = tokio::task::spawn_blocking(move || inner.renewed().fetch_watermarks(&name, partition, TIMEOUT));
         asked.await?.with_context(|| format!("cannot ask where the log of {topic}[{partition}] begins and ends"))
     }
 }
 
 impl Inner {
+    /// Nobody polls it, so that it would never ask for the next token by itself.
+    fn renewed(&self) -> &Client<Plain> {
+        renew(&self.client);
+        self.client.inner()
+    }
+
     fn cluster_id(&self) -> anyhow::Result<String> {
-        let client = self.client.inner().native_ptr();
+        let client = self.renewed().native_ptr();
         // SAFETY: the client lives as long as self; the text is ours to free with rd_kafka_mem_free.
         unsafe {
             let text = c::rd_kafka_clusterid(client, millis(TIMEOUT));
@@ -116,7 +121,7 @@ impl Inner {
     fn describe(&self, topic: &str, partition: i32, broker: Option<i32>) -> Result<Described, TopicIdError> {
         let outage = |cause| TopicIdError::Outage { topic: topic.to_owned(), cause };
         let name = CString::new(topic).map_err(|error| outage(error.into()))?;
-        let client = self.client.inner().native_ptr();
+        let client = self.renewed().native_ptr();
         // SAFETY: every object is made here, checked for null, used on this thread only, and freed below in the order that
         // librdkafka asks for: the event owns the result, so it is read before the event is destroyed.
         unsafe {

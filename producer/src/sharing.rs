@@ -17,6 +17,7 @@
 //! because another one holds it that was not told to, with nobody saying so.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ use clap::ValueEnum;
 use pipeline::admin::Health;
 use pipeline::kafka::{KafkaArgs, create};
 use pipeline::{misconfigured, topics};
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
@@ -212,6 +213,12 @@ impl Told {
 struct Callbacks(Arc<Told>);
 
 impl ClientContext for Callbacks {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, setting: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        pipeline::kafka::token(setting)
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         // What lasts is told by the poll, once.
         tracing::debug!(%error, "kafka: {reason}");

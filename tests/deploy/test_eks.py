@@ -256,6 +256,28 @@ def test_the_notifier_comes_as_itself(with_more, overlay, broker):
             kubernetes_validate.validate(each, KUBERNETES, strict=True)
 
 
+def test_all_come_to_msk_by_iam(with_more):
+    documents = with_more("k8s/overlays/eks-msk", before=["notifier"], behind={"msk": ["notifier/msk", "msk-iam"]})
+    seen = 0
+    for name, template in pods(documents):
+        if template["metadata"]["labels"].get("tickstream/kafka") != "client" or name == "kafka-acls":
+            continue
+        properties = {entry["name"]: entry.get("value") for entry in template["spec"]["containers"][0]["env"]}["KAFKA_PROPERTIES"]
+        assert "sasl.mechanisms=OAUTHBEARER,sasl.oauthbearer.config=aws-msk-iam," in properties and "password" not in properties, name
+        seen += 1
+    assert seen >= 9
+    assert ":9098" in of_kind_starting(documents, "ConfigMap", "tickstream")["data"]["KAFKA_BOOTSTRAP_SERVERS"]
+    policies = of_kind(documents, "NetworkPolicy")
+    assert {"protocol": "TCP", "port": 9098} in policies["kafka-clients"]["spec"]["egress"][0]["ports"]
+    assert policies["kafka-identity"]["spec"]["egress"][0]["to"] == [{"ipBlock": {"cidr": "169.254.170.23/32"}}]
+    assert "kafka-iam" not in of_kind(documents, "ConfigMap"), "the map of values is not for the cluster"
+
+
+def of_kind_starting(documents, kind, name):
+    [found] = [each for each in documents if each["kind"] == kind and re.fullmatch(rf"{name}-[a-z0-9]{{10}}", each["metadata"]["name"])]
+    return found
+
+
 def test_pods_are_confined(overlay):
     for name, template in pods(overlay):
         pod = template["spec"]

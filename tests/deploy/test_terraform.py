@@ -64,6 +64,7 @@ def provider():
 def copied(to):
     shutil.copytree(TERRAFORM, to / "infra/terraform", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
     shutil.copytree(ROOT / "lake/athena", to / "lake/athena")
+    shutil.copytree(ROOT / "k8s/components/msk", to / "k8s/components/msk")
     return to / "infra/terraform"
 
 
@@ -216,6 +217,31 @@ def test_services_may_do_what_their_code_does(made):
         assert not [prefix for right, prefix in rights(made, service) if right == delete and "raw/".startswith(prefix.split("/")[0])]
 
 
+def kafka_rights(made, account):
+    """(action, the name that it is on) at MSK."""
+    policy = of_type(made, "aws_iam_role_policy")[f'module.platform.module.iam.aws_iam_role_policy.kafka["{account}"]']["policy"]
+    return {(action, resource.split("/")[-1]) for statement in json.loads(policy)["Statement"]
+            for action in statement["Action"] for resource in statement["Resource"]}
+
+
+def test_by_iam_a_service_may_do_at_kafka_what_the_acls_say(made):
+    if made["environment"] != "prod":
+        assert not [address for address in of_type(made, "aws_iam_role_policy") if ".kafka[" in address]
+        pytest.skip("of prod alone")
+    users = {"b3": "producer", "toolbox": "operator", "topics": "operator", "audit": "operator"}
+    lines = [line.split() for line in (ROOT / "k8s/components/msk/acls.txt").read_text().splitlines() if not line.startswith("#")]
+    for account in ["producer", "consumer-lake", "consumer-db", "consumer-alerts", "notifier", "dashboard", *users]:
+        found = kafka_rights(made, account)
+        for kind, read, write in (("topic", "ReadData", "WriteData"), ("group", "AlterGroup", None), ("transactionalId", None, "AlterTransactionalId")):
+            for operation, action in (("Read", read), ("Write", write)):
+                expected = {name + ("*" if pattern == "prefixed" else "") for user, told, of, pattern, name in lines
+                            if (user, told, of) == (users.get(account, account), operation, kind)}
+                assert {name for right, name in found if right == f"kafka-cluster:{action}"} == expected, f"{account}: {operation} {kind}"
+        assert {right for right, _ in found} >= {"kafka-cluster:Connect"}
+    associated = {each["service_account"] for each in of_type(made, "aws_eks_pod_identity_association").values()}
+    assert {"producer", "b3", "consumer-db", "consumer-alerts", "notifier", "topics"} <= associated
+
+
 def test_the_bucket_itself_keeps_raw(made):
     [policy] = [each["policy"] for address, each in of_type(made, "aws_s3_bucket_policy").items() if ".lake.aws_s3_bucket_policy.lake" in address]
     denied = {statement["Sid"]: statement for statement in json.loads(policy)["Statement"]}
@@ -255,7 +281,7 @@ def test_pods_get_the_roles_that_are_theirs(made):
     accounts = {each["metadata"]["name"] for each in render(overlay) if each["kind"] == "ServiceAccount"}
     associated = {each["service_account"] for each in of_type(made, "aws_eks_pod_identity_association").values()
                   if each["namespace"] == "tickstream"}
-    assert associated - accounts <= {"refiner-events"}, associated - accounts
+    assert associated - accounts <= {"refiner-events", "notifier"}, associated - accounts
 
 
 def test_the_overlay_is_told_all_that_it_asks(made):

@@ -1,8 +1,11 @@
-"""A Kafka broker that trusts nobody: TLS on every listener, SCRAM on one, client certificates on the other, ACLs for all."""
+"""A Kafka broker that trusts nobody: TLS on every listener; SCRAM, client certificates or tokens; ACLs for all."""
 
 import base64
+import json
 import os
 import subprocess
+import threading
+import time
 import uuid
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from services import free_port, wait_until
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tickstream"
 # Of the users that docs/security.md has ACLs for, and of those that the broker itself and the test are.
 PASSWORDS = {}
+# A token lives so many seconds, and is renewed in its file so often. Nobody may show one for longer than that.
+TOKEN_LIVES, TOKEN_EVERY = 30, 5
 
 
 def password(user):
@@ -26,11 +31,18 @@ def java(*arguments):
     return [f"{home}/bin/java" if home else "java", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars}/*", *arguments]
 
 
+def token(user):
+    """A JWT that nobody signed, which Kafka's own validator for development takes."""
+    claims = {"sub": user, "iat": time.time(), "exp": time.time() + TOKEN_LIVES}
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({"alg": "none"}, claims)]
+    return ".".join([*parts, ""])
+
+
 class Broker:
     def __init__(self, folder, authority, users):
         self.folder, self.authority = folder, authority
         folder.mkdir()
-        self.scram, self.tls, controller = free_port(), free_port(), free_port()
+        self.scram, self.tls, self.token, controller = (free_port() for _ in range(4))
         _, _, keystore = authority.issue("broker", host="127.0.0.1")
         self.certificates = {user: authority.issue(user)[:2] for user in [*users, "admin"]}
         properties = folder / "server.properties"
@@ -38,9 +50,9 @@ class Broker:
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=SASL_SSL://127.0.0.1:{self.scram},SSL://127.0.0.1:{self.tls},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=SASL_SSL://127.0.0.1:{self.scram},SSL://127.0.0.1:{self.tls}
-listener.security.protocol.map=SASL_SSL:SASL_SSL,SSL:SSL,CONTROLLER:SSL
+listeners=SASL_SSL://127.0.0.1:{self.scram},SSL://127.0.0.1:{self.tls},TOKEN://127.0.0.1:{self.token},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=SASL_SSL://127.0.0.1:{self.scram},SSL://127.0.0.1:{self.tls},TOKEN://127.0.0.1:{self.token}
+listener.security.protocol.map=SASL_SSL:SASL_SSL,SSL:SSL,TOKEN:SASL_SSL,CONTROLLER:SSL
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=SSL
 ssl.keystore.type=PEM
@@ -52,6 +64,10 @@ ssl.principal.mapping.rules=RULE:^CN=([^,]*).*$/$1/
 listener.name.sasl_ssl.ssl.client.auth=none
 sasl.enabled.mechanisms=SCRAM-SHA-512
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.token.ssl.client.auth=none
+listener.name.token.sasl.enabled.mechanisms=OAUTHBEARER
+listener.name.token.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";
+listener.name.token.oauthbearer.connections.max.reauth.ms={TOKEN_LIVES * 1000}
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:broker;User:admin
 allow.everyone.if.no.acl.found=false
@@ -74,6 +90,10 @@ share.coordinator.state.topic.min.isr=1
         assert done.returncode == 0, done.stdout + done.stderr
         self.log = (folder / "broker.log").open("wb")
         self.process = subprocess.Popen(java("-Xmx512m", "kafka.Kafka", str(properties)), stdout=self.log, stderr=self.log)
+        self.is_open = True
+        self.users = users
+        self.renew()
+        threading.Thread(target=self.keep_renewing, daemon=True).start()
         self.admin = AdminClient({**self.settings("admin", "scram"), "log_level": 0})
         try:
             wait_until("the broker", self.answers, patience=300)
@@ -106,13 +126,31 @@ share.coordinator.state.topic.min.isr=1
                 "bootstrap.servers": f"127.0.0.1:{self.scram}", "security.protocol": "SASL_SSL", "sasl.mechanisms": "SCRAM-SHA-512",
                 "sasl.username": user, "sasl.password": password(user), **common,
             }
+        if way == "token":
+            return {
+                "bootstrap.servers": f"127.0.0.1:{self.token}", "security.protocol": "SASL_SSL", "sasl.mechanisms": "OAUTHBEARER",
+                "sasl.oauthbearer.config": f"file={self.folder / user}.token", **common,
+            }
         certificate, key = self.certificates[user]
         return {
             "bootstrap.servers": f"127.0.0.1:{self.tls}", "security.protocol": "SSL",
             "ssl.certificate.location": str(certificate), "ssl.key.location": str(key), **common,
         }
 
+    def renew(self):
+        """Each user's token in a file, as an agent beside the program would keep it."""
+        for user in self.users:
+            part = self.folder / f"{user}.part"
+            part.write_text(token(user))
+            part.rename(self.folder / f"{user}.token")
+
+    def keep_renewing(self):
+        while self.is_open:
+            time.sleep(TOKEN_EVERY)
+            self.renew()
+
     def close(self):
+        self.is_open = False
         self.process.terminate()
         self.process.wait(timeout=60)
         self.log.close()

@@ -1,8 +1,11 @@
 """Each service works as its own user, with the ACLs that docs/security.md gives it, and is refused everywhere else."""
 
+import time
+
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
+from broker import TOKEN_LIVES
 from certificates import Authority
 from conftest import wait
 from documented import may, users
@@ -17,7 +20,7 @@ url = "http://127.0.0.1:1/"
 """
 
 
-@pytest.mark.parametrize("way", ["scram", "tls"])
+@pytest.mark.parametrize("way", ["scram", "tls", "token"])
 def test_each_service_works_as_its_own_user(world, tmp_path, way):
     world.way = way
     channels = tmp_path / "channels.toml"
@@ -33,6 +36,11 @@ def test_each_service_works_as_its_own_user(world, tmp_path, way):
     wait("the notifier to read the alerts", lambda: 'group="notifier-nowhere"' in (notifier.get("/metrics") or ""))
     wait("prices at the broker", lambda: producer.metric("tickstream_producer_acknowledged_total") > 1000)
     wait("prices at the page", lambda: dashboard.metric("tickstream_dashboard_records_total") > 1000)
+    if way == "token":
+        # The first ones have ended: nobody is let go on with them.
+        time.sleep(2 * TOKEN_LIVES)
+        before = dashboard.metric("tickstream_dashboard_records_total")
+        wait("prices at the page, by later tokens", lambda: dashboard.metric("tickstream_dashboard_records_total") > before + 100)
     producer.stop()
     for consumer in consumers:
         wait(f"{consumer.name} to have written all\n{consumer.tail()}", consumer.caught_up)
@@ -42,6 +50,7 @@ def test_each_service_works_as_its_own_user(world, tmp_path, way):
         text = service.log.read_text()
         assert "uthorization" not in text and "UTHORIZATION" not in text, f"{service.name} was refused something\n{text}"
         assert not any(secret in text for secret in secrets(world)), service.name
+        assert "eyJ" not in text, f"{service.name} shows a token"
     totals = world.audit()
     assert totals["differences"] == 0
     lines = world.tickstream("groups").stdout

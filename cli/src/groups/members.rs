@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use pipeline::kafka::{KafkaArgs, create};
+use pipeline::kafka::{KafkaArgs, create, renew};
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -60,6 +60,7 @@ impl Groups {
     pub async fn list(&self) -> anyhow::Result<Vec<Group>> {
         let consumer = self.consumer.clone();
         tokio::task::spawn_blocking(move || {
+            renew(&*consumer);
             let list = consumer.fetch_group_list(None, TIMEOUT).context("listing the consumer groups")?;
             let mut groups: Vec<Group> = list.groups().iter().map(group).collect();
             groups.sort_unstable_by(|one, other| one.name.cmp(&other.name));
@@ -83,6 +84,7 @@ impl Groups {
         }
         let name = group.to_owned();
         tokio::task::spawn_blocking(move || {
+            renew(&*consumer);
             let answer = consumer
                 .committed_offsets(list, TIMEOUT)
                 .with_context(|| format!("asking what group {name} has committed"))?;

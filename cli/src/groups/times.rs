@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use pipeline::kafka::{KafkaArgs, create};
+use pipeline::kafka::{KafkaArgs, create, renew};
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
@@ -49,6 +49,7 @@ impl Times {
         }
         let (reader, topic) = (self.0.clone(), topic.to_owned());
         tokio::task::spawn_blocking(move || {
+            renew(&*reader);
             let found = read(&reader, &topic, stretches, end);
             // Nothing is fetched between two questions.
             drop(reader.unassign());

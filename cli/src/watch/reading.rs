@@ -3,6 +3,7 @@
 //! again.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use pipeline::kafka::{KafkaArgs, ask_leader, create};
 use pipeline::misconfigured;
 use pipeline::records::{Record, RecordBuffer, Records};
 use pipeline::registry::Registry;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -40,6 +41,12 @@ const LAG_EVERY: Duration = Duration::from_secs(2);
 struct Silent(Sender<Heard>);
 
 impl ClientContext for Silent {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, setting: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        pipeline::kafka::token(setting)
+    }
+
     fn log(&self, _: rdkafka::config::RDKafkaLogLevel, _: &str, _: &str) {}
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -14,9 +14,8 @@ use std::time::Duration;
 use anyhow::anyhow;
 use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
-use pipeline::kafka::{KafkaArgs, create};
+use pipeline::kafka::{KafkaArgs, Plain, create};
 use pipeline::topics;
-use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -66,7 +65,7 @@ pub struct Ledger {
     kafka: KafkaArgs,
     topic: String,
     channel: String,
-    producer: FutureProducer,
+    producer: FutureProducer<Plain>,
     /// How far each partition of the topic was read.
     positions: Vec<i64>,
     /// When each known alert was settled, …
@@ -91,7 +90,7 @@ impl Ledger {
         // A record may be there twice and is one: without idempotence no fatal error can end the client for good.
         settings.set("message.timeout.ms", "30000").set("enable.idempotence", "false");
         Ok(Self {
-            producer: create(&settings, DefaultClientContext)?,
+            producer: create(&settings, Plain)?,
             kafka: kafka.clone(),
             topic: topic.to_owned(),
             channel: channel.to_owned(),

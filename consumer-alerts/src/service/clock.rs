@@ -4,15 +4,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use pipeline::kafka::{KafkaArgs, create};
-use rdkafka::client::DefaultClientContext;
+use pipeline::kafka::{KafkaArgs, Plain, create};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 /// The key of clock records; no state's key is like it.
 pub const KEY: &str = "clock";
 
 pub struct BrokerClock {
-    producer: FutureProducer,
+    producer: FutureProducer<Plain>,
     topic: String,
 }
 
@@ -23,7 +22,7 @@ impl BrokerClock {
         let mut settings = kafka.producer();
         // A second record would do no harm, and without idempotence no fatal error can end the client for good.
         settings.set("message.timeout.ms", "10000").set("enable.idempotence", "false").set("linger.ms", "0");
-        Ok(Self { producer: create(&settings, DefaultClientContext)?, topic: topic.to_owned() })
+        Ok(Self { producer: create(&settings, Plain)?, topic: topic.to_owned() })
     }
 
     /// Microseconds UTC. Everything that the broker took before has a time at most this, and a smaller offset than what it

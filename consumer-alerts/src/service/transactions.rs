@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use pipeline::kafka::{KafkaArgs, Reader, ReaderContext, create};
+use pipeline::kafka::{KafkaArgs, Plain, Reader, ReaderContext, create};
 use rdkafka::TopicPartitionList;
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
@@ -46,7 +45,7 @@ pub struct Transactions {
     kafka: KafkaArgs,
     group: String,
     id: String,
-    producer: Option<FutureProducer>,
+    producer: Option<FutureProducer<Plain>>,
 }
 
 impl Transactions {
@@ -96,14 +95,14 @@ impl Transactions {
         }
     }
 
-    fn open(&self) -> anyhow::Result<FutureProducer> {
-        let producer: FutureProducer = create(&self.kafka.transactional_producer(&self.id), DefaultClientContext)?;
+    fn open(&self) -> anyhow::Result<FutureProducer<Plain>> {
+        let producer: FutureProducer<Plain> = create(&self.kafka.transactional_producer(&self.id), Plain)?;
         producer.init_transactions(TIMEOUT).context("beginning to write in transactions")?;
         Ok(producer)
     }
 
     /// Whether the broker has aborted it; else the client goes.
-    fn abort(&mut self, producer: FutureProducer) -> bool {
+    fn abort(&mut self, producer: FutureProducer<Plain>) -> bool {
         let aborted = producer.abort_transaction(TIMEOUT);
         if let Err(refused) = &aborted {
             tracing::debug!("aborting a transaction: {refused}");
@@ -140,7 +139,7 @@ fn unknown(error: KafkaError) -> Ended {
 }
 
 fn fill(
-    producer: &FutureProducer,
+    producer: &FutureProducer<Plain>,
     records: &[Outgoing],
     offsets: &TopicPartitionList,
     member: &ConsumerGroupMetadata,
@@ -156,7 +155,7 @@ fn fill(
 }
 
 /// Queues a record. That it arrives is for the commit to see: it fails if one does not.
-fn send(producer: &FutureProducer, outgoing: &Outgoing) -> anyhow::Result<()> {
+fn send(producer: &FutureProducer<Plain>, outgoing: &Outgoing) -> anyhow::Result<()> {
     let deadline = Instant::now() + TIMEOUT;
     loop {
         let mut record = FutureRecord::<[u8], [u8]>::to(&outgoing.topic).key(&outgoing.key);

@@ -102,6 +102,7 @@ module "kafka" {
   disk_gib               = var.broker_disk_gib
   max_disk_gib           = var.broker_max_disk_gib
   users                  = local.users
+  iam                    = var.kafka_iam
   open_without_acl       = var.open_without_acl
   recovery_days          = local.days
   log_days               = var.log_days
@@ -148,6 +149,9 @@ module "iam" {
   cluster_security_group_id = module.eks.security_group_id
   vpc_id                    = module.network.vpc_id
   pod_identity_trust        = module.eks.pod_identity_trust
+  kafka_iam                 = local.msk && var.kafka_iam
+  kafka_arn                 = one(module.kafka[*].arn)
+  acls                      = "${path.module}/../../../k8s/components/msk/acls.txt"
   bucket_arn                = module.lake.arn
   events                    = var.events
   queue_arn                 = one(module.events[*].queue_arn)

@@ -5,6 +5,7 @@ output "overlay" {
     AWS_REGION           = local.region
     S3_BUCKET            = module.lake.bucket
     KAFKA_BOOTSTRAP      = local.msk ? module.kafka[0].bootstrap : "tickstream-kafka-bootstrap.tickstream.svc:9093"
+    KAFKA_BOOTSTRAP_IAM  = local.msk && var.kafka_iam ? module.kafka[0].bootstrap_iam : "none"
     OWNER_SECRET         = module.rds.owner_secret_arn
     WRITER_SECRET        = module.rds.user_secret_names["writer"]
     READER_SECRET        = module.rds.user_secret_names["reader"]

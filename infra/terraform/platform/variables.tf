@@ -123,6 +123,12 @@ variable "kafka" {
   }
 }
 
+variable "kafka_iam" {
+  description = "Whether MSK also lets services in by IAM (k8s/components/msk-iam), each with a role's rights."
+  type        = bool
+  default     = false
+}
+
 variable "kafka_version" {
   description = "MSK's version of Kafka."
   type        = string

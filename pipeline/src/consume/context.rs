@@ -1,10 +1,11 @@
 //! What the client's callbacks leave for the loop. They run inside poll, so they only note: a rebalance bumps a generation
 //! that outdates whatever was begun before it. Must never happen here: I/O, or waiting.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::client::{ClientContext, DefaultClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -12,7 +13,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Statistics, TopicPartitionList};
 use tokio::sync::Notify;
 
-use crate::kafka::{KafkaArgs, create};
+use crate::kafka::{KafkaArgs, create, token};
 
 /// What the group said last.
 #[derive(Debug)]
@@ -128,6 +129,12 @@ impl LoopContext {
 }
 
 impl ClientContext for LoopContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, setting: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        token(setting)
+    }
+
     /// What became of a commit that nobody waits for is told by a line of the client's log alone: its callback for commits is
     /// never set up.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {

@@ -1,12 +1,13 @@
 //! Looks back into the log: from its end backwards in growing pieces, or a range whole, always with both ends known before
 //! and until a given time. Must never happen here: a look without a bound, or one that a record can stop.
 
+use std::error::Error;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use pipeline::kafka::{KafkaArgs, create};
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message, Offset, TopicPartitionList};
@@ -25,6 +26,12 @@ pub struct Log {
 struct Quiet;
 
 impl ClientContext for Quiet {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, setting: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        pipeline::kafka::token(setting)
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, "kafka: {reason}");
     }

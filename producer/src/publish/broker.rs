@@ -2,13 +2,14 @@
 //! librdkafka's queue is the memory that an outage may fill; its messages never time out, so an outage fails none of them
 //! and their order stays. Must never happen here: a record that is neither acknowledged, nor returned, nor still waiting.
 
+use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pipeline::kafka::KafkaArgs;
 use pipeline::misconfigured;
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
@@ -208,6 +209,12 @@ fn create(config: &ClientConfig) -> anyhow::Result<BaseProducer<Reports>> {
 struct Reports(Mutex<Vec<Delivery>>);
 
 impl ClientContext for Reports {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, setting: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        pipeline::kafka::token(setting)
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, "kafka: {reason}");
     }

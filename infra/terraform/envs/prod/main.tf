@@ -20,6 +20,7 @@ module "platform" {
   database_max_disk_gib  = 1000
   backup_days            = 14
   kafka                  = "msk"
+  kafka_iam              = true
   open_without_acl       = var.open_without_acl
   schedule_b3            = true
   ship_logs              = true

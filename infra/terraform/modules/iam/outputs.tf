@@ -1,6 +1,6 @@
 output "roles" {
   description = "Each service account's role."
-  value       = { for account, role in aws_iam_role.service : account => role.arn }
+  value       = merge({ for account, role in aws_iam_role.service : account => role.arn }, { for account, role in aws_iam_role.kafka : account => role.arn })
 }
 
 output "policies" {

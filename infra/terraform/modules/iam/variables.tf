@@ -55,6 +55,22 @@ variable "queue_arn" {
   default     = null
 }
 
+variable "kafka_iam" {
+  description = "Whether services come to MSK by IAM."
+  type        = bool
+}
+
+variable "kafka_arn" {
+  description = "The MSK cluster; null where there is none."
+  type        = string
+  default     = null
+}
+
+variable "acls" {
+  description = "The file of who may do what at Kafka: k8s/components/msk/acls.txt."
+  type        = string
+}
+
 variable "secret_arns" {
   description = "The secrets that External Secrets may read."
   type        = list(string)

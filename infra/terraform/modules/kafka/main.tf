@@ -21,6 +21,16 @@ resource "aws_vpc_security_group_ingress_rule" "scram" {
   referenced_security_group_id = each.value
 }
 
+resource "aws_vpc_security_group_ingress_rule" "iam" {
+  for_each                     = { for name, group in var.client_security_groups : name => group if var.iam }
+  security_group_id            = aws_security_group.brokers.id
+  description                  = "IAM over TLS, from ${each.key}"
+  ip_protocol                  = "tcp"
+  from_port                    = 9098
+  to_port                      = 9098
+  referenced_security_group_id = each.value
+}
+
 resource "aws_vpc_security_group_ingress_rule" "brokers" {
   security_group_id            = aws_security_group.brokers.id
   description                  = "The brokers among themselves"
@@ -90,6 +100,7 @@ resource "aws_msk_cluster" "this" {
     unauthenticated = false
     sasl {
       scram = true
+      iam   = var.iam
     }
   }
   encryption_info {

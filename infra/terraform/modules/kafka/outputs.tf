@@ -11,6 +11,11 @@ output "bootstrap" {
   value       = aws_msk_cluster.this.bootstrap_brokers_sasl_scram
 }
 
+output "bootstrap_iam" {
+  description = "host:port of the brokers, IAM over TLS; nothing where that is off."
+  value       = aws_msk_cluster.this.bootstrap_brokers_sasl_iam
+}
+
 output "security_group_id" {
   value = aws_security_group.brokers.id
 }

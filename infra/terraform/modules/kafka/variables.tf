@@ -47,6 +47,11 @@ variable "users" {
   type        = list(string)
 }
 
+variable "iam" {
+  description = "Whether clients may come in by IAM, too."
+  type        = bool
+}
+
 variable "password_version" {
   description = "One more makes new passwords for all users."
   type        = number
