@@ -90,7 +90,7 @@ share.coordinator.state.topic.min.isr=1
         assert done.returncode == 0, done.stdout + done.stderr
         self.log = (folder / "broker.log").open("wb")
         self.process = subprocess.Popen(java("-Xmx512m", "kafka.Kafka", str(properties)), stdout=self.log, stderr=self.log)
-        self.is_open = True
+        self.closed = threading.Event()
         self.users = users
         self.renew()
         threading.Thread(target=self.keep_renewing, daemon=True).start()
@@ -145,12 +145,11 @@ share.coordinator.state.topic.min.isr=1
             part.rename(self.folder / f"{user}.token")
 
     def keep_renewing(self):
-        while self.is_open:
-            time.sleep(TOKEN_EVERY)
+        while not self.closed.wait(TOKEN_EVERY):
             self.renew()
 
     def close(self):
-        self.is_open = False
+        self.closed.set()
         self.process.terminate()
         self.process.wait(timeout=60)
         self.log.close()
