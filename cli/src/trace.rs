@@ -24,6 +24,7 @@ use pipeline::kafka::KafkaArgs;
 use pipeline::records::Records;
 use pipeline::registry::RegistryArgs;
 use pipeline::store::StoreArgs;
+use pipeline::trace::trace_id_of;
 use pipeline::{misconfigured, topics};
 use serde::Serialize;
 use uuid::Uuid;
@@ -75,6 +76,8 @@ struct Subject {
     broker_ms: i64,
     /// Or why it is none.
     tick: Result<PriceTick, String>,
+    /// The OpenTelemetry trace that its headers name.
+    trace_id: Option<String>,
     /// Where the topic's log begins now, where that is behind the record.
     removed_before: Option<i64>,
     raw: Option<RawTold>,
@@ -247,6 +250,7 @@ async fn subject(world: &World, place: Coordinates) -> anyhow::Result<Subject> {
         return Err(nowhere(world, &place, removed_before, raw.as_ref()));
     };
     let broker_ms = records.timestamps_ms().value(0);
+    let trace_id = trace_id_of(records.headers_of(0));
     let letters = match (&world.broker, topic_id) {
         (Ok(broker), Some(topic_id)) => broker.letters(&place, topic_id, broker_ms).await?,
         _ => Vec::new(),
@@ -257,7 +261,7 @@ async fn subject(world: &World, place: Coordinates) -> anyhow::Result<Subject> {
         Some((_, reason)) => Err(reason),
         None => Ok(Ticks::new(&decoded.batch).get(0)),
     };
-    Ok(Subject { place, topic_id, broker_ms, tick, removed_before, raw, letters })
+    Ok(Subject { place, topic_id, broker_ms, tick, trace_id, removed_before, raw, letters })
 }
 
 fn nowhere(world: &World, place: &Coordinates, removed_before: Option<i64>, raw: Option<&RawTold>) -> anyhow::Error {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 use pipeline::misconfigured;
 use pipeline::telemetry::LogArgs;
+use pipeline::trace::TraceArgs;
 
 use crate::backtest::BacktestArgs;
 use crate::notify::NotifyArgs;
@@ -20,6 +21,8 @@ pub struct Cli {
     pub command: Command,
     #[command(flatten)]
     pub log: LogArgs,
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 #[derive(Subcommand, Clone, Debug)]

@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 use consumer_alerts::{Cli, Command};
+use pipeline::trace::around;
 
 fn main() -> ExitCode {
-    let Cli { command, log } = pipeline::secrets::parse();
+    let Cli { command, log, trace } = pipeline::secrets::parse();
     pipeline::main("consumer-alerts", &log, async move |shutdown| match command {
         Command::Run(args) => {
-            args.admin.secrets.watch(shutdown, |shutdown| consumer_alerts::service::run(args, shutdown)).await
+            let work = args.admin.secrets.watch(shutdown, |shutdown| consumer_alerts::service::run(args, shutdown));
+            around("consumer-alerts", trace, work).await
         }
         Command::Notify(args) => {
             args.admin.secrets.watch(shutdown, |shutdown| consumer_alerts::notify::notify(args, shutdown)).await

@@ -9,6 +9,7 @@ use pipeline::consume::Until;
 use pipeline::kafka::KafkaArgs;
 use pipeline::registry::RegistryArgs;
 use pipeline::telemetry::LogArgs;
+use pipeline::trace::TraceArgs;
 use secrecy::SecretString;
 
 /// Writes market ticks from Kafka to Postgres, each event once, its highest revision.
@@ -21,6 +22,8 @@ pub struct Cli {
     pub config: Config,
     #[command(flatten)]
     pub log: LogArgs,
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 #[derive(Subcommand, Clone, Debug)]

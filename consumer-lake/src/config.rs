@@ -12,6 +12,7 @@ use pipeline::registry::RegistryArgs;
 use pipeline::store::StoreArgs;
 use pipeline::telemetry::LogArgs;
 use pipeline::topics;
+use pipeline::trace::TraceArgs;
 
 /// Writes Kafka records to the lake: raw Parquet, bytes verbatim, each record once, and bronze Parquet, decoded.
 #[derive(Parser, Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Cli {
     pub config: Config,
     #[command(flatten)]
     pub log: LogArgs,
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 #[derive(Args, Clone, Debug)]

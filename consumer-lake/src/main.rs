@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use consumer_lake::Cli;
+use pipeline::trace::around;
 
 fn main() -> ExitCode {
-    let Cli { config, log } = pipeline::secrets::parse();
+    let Cli { config, log, trace } = pipeline::secrets::parse();
     pipeline::main("consumer-lake", &log, async move |shutdown| {
-        config.admin.secrets.watch(shutdown, |shutdown| consumer_lake::run(config, shutdown)).await
+        let work = config.admin.secrets.watch(shutdown, |shutdown| consumer_lake::run(config, shutdown));
+        around("consumer-lake", trace, work).await
     })
 }

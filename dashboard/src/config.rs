@@ -10,6 +10,7 @@ use pipeline::kafka::KafkaArgs;
 use pipeline::registry::RegistryArgs;
 use pipeline::telemetry::LogArgs;
 use pipeline::topics;
+use pipeline::trace::TraceArgs;
 
 use crate::access::AccessArgs;
 use crate::history::HistoryArgs;
@@ -75,6 +76,8 @@ pub struct Config {
     pub admin: AdminArgs,
     #[command(flatten)]
     pub log: LogArgs,
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 impl Config {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use pipeline::admin::Health;
 use pipeline::headers::ClientHeaders;
 use pipeline::records::{Record, RecordBuffer};
+use pipeline::trace;
 use rdkafka::Message;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
@@ -207,14 +208,16 @@ impl Feed {
         let timestamp_ms = message.timestamp().to_millis().unwrap_or(0);
         reached.note(topic, message.partition(), timestamp_ms);
         let record = Record { offset: message.offset(), timestamp_ms, key: None, value: message.payload() };
-        buffers.entry((topic, message.partition())).or_default().push(record, ClientHeaders::None);
+        // Nothing but a trace is looked for in them.
+        let headers = if trace::is_on() { ClientHeaders::of(message) } else { ClientHeaders::None };
+        buffers.entry((topic, message.partition())).or_default().push(record, headers);
     }
 
     fn take_in(&mut self, buffers: &mut Buffers, live: bool) {
         let showing = if live { Showing::Each } else { Showing::Latest };
         for ((topic, partition), buffer) in buffers.iter_mut().filter(|(_, buffer)| !buffer.is_empty()) {
             let records = buffer.finish();
-            let since = now_us();
+            let (since, begun) = (now_us(), trace::clock());
             let batch = loop {
                 match self.runtime.block_on(self.intake.decode(*topic, *partition, &records)) {
                     Ok(batch) => break batch,
@@ -226,6 +229,9 @@ impl Feed {
                 }
             };
             batch.put(&self.hub, showing);
+            if let (true, Some(begun)) = (live, begun) {
+                trace::processed(None, &self.positions.topics()[*topic].name, *partition, &records, begun);
+            }
         }
     }
 

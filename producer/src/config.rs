@@ -11,6 +11,7 @@ use pipeline::kafka::KafkaArgs;
 use pipeline::misconfigured;
 use pipeline::registry::RegistryArgs;
 use pipeline::telemetry::LogArgs;
+use pipeline::trace::TraceArgs;
 
 use crate::drive::Driven;
 use crate::drive::feed::WebSocket;
@@ -42,6 +43,8 @@ use crate::symbols::{Pair, Symbols};
 pub struct Cli {
     #[command(flatten)]
     pub log: LogArgs,
+    #[command(flatten)]
+    pub trace: TraceArgs,
     #[command(subcommand)]
     pub command: Command,
 }

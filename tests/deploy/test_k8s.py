@@ -1,5 +1,6 @@
 """The manifests render, fit the API's schemas, and hold to the rules that the pods are run by."""
 
+import os
 import re
 
 import kubernetes_validate
@@ -258,3 +259,22 @@ def test_the_notifier_can_be_added(kubernetes):
     assert [document["kind"] for document in documents] == ["ServiceAccount", "Deployment"]
     for document in documents:
         kubernetes_validate.validate(document, kubernetes, strict=True)
+
+
+@pytest.mark.parametrize("kubernetes", KUBERNETES)
+def test_tracing_can_be_added(kubernetes, tmp_path):
+    parts = {name: os.path.relpath(ROOT / "k8s" / name, tmp_path) for name in ("overlays/local", "components/tracing")}
+    text = f"namespace: tickstream\nresources: [{parts['overlays/local']}]\ncomponents: [{parts['components/tracing']}]\n"
+    (tmp_path / "kustomization.yaml").write_text(text)
+    documents = render(tmp_path)
+    for document in documents:
+        kubernetes_validate.validate(document, kubernetes, strict=True)
+    settings = next(document["data"] for document in documents
+                    if document["kind"] == "ConfigMap" and document["metadata"]["name"].startswith("tickstream-"))
+    port = int(settings["OTEL_EXPORTER_OTLP_ENDPOINT"].rsplit(":", 1)[1])
+    policy = next(document["spec"] for document in documents
+                  if document["kind"] == "NetworkPolicy" and document["metadata"]["name"] == "traces")
+    assert [rule["ports"] for rule in policy["egress"]] == [[{"protocol": "TCP", "port": port}]]
+    reaching = {document["metadata"]["name"] for document in documents if document["kind"] == "Deployment"
+                and policy["podSelector"]["matchLabels"].items() <= template(document)["metadata"]["labels"].items()}
+    assert reaching == set(SERVICES) - {"refiner"}, "who makes spans, and nobody else"

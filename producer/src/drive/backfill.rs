@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pipeline::trace;
 use tokio::sync::mpsc;
 
 use crate::drive::Way;
@@ -120,13 +121,16 @@ impl Filler {
         for _ in 0..MOST_CALLS {
             let last = missing.last.min(first.saturating_add(self.most - 1));
             let path = (self.request)(missing, first, last);
+            let asked = trace::clock();
             let answer = self.fetch.get(&path).await.map_err(|detail| anyhow::anyhow!(detail))?;
+            let arrived = trace::clock();
             let payload = Payload::new(source, &answer.body, self.way.clock.now(), &path);
             if self.way.keep_payloads {
                 self.way.outbox.payload(source, &payload, Some(answer.status)).await?;
             }
             let mut parsed = self.source.parse(&payload);
             refuse_future(source, &mut parsed);
+            trace::received(source, payload.id, asked, arrived, parsed.ticks.len());
             if !(200..300).contains(&answer.status) || parsed.refusal.is_some() {
                 let said = parsed.refusal.as_ref().map_or("", Refusal::detail);
                 let why = anyhow::anyhow!("HTTP {} {said}", answer.status);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::Time;
 use pipeline::events::{EventTimeOrigin, GapReason, PriceTick};
+use pipeline::trace;
 
 use crate::drive::Way;
 use crate::drive::backoff::Backoff;
@@ -283,7 +284,9 @@ impl Driver {
         for _ in 0..MOST_PAGES {
             let cost = request.cost.max(self.last_cost);
             self.pay(polled, Call { cost, begins: begins.take() }).await?;
+            let asked = trace::clock();
             let answer = self.fetch.get(&path).await;
+            let arrived = trace::clock();
             let received_at = self.way.clock.now();
             self.received_at = received_at;
             let answer = match answer {
@@ -301,6 +304,7 @@ impl Driver {
             }
             let mut parsed = polled.source.parse(&payload);
             refuse_future(polled.source.name(), &mut parsed);
+            trace::received(polled.source.name(), payload.id, asked, arrived, parsed.ticks.len());
             if let Some(said) = parsed.spent.take() {
                 // The next call is taken to cost as much: it is counted before it can be known.
                 self.last_cost = said;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, SinkExt, StreamExt};
 use pipeline::events::{GapReason, PriceTick};
+use pipeline::trace;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -278,7 +279,7 @@ impl Driver {
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(Took::Control),
         };
         let source = socketed.source.name();
-        let received_at = self.way.clock.now();
+        let (received_at, arrived) = (self.way.clock.now(), trace::clock());
         let payload = Payload::new(source, bytes, received_at, &self.request);
         turn.bytes += bytes.len();
         if self.way.keep_payloads {
@@ -286,6 +287,7 @@ impl Driver {
         }
         let mut parsed = socketed.source.parse(&payload);
         refuse_future(source, &mut parsed);
+        trace::received(source, payload.id, None, arrived, parsed.ticks.len());
         self.problems.note(&parsed.problems);
         if !parsed.problems.is_empty() {
             self.way.status.found(parsed.problems.len());

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pipeline::kafka::KafkaArgs;
-use pipeline::misconfigured;
+use pipeline::{misconfigured, trace};
 use rdkafka::ClientConfig;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -31,6 +31,7 @@ pub struct Ticket {
     /// Micros UTC.
     pub received_at: i64,
     pub off_median: Option<OffMedian>,
+    pub trace: Option<Box<trace::Sending>>,
     /// Where the record was read from, when it was spilled.
     pub segment: Option<SegmentId>,
 }
@@ -104,10 +105,8 @@ impl Broker {
         let mut message = BaseRecord::with_opaque_to(record.target.topic(), Box::new(ticket))
             .key(record.key.as_slice())
             .payload(record.payload.as_slice());
-        if let Some(off) = record.off_median {
-            let share = off.share();
-            let header = Header { key: OffMedian::HEADER, value: Some(&share) };
-            message = message.headers(OwnedHeaders::new().insert(header));
+        if let Some(headers) = headers(record) {
+            message = message.headers(headers);
         }
         match self.client.send(message) {
             Ok(()) => {
@@ -193,6 +192,17 @@ impl Broker {
     }
 }
 
+/// What a record says beside itself: most say nothing.
+fn headers(record: &Outgoing) -> Option<OwnedHeaders> {
+    let share = record.off_median.map(OffMedian::share);
+    let traceparent = record.trace.as_ref().map(|trace| trace.traceparent());
+    let said = [(OffMedian::HEADER, share), (trace::TRACEPARENT, traceparent)];
+    said.iter().fold(None, |headers, (key, value)| match value {
+        None => headers,
+        Some(value) => Some(headers.unwrap_or_else(OwnedHeaders::new).insert(Header { key: *key, value: Some(value) })),
+    })
+}
+
 /// Whether the broker will never take this record, however often it is sent.
 #[must_use]
 pub fn is_refusal(code: RDKafkaErrorCode) -> bool {
@@ -223,9 +233,14 @@ impl ClientContext for Reports {
 impl ProducerContext for Reports {
     type DeliveryOpaque = Box<Ticket>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, mut ticket: Box<Ticket>) {
         let delivery = match result {
-            Ok(_) => Delivery::Acknowledged(*ticket),
+            Ok(message) => {
+                if let Some(trace) = ticket.trace.take() {
+                    trace.acknowledged(message.partition(), message.offset());
+                }
+                Delivery::Acknowledged(*ticket)
+            }
             Err((error, message)) => {
                 let record = Outgoing {
                     target: ticket.target,
@@ -234,6 +249,7 @@ impl ProducerContext for Reports {
                     source: ticket.source,
                     received_at: ticket.received_at,
                     off_median: ticket.off_median,
+                    trace: ticket.trace.clone(),
                 };
                 Delivery::Returned(*ticket, record, error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
             }

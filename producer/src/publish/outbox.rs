@@ -7,7 +7,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use pipeline::codec::Encoder;
 use pipeline::events::{Gap, IndexWeight, PayloadRecord, PriceTick, SourceHealth};
-use pipeline::{payload, topics};
+use pipeline::{payload, topics, trace};
 use tokio::sync::mpsc;
 
 use crate::gaps::open_gaps::OpenGaps;
@@ -61,6 +61,8 @@ pub struct Outgoing {
     pub received_at: i64,
     /// A tick that is off the other sources' prices says so in a header.
     pub off_median: Option<OffMedian>,
+    /// A record that is sampled says in a header which trace it is of.
+    pub trace: Option<Box<trace::Sending>>,
 }
 
 /// What every tick goes through on its way out.
@@ -157,6 +159,7 @@ impl Outbox {
             source: Some(source),
             received_at: tick.received_at,
             off_median,
+            trace: trace::sending(tick.payload_id, topics::TICKS, tick.event_id, tick.symbol.as_bytes()),
         };
         let mut batch: Vec<Outgoing> = match &self.checks.cross_check {
             Some(check) => ticks.iter().zip(check.marks(ticks)).map(|(tick, mark)| encode(tick, mark)).collect(),
@@ -183,6 +186,7 @@ impl Outbox {
             source: Some(source),
             received_at: weight.received_at,
             off_median: None,
+            trace: None,
         };
         self.send(weights.iter().map(encode).collect()).await
     }
@@ -226,6 +230,7 @@ impl Outbox {
             source: Some(source),
             received_at: record.received_at,
             off_median: None,
+            trace: trace::sending(record.payload_id, topics::PAYLOADS, record.payload_id, source.as_bytes()),
         }
     }
 
@@ -251,6 +256,7 @@ impl Outbox {
             source: Some(source),
             received_at: health.at,
             off_median: None,
+            trace: None,
         };
         self.send(vec![record]).await
     }
@@ -281,5 +287,6 @@ pub fn encoded_gap(encoder: &Encoder, source: Option<&'static str>, gap: &Gap) -
         source,
         received_at: gap.ended_at.unwrap_or(gap.started_at),
         off_median: None,
+        trace: None,
     }
 }

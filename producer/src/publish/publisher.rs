@@ -191,6 +191,7 @@ impl Publisher {
             source: record.source,
             received_at: record.received_at,
             off_median: record.off_median,
+            trace: record.trace.clone(),
             segment,
         };
         match self.broker.send(ticket, record) {

@@ -453,6 +453,8 @@ fn record_of(body: &[u8]) -> Option<Outgoing> {
         source: None,
         received_at: i64::from_le_bytes(*received_at),
         off_median,
+        // What waited on disk is followed no further.
+        trace: None,
     })
 }
 

@@ -7,7 +7,7 @@ fn record(number: u64, size: usize) -> Outgoing {
     payload.resize(8 + size, b'x');
     let off_median = number.is_multiple_of(3).then_some(OffMedian(number as u32));
     let key = b"BTC-USD".to_vec();
-    Outgoing { target: Target::Ticks, key, payload, source: None, received_at: number as i64, off_median }
+    Outgoing { target: Target::Ticks, key, payload, source: None, received_at: number as i64, off_median, trace: None }
 }
 
 fn number(record: &Outgoing) -> u64 {

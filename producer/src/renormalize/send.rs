@@ -45,6 +45,7 @@ impl Sending {
             source: None,
             received_at: tick.received_at,
             off_median: None,
+            trace: None,
         };
         // When it is gone, `finish` says why.
         drop(self.batches.send(ticks.iter().map(encode).collect()).await);
@@ -101,6 +102,7 @@ impl Publishing {
                 source: record.source,
                 received_at: record.received_at,
                 off_median: None,
+                trace: None,
                 segment: None,
             };
             match self.broker.send(ticket, &record) {

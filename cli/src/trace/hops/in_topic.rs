@@ -128,6 +128,7 @@ pub fn tick(world: &World, subject: &Subject, way: &mut Way) {
         Err(reason) => format!("it does not decode: {reason}"),
     };
     says = if says.is_empty() { more } else { format!("{more}; {says}") };
+    says.extend(subject.trace_id.iter().map(|id| format!("; trace {id}")));
     let hop = Hop::new("tick", state, subject.place.to_string(), says);
     way.add_at(hop, "broker_time", subject.broker_ms * 1000, Some("payload"));
 }
