@@ -7,3 +7,4 @@ mod outages;
 mod s3;
 mod s3_alone;
 mod teardown;
+mod traces;
