@@ -19,13 +19,17 @@ FROM rust:${RUST_VERSION}-${DEBIAN} AS build
 RUN apt-get update \
  && apt-get install -y --no-install-recommends libssl-dev pkg-config zlib1g-dev \
  && rm -rf /var/lib/apt/lists/*
+# Writes the list of crates into each binary, a few kilobytes: what an image is made of can be read out of it later (docs/security.md).
+ARG CARGO_AUDITABLE=0.7.7
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    cargo install cargo-auditable --locked --version "${CARGO_AUDITABLE}"
 WORKDIR /src
 # Whole, tests included: cargo reads every member's manifest, and --locked refuses a narrowed workspace.
 COPY . .
 COPY --from=web /src/dashboard/web/node_modules dashboard/web/node_modules
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
-    cargo build --release --locked -p producer -p consumer-lake -p refiner -p consumer-db -p consumer-alerts \
+    cargo auditable build --release --locked -p producer -p consumer-lake -p refiner -p consumer-db -p consumer-alerts \
       -p dashboard -p tickstream -p stack \
  && mkdir /out \
  && cp target/release/producer target/release/consumer-lake target/release/refiner target/release/consumer-db \
