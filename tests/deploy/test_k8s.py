@@ -197,8 +197,8 @@ def test_each_edge_is_one_that_its_settings_need(local, workloads, pods):
     """Who is given a server's address or credentials may reach it, and nobody else."""
     wanted = {name: set() for name in pods}
     for name, pod in pods.items():
-        for container in containers(pod, init=False):
         mounted = {volume["secret"]["secretName"].rsplit("-", 1)[0] for volume in pod.get("volumes", []) if "secret" in volume}
+        for container in containers(pod, init=False):
             secrets = mounted | {source["secretRef"]["name"].rsplit("-", 1)[0] for source in container.get("envFrom", []) if "secretRef" in source}
             if any("database" in secret for secret in secrets):
                 wanted[name].add("postgres")
