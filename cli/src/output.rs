@@ -2,6 +2,8 @@
 //! time. A reader that went away (`tickstream … | head`) is no error and never a panic. Every command that prints rows prints
 //! them in each [`Format`]. Must never happen here: a form that lacks rows which another has.
 
+pub mod file;
+
 use std::borrow::Cow;
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};

@@ -278,5 +278,7 @@ fn nowhere(world: &World, place: &Coordinates, removed_before: Option<i64>, raw:
         }
         (Ok(_), Some(RawTold::There(_)) | None) => "the lake does not have it".to_owned(),
     };
-    anyhow!("{topic}[{partition}] offset {offset}: {in_topic}; {in_lake}")
+    let said = format!("{topic}[{partition}] offset {offset}: {in_topic}; {in_lake}");
+    // It may be there, were all asked that were named.
+    if world.unreachable.is_empty() { anyhow!(said) } else { misconfigured(said) }
 }

@@ -1,7 +1,6 @@
 //! What an audit found, in Prometheus' text format, for node_exporter's textfile collector or whatever else reads a file: a
 //! command that ends cannot be scraped. Must never happen here: half a file under its name.
 
-use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,23 +8,14 @@ use anyhow::Context;
 use jiff::Timestamp;
 
 use super::report::Report;
+use crate::output::file;
 
 /// Replaces the file as a whole.
 pub fn write(path: &Path, report: &Report, took: Duration) -> anyhow::Result<()> {
     let text = text(report, took, Timestamp::now());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().context("a file's name")?.to_string_lossy();
-    // The collector reads what ends in .prom: this does not.
-    let partial = folder.join(format!(".{name}.{}", std::process::id()));
-    let written = std::fs::File::create(&partial).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    let done = written.and_then(|()| std::fs::rename(&partial, path));
-    if done.is_err() {
-        drop(std::fs::remove_file(&partial));
-    }
-    done.with_context(|| format!("{}, set by --metrics-file (AUDIT_METRICS_FILE)", path.display()))
+    // Under another name until it is whole: the collector reads what ends in .prom.
+    file::replace(path, text.as_bytes())
+        .with_context(|| format!("{}, set by --metrics-file (AUDIT_METRICS_FILE)", path.display()))
 }
 
 fn text(report: &Report, took: Duration, now: Timestamp) -> String {

@@ -8,7 +8,7 @@ use pipeline::misconfigured;
 use pipeline::store::StoreArgs;
 use sqlx::{AssertSqlSafe, Connection, Row};
 
-use super::generation::{GENERATION_COMMENT, lake, own_topic, schema, topic};
+use super::generation::{GENERATION_COMMENT, copy, lake, own_topic, schema, topic};
 use super::plan::{Mode, Name, Target};
 use super::record::{Records, State};
 use crate::database::DatabaseArgs;
@@ -61,11 +61,16 @@ pub async fn run(args: DropArgs) -> anyhow::Result<()> {
             removed.push(format!("topic {}", topic(name)));
         }
     }
+    let copies: Vec<&str> = record.plan.copies().collect();
+    for into in &copies {
+        copy::forget(&args.kafka, name, into).await?;
+    }
+    let kept = if copies.is_empty() { String::new() } else { format!("; {} stays as it is", copies.join(", ")) };
     if record.state != State::Dropped {
         records.advance(record.in_state(State::Dropped)).await?;
     }
     let removed = if removed.is_empty() { "nothing was left of it".to_owned() } else { removed.join(" and ") };
-    output::print(&format!("{name} is dropped: {removed}\n"))
+    output::print(&format!("{name} is dropped: {removed}{kept}\n"))
 }
 
 /// False where there is none.

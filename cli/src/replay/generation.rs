@@ -32,7 +32,7 @@
 //!
 //! Must never happen here: a statement, a PUT or a record that lands in something live.
 
-mod copy;
+pub mod copy;
 pub mod corrections;
 mod database;
 pub mod inputs;
@@ -113,7 +113,12 @@ pub fn check(plan: &Plan) -> anyhow::Result<()> {
                     "{target} is a copy of records, and a plan from payloads has none: take the source topic or lake-raw"
                 )));
             }
-            Target::Topic(into) => copy::check(into)?,
+            Target::Topic(into) => {
+                copy::check(into)?;
+                if plan.of_topic(into).next().is_some() {
+                    return Err(misconfigured(format!("{target} is what is copied: name another topic for the copy")));
+                }
+            }
             Target::Alerts => {
                 return Err(misconfigured(
                     "alerts are not written side by side: `consumer-alerts backtest` says when rules would have fired over a span",

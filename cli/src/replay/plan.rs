@@ -4,6 +4,8 @@
 //! changed by hand and that is carried out.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -18,6 +20,10 @@ use uuid::Uuid;
 pub const VERSION: u32 = 1;
 /// A schema, a prefix, a topic and a transactional id are called by it.
 const LONGEST_NAME: usize = 31;
+/// No plan comes near to it: a partition takes some 500 bytes.
+const LARGEST: u64 = 64 << 20;
+/// As the broker has it.
+const LONGEST_TOPIC: usize = 249;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,11 +108,19 @@ impl FromStr for Target {
             "db" => Ok(Self::Db),
             "alerts" => Ok(Self::Alerts),
             _ => match text.strip_prefix("topic:") {
-                Some(name) if !name.is_empty() => Ok(Self::Topic(name.to_owned())),
+                Some(name) if is_topic(name) => Ok(Self::Topic(name.to_owned())),
+                Some(name) if !name.is_empty() => Err(format!(
+                    "{name:?} is no name of a topic: letters, digits, '.', '_' and '-' are, at most {LONGEST_TOPIC} of them"
+                )),
                 _ => Err(format!("{text} is no target: lake, db, alerts or topic:NAME")),
             },
         }
     }
+}
+
+fn is_topic(name: &str) -> bool {
+    let letter = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-');
+    (1..=LONGEST_TOPIC).contains(&name.len()) && name.chars().all(letter) && name != "." && name != ".."
 }
 
 impl fmt::Display for Target {
@@ -240,7 +254,7 @@ impl Plan {
     /// # Errors
     /// [`pipeline::Misconfigured`] for a file that is not there, is no plan, or was changed after it was made.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path)
+        let text = text_of(path)
             .map_err(|error| misconfigured(format!("the plan {} cannot be read: {error}", path.display())))?;
         Self::parse(&text).map_err(|why| misconfigured(format!("{}: {why}", path.display())))
     }
@@ -297,6 +311,19 @@ impl Plan {
     pub fn has(&self, target: &Target) -> bool {
         self.targets.contains(target)
     }
+}
+
+/// What a file says that may be a plan. A pipe may be one, and so may be a device that has no end.
+///
+/// # Errors
+/// When it cannot be read, is no text, or is larger than any plan.
+pub fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(io::Error::other("it is larger than any plan"));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -375,6 +402,8 @@ mod tests {
         let error = Plan::read(Path::new("/nowhere/plan.json")).expect_err("no file");
         assert_eq!(pipeline::exit_code(&error), 2);
         assert!(error.to_string().starts_with("the plan /nowhere/plan.json cannot be read: "), "{error}");
+        let endless = Plan::read(Path::new("/dev/zero")).expect_err("it has no end").to_string();
+        assert_eq!(endless, "the plan /dev/zero cannot be read: it is larger than any plan");
     }
 
     #[test]
@@ -384,6 +413,15 @@ mod tests {
             ["", "A", "2g", "_a", "a-b", "a.b", "é", &"a".repeat(32)].iter().all(|name| name.parse::<Name>().is_err())
         );
         assert_eq!("topic:a.b".parse(), Ok(Target::Topic("a.b".to_owned())));
-        assert!("topic:".parse::<Target>().is_err());
+        for (name, says) in [
+            ("", "is no target"),
+            ("a/b", "\"a/b\" is no name of a topic"),
+            ("..", "is no name of a topic"),
+            ("a\n", "\"a\\n\" is no name"),
+            ("a".repeat(250).as_str(), "at most 249"),
+        ] {
+            let why = format!("topic:{name}").parse::<Target>().expect_err("refused");
+            assert!(why.contains(says), "{why}");
+        }
     }
 }

@@ -22,11 +22,11 @@ use producer::config::SourceName;
 use uuid::Uuid;
 
 use super::generation;
-use super::plan::{Mode, Name, Plan, Source, Stretch, Target, VERSION};
+use super::plan::{Mode, Name, Plan, Source, Stretch, Target, VERSION, text_of};
 use crate::groups::Place;
 use crate::kafka::{Cluster, Metadata};
 use crate::nearest::not_known;
-use crate::output::OutputArgs;
+use crate::output::{OutputArgs, file};
 use bounds::{Begin, BoundsArgs, End};
 use log::{Log, TopicLog};
 use raw_log::RawLog;
@@ -110,6 +110,7 @@ pub async fn run(args: PlanArgs) -> anyhow::Result<()> {
     let asked = asked_topics(&args, &begin)?;
     let world = World::ask(&args, &asked).await?;
     let places = places(&args, &begin, &asked, &world.metadata)?;
+    check_ends(&end, &places)?;
     let name = match &args.name {
         Some(name) => name.clone(),
         None => world.now.strftime("replay_%Y%m%d_%H%M%S").to_string().parse().expect("digits and letters"),
@@ -147,6 +148,9 @@ pub async fn run(args: PlanArgs) -> anyhow::Result<()> {
 fn check(args: &PlanArgs, begin: &Begin, end: &End) -> anyhow::Result<()> {
     let of_a_group = matches!(begin, Begin::Latest | Begin::Current | Begin::Shift(_) | Begin::OfGroups(_));
     let refuse = |why: &str| Err(misconfigured(why));
+    if args.symbols.iter().any(|symbol| symbol.trim().is_empty()) {
+        return refuse("--symbol (REPLAY_SYMBOLS) names a symbol that is empty: leave it out for all of them");
+    }
     match args.mode {
         Mode::Rewind if !args.symbols.is_empty() => {
             refuse("--symbol needs --mode side-by-side: an offset belongs to a partition, and each holds many symbols")
@@ -248,6 +252,17 @@ fn places(args: &PlanArgs, begin: &Begin, asked: &[String], metadata: &Metadata)
     Ok(places)
 }
 
+/// An end that is of nothing would leave the partition that was meant without one.
+fn check_ends(end: &End, places: &[Place]) -> anyhow::Result<()> {
+    let End::Offsets(offsets) = end else { return Ok(()) };
+    match offsets.keys().find(|place| !places.contains(place)) {
+        None => Ok(()),
+        Some((topic, partition)) => {
+            Err(misconfigured(format!("--to-offset names {topic}[{partition}], of which nothing is to be read")))
+        }
+    }
+}
+
 impl World {
     async fn ask(args: &PlanArgs, asked: &[String]) -> anyhow::Result<Self> {
         let kafka = args.kafka.clone();
@@ -303,19 +318,17 @@ async fn side_by_side(
 
 /// A plan may take the place of one of the same name, were it edited, and of nothing else.
 fn write(path: &Path, plan: &Plan) -> anyhow::Result<()> {
-    let is_of_it = |text: &String| {
-        let before: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let is_of_it = |text: String| {
+        let before: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         before["name"] == plan.name.as_str() && before["digest"].is_string()
     };
-    if path.exists() && !std::fs::read_to_string(path).as_ref().is_ok_and(is_of_it) {
-        let path = path.display();
-        return Err(misconfigured(format!(
-            "{path} exists and is not a plan of {}: --out names another file",
-            plan.name
-        )));
+    // A device or a pipe is written into, and so not read before.
+    if !path.is_dir() && !path.is_file() || text_of(path).is_ok_and(is_of_it) {
+        return file::replace(path, plan.to_json().as_bytes())
+            .map_err(|error| misconfigured(format!("the plan cannot be written to {}: {error}", path.display())));
     }
-    std::fs::write(path, plan.to_json())
-        .map_err(|error| misconfigured(format!("the plan cannot be written to {}: {error}", path.display())))
+    let path = path.display();
+    Err(misconfigured(format!("{path} exists and is not a plan of {}: --out names another file", plan.name)))
 }
 
 /// The partitions of each topic.

@@ -14,8 +14,8 @@ use crate::replay_installation::{Installation, now};
 const RECORDS: u32 = 40_000;
 const KILLS: u64 = 6;
 
-/// Key and value.
-type Copied = (Vec<u8>, Vec<u8>);
+/// Time, key and value.
+type Copied = (i64, Vec<u8>, Vec<u8>);
 
 /// Every record of a topic by partition and offset, or by where a copy says that it is from.
 async fn records(installation: &Installation, topic: &str) -> (BTreeMap<String, Copied>, usize) {
@@ -37,7 +37,7 @@ async fn records(installation: &Installation, topic: &str) -> (BTreeMap<String, 
             };
             assert!(place.starts_with(&format!("{TICKS}:{partition}:")), "{place} lies in partition {partition}");
             let (key, value) = (records.keys().value(row).to_vec(), records.values().value(row).to_vec());
-            found.insert(place, (key, value));
+            found.insert(place, (records.timestamps_ms().value(row), key, value));
             count += 1;
         }
         Ok(())
@@ -84,3 +84,29 @@ async fn a_copy_that_is_killed_again_and_again_has_each_record_once() {
     let (_, again) = records(&installation, "copy").await;
     assert_eq!(again, count, "nothing twice");
 }
+
+    // A name that was given back begins anew, wherever an earlier replay of that name had been.
+    let dropped = installation.ends(0, &["replay", "drop", "copied"]).await;
+    assert_eq!(dropped.stdout, "copied is dropped: nothing was left of it; copy stays as it is\n");
+    let first = original.keys().next().expect("records").rsplit_once(':').expect("a place").0.to_owned();
+    let (begin, end) = (format!("{first}=0"), format!("{first}=100"));
+    let part = ["replay", "plan", "--from-offset", &begin, "--to-offset", &end, "--name", "copied", "--out", plan];
+    installation.ends(0, &[&part[..], &["--target", "topic:copy"]].concat()).await;
+    installation.ends(0, &["replay", "execute", plan]).await;
+    let is_part = |place: &&String| {
+        let of_it = place.rsplit_once(':').filter(|(of, _)| *of == first);
+        of_it.is_some_and(|(_, offset)| offset.parse().is_ok_and(|offset: i64| offset < 100))
+    };
+    let (_, more) = records(&installation, "copy").await;
+    assert_eq!(more - count, original.keys().filter(is_part).count(), "all that the new plan names");
+
+    let beside = format!("{TICKS}:9=5");
+    for (arguments, says) in [
+        (&["--topic", "copy", "--from-earliest", "--target", "topic:copy"][..], "topic:copy is what is copied"),
+        (&["--from-earliest", "--target", "topic:a/b"], "\"a/b\" is no name of a topic"),
+        (&["--from-offset", &begin, "--to-offset", &beside], "market.ticks.v1[9], of which nothing is to be read"),
+        (&["--from-earliest", "--symbol", ""], "--symbol"),
+    ] {
+        let refused = installation.ends(2, &[&["replay", "plan", "--name", "none"], arguments].concat()).await;
+        assert!(refused.stderr.contains(says), "{arguments:?}: {}", refused.stderr);
+    }

@@ -17,13 +17,16 @@ use pipeline::misconfigured;
 use pipeline::records::Records;
 use pipeline::topics;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata, DefaultConsumerContext};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::{GenerationArgs, inputs, own_topic};
 use crate::output::Progress;
-use crate::replay::plan::{Plan, Stretch};
+use crate::replay::plan::{Name, Plan, Stretch};
 use crate::transactions::Transactions;
 
 /// `topic:partition:offset` of the record that a copy is of.
@@ -40,8 +43,8 @@ const BATCH_ROWS: usize = 5_000;
 pub async fn make(plan: &Plan, into: &str, kafka: &KafkaArgs, args: &GenerationArgs) -> anyhow::Result<u64> {
     check(into)?;
     let partitions = plan.partitions.iter().map(|stretch| stretch.partition + 1).max().unwrap_or(1);
-    own_topic::create(kafka, into, partitions).await?;
-    let group = format!("tickstream-replay-{}-{into}", plan.name);
+    own_topic::create(kafka, into, partitions, own_topic::Clock::Sender).await?;
+    let group = group(&plan.name, into);
     let transactions = Transactions::open(kafka, &group, LASTS, "tickstream replay execute").await?;
     let mut copying = Copying::begin(plan, into, kafka, &group, transactions).await?;
     let left = std::mem::take(&mut copying.left);
@@ -53,6 +56,36 @@ pub async fn make(plan: &Plan, into: &str, kafka: &KafkaArgs, args: &GenerationA
         .await?;
     }
     Ok(copying.copied)
+}
+
+/// Whose committed offsets say how far a copy is; the transactional id of who writes it is the same.
+fn group(name: &Name, into: &str) -> String {
+    format!("tickstream-replay-{name}-{into}")
+}
+
+/// Forgets how far a copy was, so that the next replay of that name begins anew. Whoever still copies is shut out first.
+///
+/// # Errors
+/// [`pipeline::Misconfigured`] where the user may not; else what the broker said.
+pub async fn forget(kafka: &KafkaArgs, name: &Name, into: &str) -> anyhow::Result<()> {
+    let group = group(name, into);
+    Transactions::open(kafka, &group, LASTS, "tickstream replay drop").await?;
+    let admin: AdminClient<DefaultClientContext> = create(&kafka.admin(), DefaultClientContext)?;
+    let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
+    let answers =
+        admin.delete_groups(&[group.as_str()], &options).await.with_context(|| format!("deleting group {group}"))?;
+    for answer in answers {
+        match answer {
+            Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound)) => {}
+            Err((name, RDKafkaErrorCode::GroupAuthorizationFailed)) => {
+                return Err(misconfigured(format!(
+                    "group {name} may not be deleted by this user: give it the DELETE right"
+                )));
+            }
+            Err((name, code)) => return Err(anyhow!("group {name} is not deleted: {code}")),
+        }
+    }
+    Ok(())
 }
 
 /// Whether records may be copied into it.

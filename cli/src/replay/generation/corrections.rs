@@ -34,7 +34,7 @@ const LASTS: Duration = Duration::from_secs(600);
 pub async fn make(plan: &Plan, kafka: &KafkaArgs, args: &GenerationArgs) -> anyhow::Result<u64> {
     let topic = topic(&plan.name);
     // One partition, so that they have one order.
-    own_topic::create(kafka, &topic, 1).await?;
+    own_topic::create(kafka, &topic, 1, own_topic::Clock::Broker).await?;
     // Whoever had it open is shut out by this; what is committed stays so.
     let id = format!("tickstream-generation-{}", plan.name);
     let transactions = Transactions::open(kafka, &id, LASTS, "tickstream replay execute").await?;

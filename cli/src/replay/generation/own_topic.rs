@@ -15,11 +15,19 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// A topic that was deleted a moment ago is still there for a while.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Whose clock a topic's timestamps are of.
+#[derive(Clone, Copy, Debug)]
+pub enum Clock {
+    Broker,
+    /// Whoever sends the record says its time.
+    Sender,
+}
+
 /// Makes it, with as many replicas as the ticks have, unless it is there.
 ///
 /// # Errors
 /// [`pipeline::Misconfigured`] where the user may not make topics; else what the broker said.
-pub async fn create(kafka: &KafkaArgs, topic: &str, partitions: i32) -> anyhow::Result<()> {
+pub async fn create(kafka: &KafkaArgs, topic: &str, partitions: i32, clock: Clock) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> = client(&kafka.admin(), DefaultClientContext)?;
     let asked = tokio::task::spawn_blocking(move || {
         let metadata = admin.inner().fetch_metadata(Some(TICKS), TIMEOUT).context("asking for topics")?;
@@ -28,11 +36,15 @@ pub async fn create(kafka: &KafkaArgs, topic: &str, partitions: i32) -> anyhow::
         anyhow::Ok((admin, i32::try_from(replicas.max(1))?))
     });
     let (admin, replicas) = asked.await??;
+    let timestamps = match clock {
+        Clock::Broker => "LogAppendTime",
+        Clock::Sender => "CreateTime",
+    };
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas))
         .set("cleanup.policy", "delete")
         .set("retention.ms", "-1")
         .set("retention.bytes", "-1")
-        .set("message.timestamp.type", "LogAppendTime")
+        .set("message.timestamp.type", timestamps)
         .set("max.message.bytes", "4000000");
     let answers = admin.create_topics([&new], &options()).await.with_context(|| format!("creating {topic}"))?;
     for answer in answers {
