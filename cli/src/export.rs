@@ -20,7 +20,7 @@ use pipeline::misconfigured;
 use pipeline::registry::RegistryArgs;
 use pipeline::store::StoreArgs;
 
-use crate::lake::export::{Layer, TABLES, explain_full_disk};
+use crate::lake::export::{Layer, TABLES, explain_full_disk, full_disk};
 use crate::moment;
 use crate::nearest::not_known;
 use crate::output;
@@ -80,8 +80,11 @@ enum Source {
 pub async fn run(args: ExportArgs) -> anyhow::Result<()> {
     let table = table_of(&args.table)?;
     let span = Span::new(args.from_datetime, args.to_datetime)?;
-    let to = To::new(&args.to, args.part_rows, args.replace)?;
+    // Before a folder is made.
     let format = format(args.format, &args.to)?;
+    let to = To::new(&args.to, args.part_rows, args.replace)?;
+    let is_stream = matches!(to, To::Stdout | To::Device(_));
+    let explain = |error: anyhow::Error| if is_stream { refused(error) } else { explain_full_disk(error) };
     let mut files = Files::new(to, format)?;
     let mut kept = Kept::new(span, &args.symbols);
     let written = match args.source {
@@ -92,12 +95,12 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<()> {
     if files.is_closed() {
         return Ok(());
     }
-    written.map_err(explain_full_disk)?;
+    written.map_err(explain)?;
     if files.rows() == 0 {
-        return Err(nothing(&args, &kept));
+        return Err(nothing(&args, &table, &kept));
     }
     let (rows, place) = (files.rows(), args.to.display().to_string());
-    let Some(done) = files.finish().map_err(explain_full_disk)? else { return Ok(()) };
+    let Some(done) = files.finish().map_err(explain)? else { return Ok(()) };
     let many = if done.files == 1 { String::new() } else { format!(" in {} files", done.files) };
     output::note(&format!("{rows} rows of {table}{many}, {}: {place}", output::size(done.bytes)));
     Ok(())
@@ -119,14 +122,25 @@ fn table_of(name: &str) -> anyhow::Result<String> {
 fn format(asked: Option<Format>, to: &Path) -> anyhow::Result<Format> {
     let named = to.extension().and_then(|end| end.to_str()).and_then(Format::of_ending);
     asked.or(named).ok_or_else(|| {
-        misconfigured(format!("--format (EXPORT_FORMAT) is to say parquet, csv or jsonl: {} does not", to.display()))
+        misconfigured(format!(
+            "--format (EXPORT_FORMAT) is to say parquet, csv or jsonl: the name {} does not end in one of them",
+            to.display()
+        ))
     })
 }
 
-fn nothing(args: &ExportArgs, kept: &Kept) -> anyhow::Error {
+/// Of a pipe or a device no file is left over that could be deleted.
+fn refused(error: anyhow::Error) -> anyhow::Error {
+    match full_disk(&error) {
+        Some(cause) => anyhow!("the disk is full, and what was written is not whole: {cause}"),
+        None => error,
+    }
+}
+
+fn nothing(args: &ExportArgs, table: &str, kept: &Kept) -> anyhow::Error {
     let of = match args.source {
         Source::Topic => "the topic".to_owned(),
-        Source::Lake => format!("{}/{}", args.layer.name(), args.table),
+        Source::Lake => format!("{}/{table}", args.layer.name()),
     };
     match args.symbols.iter().find(|symbol| !kept.has_seen(symbol)) {
         Some(symbol) if kept.passed_over > 0 => {

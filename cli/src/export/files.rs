@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +19,17 @@ use super::form::{Form, Format};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum To {
     Stdout,
-    File { path: PathBuf, replace: bool },
-    Folder { path: PathBuf, part_rows: u64, replace: bool },
+    /// A device or a pipe that has a name: it is written into, and never replaced.
+    Device(PathBuf),
+    File {
+        path: PathBuf,
+        replace: bool,
+    },
+    Folder {
+        path: PathBuf,
+        part_rows: u64,
+        replace: bool,
+    },
 }
 
 impl To {
@@ -31,6 +41,10 @@ impl To {
             return Ok(Self::Stdout);
         }
         let path = path.to_owned();
+        let there = fs::metadata(&path);
+        if there.is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+            return Ok(Self::Device(path));
+        }
         let ends_as_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/");
         if ends_as_folder || path.is_dir() {
             let wrong = |error: io::Error| misconfigured(format!("--to (EXPORT_TO) {shown}: {error}"));
@@ -73,6 +87,8 @@ pub struct Files {
     rows: u64,
     bytes: u64,
     closed: Arc<AtomicBool>,
+    /// Whole, and without their names until all are: what is there is replaced at once.
+    waiting: Vec<Partial>,
 }
 
 struct Open {
@@ -90,7 +106,8 @@ impl Files {
                 "Parquet is no text for a terminal: name a file with --to, or write it to a pipe",
             ));
         }
-        Ok(Self { to, format, open: None, files: 0, rows: 0, bytes: 0, closed: Arc::default() })
+        let closed = Arc::default();
+        Ok(Self { to, format, open: None, files: 0, rows: 0, bytes: 0, closed, waiting: Vec::new() })
     }
 
     pub fn rows(&self) -> u64 {
@@ -113,7 +130,7 @@ impl Files {
             };
             let room = match &self.to {
                 To::Folder { part_rows, .. } => part_rows - open.rows,
-                To::Stdout | To::File { .. } => u64::MAX,
+                To::Stdout | To::Device(_) | To::File { .. } => u64::MAX,
             };
             let now = usize::try_from(room).unwrap_or(usize::MAX).min(rest.num_rows());
             open.form.write(&rest.slice(0, now))?;
@@ -129,10 +146,18 @@ impl Files {
     }
 
     fn begin(&mut self, batch: &RecordBatch) -> anyhow::Result<Open> {
+        let stream = |to: Box<dyn Write + Send>| -> anyhow::Result<Open> {
+            let out = Out { to, bytes: 0, closed: self.closed.clone() };
+            Ok(Open { form: Form::new(self.format, &batch.schema(), out)?, partial: None, rows: 0 })
+        };
         let (path, replace) = match &self.to {
-            To::Stdout => {
-                let out = Out { to: Box::new(io::stdout()), bytes: 0, closed: self.closed.clone() };
-                return Ok(Open { form: Form::new(self.format, &batch.schema(), out)?, partial: None, rows: 0 });
+            To::Stdout => return stream(Box::new(io::stdout())),
+            To::Device(path) => {
+                let device = File::options().write(true).open(path);
+                let device = device.map_err(|error| {
+                    misconfigured(format!("--to (EXPORT_TO): {} cannot be written: {error}", path.display()))
+                })?;
+                return stream(Box::new(device));
             }
             To::File { path, replace } => (path.clone(), *replace),
             To::Folder { path, replace, .. } => {
@@ -150,9 +175,18 @@ impl Files {
         out.flush()?;
         self.bytes += out.bytes;
         self.files += 1;
-        match open.partial {
-            Some(partial) => partial.finish(),
-            None => Ok(()),
+        match (open.partial, &self.to) {
+            (Some(mut partial), To::Folder { replace: true, .. }) => {
+                partial.sync()?;
+                // The first one's lock keeps another export out of the folder; as many open files as parts there may not be.
+                if !self.waiting.is_empty() {
+                    partial.file = None;
+                }
+                self.waiting.push(partial);
+                Ok(())
+            }
+            (Some(partial), _) => partial.finish(),
+            (None, _) => Ok(()),
         }
     }
 
@@ -168,8 +202,35 @@ impl Files {
             }
             closed?;
         }
+        if let (To::Folder { path, .. }, false) = (&self.to, self.waiting.is_empty()) {
+            remove_parts(path).with_context(|| format!("replacing what is in {}", path.display()))?;
+        }
+        for partial in self.waiting.drain(..) {
+            partial.finish()?;
+        }
         Ok(Some(Done { files: self.files, bytes: self.bytes }))
     }
+}
+
+/// What an earlier export has put into a folder, were it of more files than this one: rows of both would stand side by side.
+fn remove_parts(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(is_part) && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// `part-00000.csv`
+fn is_part(name: &str) -> bool {
+    let of = name.strip_prefix("part-").and_then(|name| name.split_once('.'));
+    of.is_some_and(|(number, ending)| {
+        let is_number = number.len() >= 5 && number.bytes().all(|digit| digit.is_ascii_digit());
+        is_number && Format::of_ending(ending).is_some_and(|format| format.ending() == ending)
+    })
 }
 
 /// A file under a name that says that it is not finished. Removed unless it gets its own.
@@ -177,8 +238,9 @@ struct Partial {
     partial: PathBuf,
     path: PathBuf,
     replace: bool,
-    /// The same file, to be synced and to hold the lock.
-    file: File,
+    /// The same file, to be synced and to hold the lock; none once it is synced and somebody else's lock counts.
+    file: Option<File>,
+    named: bool,
 }
 
 impl Partial {
@@ -190,6 +252,10 @@ impl Partial {
             // Cut off only once it is ours.
             let file = File::options().write(true).create(true).truncate(false).open(&partial)?;
             file.try_lock()?;
+            // Whoever had it may have given it its name since it was opened: then it is theirs, and whole.
+            if fs::metadata(&partial).map(|there| there.ino()).ok() != Some(file.metadata()?.ino()) {
+                return Err(ErrorKind::WouldBlock.into());
+            }
             file.set_len(0)?;
             Ok((file.try_clone()?, file))
         };
@@ -201,26 +267,35 @@ impl Partial {
                 _ => misconfigured(format!("--to (EXPORT_TO): {shown} cannot be written: {error}")),
             }
         })?;
-        Ok((Self { partial, path, replace, file: held }, file))
+        Ok((Self { partial, path, replace, file: Some(held), named: false }, file))
     }
 
-    fn finish(self) -> anyhow::Result<()> {
+    /// A full disk may show itself only now.
+    fn sync(&self) -> anyhow::Result<()> {
+        let synced = self.file.as_ref().map_or(Ok(()), File::sync_all);
+        synced.with_context(|| format!("writing {}", self.path.display()))
+    }
+
+    fn finish(mut self) -> anyhow::Result<()> {
+        self.sync()?;
         let named = || -> io::Result<()> {
-            // A full disk may show itself only now.
-            self.file.sync_all()?;
             if !self.replace && self.path.exists() {
                 return Err(io::Error::new(ErrorKind::AlreadyExists, "somebody else has made it meanwhile"));
             }
             fs::rename(&self.partial, &self.path)
         };
-        named().with_context(|| format!("writing {}", self.path.display()))
+        named().with_context(|| format!("writing {}", self.path.display()))?;
+        self.named = true;
+        Ok(())
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // After a rename there is none.
-        drop(fs::remove_file(&self.partial));
+        // One of that name may be another export's by now.
+        if !self.named {
+            drop(fs::remove_file(&self.partial));
+        }
     }
 }
 
@@ -253,6 +328,9 @@ impl Out {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+    use std::thread;
+
     use arrow::array::{ArrayRef, Int64Array};
 
     use super::*;
@@ -285,6 +363,47 @@ mod tests {
         assert_eq!(last, "n\r\n8\r\n9\r\n");
         let refused = to().expect_err("it is full").to_string();
         assert!(refused.contains("holds part-0000") && refused.contains("--replace"), "{refused}");
+    }
+
+    #[test]
+    fn a_folder_that_is_replaced_holds_one_export_and_what_is_no_part() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |range, part_rows| {
+            let to = To::new(folder.path(), part_rows, true).expect("to be replaced");
+            let mut files = Files::new(to, Format::Csv).expect("files");
+            files.write(&batch(range)).expect("written");
+            files
+        };
+        write(0..9, 2).finish().expect("done");
+        let of_others = ["part-00000.txt", "part-1.csv", "part-00009-c000.csv", "_SUCCESS"];
+        of_others.iter().for_each(|name| fs::write(folder.path().join(name), "mine").expect("written"));
+        fs::write(folder.path().join("part-00007.parquet"), "older").expect("written");
+        let before = names(folder.path());
+        assert_eq!(before.len(), 5 + 1 + of_others.len());
+        drop(write(10..14, 3));
+        assert_eq!(names(folder.path()), before, "what does not end changes nothing");
+        write(10..14, 3).finish().expect("done");
+        let mut expected = [&of_others[..], &["part-00000.csv", "part-00001.csv"]].concat();
+        expected.sort_unstable();
+        assert_eq!(names(folder.path()), expected);
+        assert_eq!(fs::read_to_string(folder.path().join("part-00001.csv")).expect("text"), "n\r\n13\r\n");
+    }
+
+    #[test]
+    fn a_pipe_is_written_into_and_not_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("pipe");
+        assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());
+        let read = thread::spawn({
+            let path = path.clone();
+            move || fs::read_to_string(path)
+        });
+        let to = To::new(&path, 1, true).expect("a pipe");
+        let mut files = Files::new(to, Format::Jsonl).expect("files");
+        files.write(&batch(0..2)).expect("written");
+        files.finish().expect("done");
+        assert_eq!(read.join().expect("a reader").expect("text"), "{\"n\":0}\n{\"n\":1}\n");
+        assert_eq!(names(folder.path()), ["pipe"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! digits elsewhere. Invariant: what waits in memory is bounded, however many rows come. Must never happen here: a value in
 //! another column's place.
 
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -75,7 +75,7 @@ impl Form {
             Format::Csv => {
                 let mut writer =
                     WriterBuilder::new().terminator(Terminator::CRLF).buffer_capacity(BUFFER).from_writer(out);
-                writer.write_record(schema.fields().iter().map(|field| field.name()))?;
+                writer.write_record(schema.fields().iter().map(|field| field.name())).map_err(io::Error::from)?;
                 Self::Csv(Box::new(writer))
             }
             Format::Jsonl => Self::Jsonl(BufWriter::with_capacity(BUFFER, out)),
@@ -98,9 +98,9 @@ impl Form {
                     for (_, column) in &columns {
                         cell.clear();
                         column.write(row, &mut cell);
-                        writer.write_field(&cell)?;
+                        writer.write_field(&cell).map_err(io::Error::from)?;
                     }
-                    writer.write_record(None::<&[u8]>)?;
+                    writer.write_record(None::<&[u8]>).map_err(io::Error::from)?;
                 }
             }
             Self::Jsonl(writer) => {
@@ -109,7 +109,7 @@ impl Form {
                     for (index, (name, column)) in columns.iter().enumerate() {
                         writer.write_all(if index == 0 { b"{" } else { b"," })?;
                         writer.write_all(name.as_bytes())?;
-                        serde_json::to_writer(&mut *writer, &column.json(row)).map_err(std::io::Error::from)?;
+                        serde_json::to_writer(&mut *writer, &column.json(row)).map_err(io::Error::from)?;
                     }
                     writer.write_all(b"}\n")?;
                 }

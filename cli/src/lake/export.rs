@@ -140,14 +140,15 @@ pub fn fetched(
 }
 
 pub fn explain_full_disk(error: anyhow::Error) -> anyhow::Error {
-    let full = |cause: &(dyn std::error::Error + 'static)| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
-    };
-    if error.chain().any(full) {
+    if full_disk(&error).is_some() {
         return error
             .context("the disk is full; files without .partial in their name are whole, the others can be deleted");
     }
     error
+}
+
+/// What the system said, where it was that there is no room.
+pub fn full_disk(error: &anyhow::Error) -> Option<String> {
+    let full = |cause: &&io::Error| matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).find(full).map(ToString::to_string)
 }

@@ -80,6 +80,10 @@ const HEADINGS: [&str; 9] =
 
 pub async fn run(args: DiffArgs) -> anyhow::Result<()> {
     let plan = written(&args.kafka, &args.name).await?;
+    if args.output.format == Format::Csv {
+        // Once, whatever differs and in how many places.
+        output::print(&output::csv::<Difference>(&HEADINGS, true, &[])?)?;
+    }
     let mut differing = 0;
     if plan.has(&Target::Db) {
         differing += of_rows(&args, &plan).await?;
@@ -300,7 +304,7 @@ impl Printer {
                 let lines = differences.iter().map(|line| serde_json::to_string(line).map(|line| line + "\n"));
                 lines.collect::<Result<String, _>>()?
             }
-            Format::Csv => output::csv(&HEADINGS, !begun, differences)?,
+            Format::Csv => output::csv(&HEADINGS, false, differences)?,
         };
         output::print_piece(&text)
     }

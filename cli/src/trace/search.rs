@@ -8,6 +8,7 @@ use anyhow::anyhow;
 use arrow::array::RecordBatch;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use pipeline::misconfigured;
 use pipeline::store::Store;
 use pipeline::topics;
 use uuid::Uuid;
@@ -56,7 +57,7 @@ pub async fn event(
     }
     let Some(times) = times else {
         not_asked.push("the lake and the topic (--around TIME or --since says where to look)".to_owned());
-        return Err(unknown(id, way, &not_asked));
+        return Err(unknown(world, id, way, &not_asked));
     };
     match &world.store {
         Err(reason) => not_asked.push(format!("the lake ({reason})")),
@@ -83,16 +84,18 @@ pub async fn event(
             }
         }
     }
-    Err(unknown(id, way, &not_asked))
+    Err(unknown(world, id, way, &not_asked))
 }
 
-fn unknown(id: Uuid, way: &Way, not_asked: &[String]) -> anyhow::Error {
+/// Where nothing could be asked, or not all that was named, it may be there all the same.
+fn unknown(world: &World, id: Uuid, way: &Way, not_asked: &[String]) -> anyhow::Error {
     let searched = if way.searched.is_empty() { "nothing".to_owned() } else { way.searched.join("; ") };
     let not_asked = match not_asked.is_empty() {
         true => String::new(),
         false => format!("; not searched: {}", not_asked.join(", ")),
     };
-    anyhow!("no event {id} was found; searched: {searched}{not_asked}")
+    let said = format!("no event {id} was found; searched: {searched}{not_asked}");
+    if way.searched.is_empty() || !world.unreachable.is_empty() { misconfigured(said) } else { anyhow!(said) }
 }
 
 fn said(times: &Range<i64>) -> String {

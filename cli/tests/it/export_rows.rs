@@ -246,17 +246,24 @@ async fn what_is_in_the_way(rows: &Rows, folder: &Path) {
     rows.done(&["--to", there, "--replace", "--symbol", "ETH-USD"]).await;
     assert!(fs::metadata(there).expect("a file").len() > 1_000_000);
     let parts = folder.join("parts");
-    rows.refused(&["--to", parts.to_str().expect("text"), "--format", "csv"], 2, &["holds part-0000"]).await;
+    let parts = parts.to_str().expect("text");
+    rows.refused(&["--to", parts, "--format", "csv"], 2, &["holds part-0000"]).await;
     rows.refused(&["--to", "no/such/folder/x.csv"], 2, &["there is no folder no/such/folder"]).await;
-    rows.refused(&["--to", "x.txt"], 2, &["--format", "parquet, csv or jsonl"]).await;
+    rows.refused(&["--to", "x.txt"], 2, &["--format", "parquet, csv or jsonl: the name x.txt does not end"]).await;
+    let unnamed = format!("{}/", folder.join("unnamed").display());
+    rows.refused(&["--to", &unnamed], 2, &["--format", "parquet, csv or jsonl"]).await;
+    assert!(!Path::new(&unnamed).exists(), "nothing was made");
 
     // A disk that takes no more: one line, and no file.
-    let mut full = rows.command(&["export", "--format", "jsonl", "--to", "-"]);
-    full.stdout(File::options().write(true).open("/dev/full").expect("a full disk")).stderr(Stdio::piped());
-    let answer = tokio::task::spawn_blocking(move || full.output().expect("it starts")).await.expect("it ran");
-    let said = String::from_utf8_lossy(&answer.stderr).into_owned();
-    assert_eq!((answer.status.code(), said.lines().count()), (Some(1), 1), "{said}");
-    assert!(said.contains("the disk is full"), "{said}");
+    for form in ["jsonl", "csv", "parquet"] {
+        let mut full = rows.command(&["export", "--format", form, "--to", "-"]);
+        full.stdout(File::options().write(true).open("/dev/full").expect("a full disk")).stderr(Stdio::piped());
+        let answer = tokio::task::spawn_blocking(move || full.output().expect("it starts")).await.expect("it ran");
+        let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+        assert_eq!((answer.status.code(), said.lines().count()), (Some(1), 1), "{form}: {said}");
+        let says = "the disk is full, and what was written is not whole: No space left on device";
+        assert!(said.contains(says) && !said.contains(".partial"), "{form}: {said}");
+    }
 
     // A reader that goes away is no failure.
     for form in ["jsonl", "csv", "parquet"] {

@@ -293,6 +293,8 @@ async fn a_generation_of_a_clean_system_is_what_is_live_and_an_altered_row_is_na
             diff.stdout
         );
         assert_eq!(diff.stdout.lines().count(), 1);
+        let csv = installation.ends(0, &["replay", "diff", name, "-o", "csv"]).await;
+        assert_eq!(csv.stdout, "layer,change,event_id,symbol,source,event_time,column,live,generation\n");
     }
     assert_eq!(rows(&installation, "raw").await, rows(&installation, "topic").await);
     let some = rows(&installation, "some").await.len();

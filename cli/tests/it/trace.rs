@@ -213,6 +213,8 @@ async fn what_there_is_not(world: &World) {
         .await;
     let words = [&unknown, "searched: Postgres", "silver: ", "offsets that the broker took"];
     world.refuses(&unknown, &["--since", "3h"], 1, &words).await;
+    // It may be there, were anybody asked.
+    world.refuses(&unknown, &["--skip", "db"], 2, &["searched: nothing", "Postgres (left out by --skip)"]).await;
     world.refuses(&unknown, &["--since", "1h", "--around", "now"], 2, &["cannot be used with"]).await;
     // A place that is not named right is said; what does not answer is said once the rest is printed.
     let mut away = crate::command(world.stack, &["trace", &format!("{TICKS}:0:5"), "-o", "json"]);
@@ -226,6 +228,12 @@ async fn what_there_is_not(world: &World) {
         answer.stderr
     );
     assert!(answer.line().contains("not asked: db: no database answers"), "{}", answer.stderr);
+    let mut away = crate::command(world.stack, &["trace", &unknown, "--since", "1h"]);
+    away.env("KAFKA_BOOTSTRAP_SERVERS", &world.args.kafka_bootstrap_servers);
+    away.env("S3_PREFIX", "cli-trace").env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none");
+    let answer = crate::run(away).await;
+    assert_eq!(answer.code, 2, "{}", answer.stderr);
+    assert!(answer.line().contains("not searched: Postgres (no database answers"), "{}", answer.stderr);
 
     // The marker behind a transaction.
     let mut settings = world.args.producer();

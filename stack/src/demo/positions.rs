@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use pipeline::kafka::{Reader, ReaderContext};
+use pipeline::kafka::{Reader, ReaderContext, ask_leader};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -18,7 +18,7 @@ pub fn records(servers: &str, topic: &str) -> anyhow::Result<u64> {
     let client = client(servers, "tickstream-demo")?;
     let mut records = 0;
     for partition in partitions(&client, topic)? {
-        let (start, end) = client.fetch_watermarks(topic, partition, PATIENCE)?;
+        let (start, end) = ask_leader(PATIENCE, || client.fetch_watermarks(topic, partition, PATIENCE))?;
         records += u64::try_from(end - start).unwrap_or(0);
     }
     Ok(records)
@@ -37,7 +37,7 @@ pub fn behind(servers: &str, group: &str, required: &str, topics: &[&str]) -> an
         }
         let committed = client.committed_offsets(asked, PATIENCE)?;
         for partition in partitions {
-            let (start, end) = client.fetch_watermarks(topic, partition, PATIENCE)?;
+            let (start, end) = ask_leader(PATIENCE, || client.fetch_watermarks(topic, partition, PATIENCE))?;
             let settled = committed.find_partition(topic, partition).map(|found| found.offset());
             behind += match settled {
                 Some(Offset::Offset(settled)) if settled >= end => 0,
