@@ -29,6 +29,6 @@ pub mod stretches;
 pub mod telemetry;
 pub mod topic_id;
 pub mod topics;
-
 pub mod trace;
+
 pub use telemetry::{Misconfigured, exit_code, main, misconfigured};
