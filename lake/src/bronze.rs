@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use arrow::array::{Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
@@ -86,24 +86,7 @@ impl BronzeWriter {
     /// # Errors
     /// When Parquet refuses the columns: a bug.
     pub fn new(partition: i32, columns: &Schema, compression: Compression) -> anyhow::Result<Self> {
-        let schema = with_coordinates(columns);
-        let has = |column: &&&str| schema.field_with_name(column).is_ok();
-        let whole: Vec<&str> = ASCENDING.iter().filter(has).copied().collect();
-        let footer = vec![KeyValue::new(VERSION_KEY.to_owned(), VERSION.to_string())];
-        let mut properties = ascending(properties(footer, compression), &whole);
-        for column in DISTINCT.iter().filter(has) {
-            properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
-        }
-        for column in UNORDERED.iter().filter(has) {
-            properties = properties.set_column_statistics_enabled(ColumnPath::from(*column), EnabledStatistics::None);
-        }
-        if has(&&SYMBOL) {
-            let symbol = ColumnPath::from(SYMBOL);
-            properties = properties
-                .set_column_bloom_filter_enabled(symbol.clone(), true)
-                .set_column_bloom_filter_max_ndv(symbol, SYMBOLS);
-        }
-        let writer = writer(Arc::new(schema.clone()), properties.build())?;
+        let writer = open(&Arc::new(with_coordinates(columns)), compression)?;
         Ok(Self { partition, writer, rows: 0, bad: Vec::new() })
     }
 
@@ -140,6 +123,47 @@ impl BronzeWriter {
         }
         Ok(Bronze { bytes: Bytes::from(self.writer.into_inner()?), rows: self.rows, bad: self.bad })
     }
+}
+
+fn open(schema: &SchemaRef, compression: Compression) -> anyhow::Result<ArrowWriter<Vec<u8>>> {
+    let has = |column: &&&str| schema.field_with_name(column).is_ok();
+    let whole: Vec<&str> = ASCENDING.iter().filter(has).copied().collect();
+    let footer = vec![KeyValue::new(VERSION_KEY.to_owned(), VERSION.to_string())];
+    let mut properties = ascending(properties(footer, compression), &whole);
+    for column in DISTINCT.iter().filter(has) {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
+    }
+    for column in UNORDERED.iter().filter(has) {
+        properties = properties.set_column_statistics_enabled(ColumnPath::from(*column), EnabledStatistics::None);
+    }
+    if has(&&SYMBOL) {
+        let symbol = ColumnPath::from(SYMBOL);
+        properties = properties
+            .set_column_bloom_filter_enabled(symbol.clone(), true)
+            .set_column_bloom_filter_max_ndv(symbol, SYMBOLS);
+    }
+    writer(schema.clone(), properties.build())
+}
+
+/// The object of rows that were read from another one, and of what it leaves out.
+///
+/// # Errors
+/// When Parquet refuses the columns: a bug.
+pub fn of_rows(rows: &RecordBatch, bad: Vec<Letter>, compression: Compression) -> anyhow::Result<Bronze> {
+    // What the footer of the other said stays with its columns.
+    let plain = rows
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone().with_metadata(HashMap::new()))
+        .collect::<Vec<_>>();
+    let schema = Arc::new(Schema::new(plain));
+    let mut writer = BronzeWriter { partition: 0, writer: open(&schema, compression)?, rows: rows.num_rows(), bad };
+    let rows = RecordBatch::try_new(schema, rows.columns().to_vec())?;
+    for from in (0..rows.num_rows()).step_by(ROWS_AT_A_TIME) {
+        writer.writer.write(&rows.slice(from, ROWS_AT_A_TIME.min(rows.num_rows() - from)))?;
+    }
+    writer.finish()
 }
 
 /// A bronze object as it stands in the store.
@@ -229,7 +253,10 @@ mod tests {
         assert_eq!(bronze.bad.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [11, 14]);
         assert_eq!(bad(bronze.bytes.clone()).expect("a footer"), bronze.bad);
         let stored = stored(bronze.bytes.clone()).expect("a bronze object");
-        assert_eq!((stored.version, stored.rows.num_rows(), stored.bad), (VERSION, bronze.rows, bronze.bad.clone()));
+        assert_eq!((stored.version, stored.rows.num_rows()), (VERSION, bronze.rows));
+        assert_eq!(stored.bad, bronze.bad);
+        let again = of_rows(&stored.rows, stored.bad, Compression::Zstd).expect("columns of bronze");
+        assert_eq!(again.bytes, bronze.bytes, "what it reads from an object makes that object");
 
         let (_, batch) = read(bronze.bytes).expect("parquet");
         let prices = batch.column_by_name("price").expect("price").as_primitive::<Decimal128Type>();

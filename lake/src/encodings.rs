@@ -6,6 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use pipeline::codec::RecordType;
 use pipeline::decode::Decoder;
@@ -16,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::bronze::{self, BronzeWriter, ROWS_AT_A_TIME, Stored};
 use crate::raw::{self, Compression};
-use crate::world::Bronze;
+use crate::world::{Bronze, Letter};
 
 pub struct Encodings {
     registry: Option<Registry>,
@@ -77,6 +78,15 @@ impl Encodings {
         let (bronze, decoder) = self.busy(work).await?;
         self.decoders.lock().unwrap_or_else(PoisonError::into_inner).push((record, decoder));
         Ok(bronze)
+    }
+
+    /// The bronze object of rows that were read from others.
+    ///
+    /// # Errors
+    /// When Parquet refuses the columns: a bug.
+    pub async fn bronze_of_rows(&self, rows: RecordBatch, bad: Vec<Letter>) -> anyhow::Result<Bronze> {
+        let compression = self.compression;
+        self.busy(move || bronze::of_rows(&rows, bad, compression)).await
     }
 
     /// What a stored bronze object holds.

@@ -13,6 +13,7 @@ use crate::bronze;
 use crate::chain::bronze_step::{BAD, ROWS, VERSION, metadata_of, version_of};
 use crate::chain::number;
 use crate::encodings::Encodings;
+use crate::world::Bronze;
 use pipeline::store::{Head, Object};
 
 /// What a bronze object should be.
@@ -43,11 +44,45 @@ impl Remade {
             let note = serde_json::json!({ "bronze": self.key, "version": bronze::VERSION });
             return (self.note_key.clone(), Bytes::from(note.to_string()));
         };
-        let note = serde_json::json!({ "bronze": self.key, "version": bronze::VERSION, "replaces": etag });
-        let plain: String = etag.chars().filter(|char| char.is_ascii_alphanumeric() || *char == '-').collect();
-        let place = self.note_key.trim_end_matches(".json");
-        (format!("{place}+{plain}.json"), Bytes::from(note.to_string()))
+        replacing(&self.note_key, &self.key, bronze::VERSION, etag)
     }
+}
+
+/// The note for the refiner that must be there before an object of decoder version `version` is put back under the bronze key
+/// `bronze`, where one with the ETag `etag` stands; `None` when it is no such key.
+#[must_use]
+pub fn note_of_older(bronze: &str, version: u32, etag: &str) -> Option<(String, Bytes)> {
+    let table = bronze.split('/').nth(1)?;
+    let mut parts = bronze.rsplit('/').next()?.strip_suffix(".parquet")?.rsplitn(4, '+');
+    let (start, partition, epoch, topic) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let place = note_key(table, topic, epoch.parse().ok()?, partition.parse().ok()?, start.parse().ok()?, version);
+    Some(replacing(&place, bronze, version, etag))
+}
+
+/// A note that is taken up once another object than that with the ETag `etag` stands there.
+fn replacing(note_key: &str, bronze: &str, version: u32, etag: &str) -> (String, Bytes) {
+    let note = serde_json::json!({ "bronze": bronze, "version": version, "replaces": etag });
+    let plain: String = etag.chars().filter(|char| char.is_ascii_alphanumeric() || *char == '-').collect();
+    let place = note_key.trim_end_matches(".json");
+    (format!("{place}+{plain}.json"), Bytes::from(note.to_string()))
+}
+
+/// The decoder's version that a stored bronze object says it is of; 0 where it does not say.
+#[must_use]
+pub fn decoder_of(bronze: &Head) -> u32 {
+    u32::try_from(version_of(bronze)).unwrap_or(u32::MAX)
+}
+
+/// What the metadata of a bronze object made by today's decoder says.
+#[must_use]
+pub fn metadata(made: &Bronze) -> HashMap<String, String> {
+    metadata_of(bronze::VERSION, made)
+}
+
+/// Whether its metadata says of it what it holds.
+#[must_use]
+pub fn says_what_it_holds(bronze: &Head, rows: usize, left_out: usize) -> bool {
+    (number(bronze, ROWS), number(bronze, BAD)) == (u64::try_from(rows).ok(), u64::try_from(left_out).ok())
 }
 
 /// Of how many records a stored bronze object is: its rows, and those that it leaves out.

@@ -1,5 +1,5 @@
-//! Notes of rewritten bronze: whoever makes a bronze object again, by a newer decoder, with a schema that was not known before,
-//! or where it was gone, leaves one first. Invariant: a note is taken up only when the bronze that it names has its version or a
+//! Notes of rewritten bronze: whoever makes a bronze object again, by a newer decoder, with a schema that was not known before, or
+//! where it was gone, and whoever puts an earlier one back, leaves one first. Invariant: a note is taken up only when the bronze that it names has its version or a
 //! higher one, and is not the object that it says is replaced; it is deleted only when everything made of the bronze object has
 //! been made again. Must never happen here: a partition that keeps rows which the newer decoder does not give.
 
@@ -35,7 +35,7 @@ impl Told {
     /// Whether `head` is of the object that the note was left for.
     fn is_there(&self, head: &Head) -> bool {
         let version = head.metadata.get(VERSION).and_then(|version| version.parse::<u64>().ok());
-        version.is_some_and(|version| version >= self.version) && self.replaces.as_ref() != Some(&head.etag)
+        version.unwrap_or(0) >= self.version && self.replaces.as_ref() != Some(&head.etag)
     }
 }
 

@@ -44,7 +44,7 @@ use pipeline::store::StoreArgs;
 
 use super::plan::{Mode, Name, Plan};
 use super::record::{Record, Records, State};
-use super::switch::{Step, Switch, check_exchange, exchange};
+use super::switch::{PROMOTIONS, Step, Switch, check_exchange, exchange};
 use crate::database::DatabaseArgs;
 use crate::output::{self, OutputArgs};
 
@@ -79,9 +79,12 @@ pub struct SwitchArgs {
 pub async fn promote(args: SwitchArgs) -> anyhow::Result<()> {
     let (mut records, record) = open(&args).await?;
     match record.state {
-        State::Executed | State::RolledBack | State::RollingBack => {
-            records.advance(record.in_state(State::Prepared)).await?
+        State::Executed | State::RolledBack => {
+            let mut prepared = record.in_state(State::Prepared);
+            *prepared.counts.entry(PROMOTIONS.to_owned()).or_default() += 1;
+            records.advance(prepared).await?;
         }
+        State::RollingBack => records.advance(record.in_state(State::Prepared)).await?,
         State::Prepared | State::Switching => {}
         State::Done => {
             output::note(&format!("{} is promoted already: nothing to do", args.name));
@@ -161,10 +164,11 @@ mod tests {
         let payloads = Plan { source: Source::Payloads, ..Plan::example("fix") };
         assert!(check(&payloads).is_ok());
         let why = |plan: &Plan| check(plan).expect_err("refused").to_string();
-        assert!(
-            why(&Plan::example("fix")).starts_with("fix has the lake among its targets, and of what is made of topic")
-        );
-        assert!(check(&Plan { targets: vec![Target::Db], ..Plan::example("fix") }).is_ok());
+        for target in [Target::Db, Target::Lake] {
+            assert!(check(&Plan { targets: vec![target], ..Plan::example("fix") }).is_ok());
+        }
+        let copy = Plan { targets: vec![Target::Topic("t".to_owned())], ..Plan::example("fix") };
+        assert!(why(&copy).starts_with("fix has written nothing that takes the place of something live"));
         let rewind = Plan { mode: Mode::Rewind, ..payloads };
         assert!(why(&rewind).starts_with("fix is a rewind"));
     }

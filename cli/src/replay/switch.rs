@@ -6,6 +6,7 @@ mod changes;
 mod exchange;
 mod lake_watch;
 mod mark;
+mod objects;
 mod publish;
 mod rows;
 mod sequel;
@@ -35,7 +36,7 @@ use super::promote::SwitchArgs;
 use super::record::{Fence, Outgoing, Record, Records, State, TargetState};
 use crate::kafka::Cluster;
 use crate::output::{self, Progress};
-pub use exchange::{check as check_exchange, outside, run as exchange, scope};
+pub use exchange::{PROMOTIONS, check as check_exchange, outside, run as exchange, scope};
 use lake_watch::{LakeWatch, hour_of};
 pub use mark::{Mark, Step};
 use publish::{Sequels, Tally};
@@ -290,7 +291,7 @@ async fn wait(
     while let Some(lack) = lacks().await? {
         if begun.elapsed() >= patience {
             return Err(anyhow!(
-                "{service} has not taken up what was published within {} s: {lack}; it does so by itself as soon as it runs, and the \
+                "{service} has not come to it within {} s: {lack}; it does so by itself as soon as it runs, and the \
                  same command goes on here",
                 patience.as_secs()
             ));

@@ -23,6 +23,7 @@ mod replay_generation;
 mod replay_installation;
 mod replay_kills;
 mod replay_lake;
+mod replay_objects;
 mod replay_plan;
 mod replay_promote;
 mod replay_rewind;

@@ -22,7 +22,7 @@ const AT_LEAST: usize = 6;
 const WAITS: usize = 5;
 
 /// Starts it and kills it after a while; says whether it was killed.
-fn start_and_kill(installation: &Installation, arguments: &[&str], after: Duration) -> bool {
+pub fn start_and_kill(installation: &Installation, arguments: &[&str], after: Duration) -> bool {
     let mut command = installation.command(arguments);
     let mut running = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the command starts");
     std::thread::sleep(after);
@@ -31,7 +31,7 @@ fn start_and_kill(installation: &Installation, arguments: &[&str], after: Durati
 }
 
 /// Up to `most`.
-fn by_chance(most: Duration) -> Duration {
+pub fn by_chance(most: Duration) -> Duration {
     let part = (Uuid::new_v4().as_u128() >> 96) as u32;
     most.mul_f64(f64::from(part) / f64::from(u32::MAX))
 }

@@ -27,7 +27,7 @@ const COUNT: u32 = 300;
 const KILLS: u32 = 3;
 
 /// ETags of everything that is live.
-async fn live(store: &Store) -> BTreeMap<String, String> {
+pub async fn live(store: &Store) -> BTreeMap<String, String> {
     let (mut found, mut after) = (BTreeMap::new(), None::<String>);
     loop {
         let listed = store.list("", after.as_deref()).await.expect("a listing");
@@ -39,7 +39,7 @@ async fn live(store: &Store) -> BTreeMap<String, String> {
     }
 }
 
-async fn plan(installation: &Installation, name: &str, more: &[&str]) -> PathBuf {
+pub async fn plan(installation: &Installation, name: &str, more: &[&str]) -> PathBuf {
     let file = installation.stack.data_dir().join(&installation.prefix).join(format!("{name}.json"));
     std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
     let out = ["replay", "plan", "--name", name, "--target", "lake", "--out", file.to_str().expect("UTF-8")];
@@ -48,10 +48,23 @@ async fn plan(installation: &Installation, name: &str, more: &[&str]) -> PathBuf
 }
 
 /// The counts of each layer.
-async fn counts(installation: &Installation, code: i32, name: &str) -> BTreeMap<String, Value> {
+pub async fn counts(installation: &Installation, code: i32, name: &str) -> BTreeMap<String, Value> {
     let diff = installation.ends(code, &["replay", "diff", name, "-o", "json"]).await;
     let of = |line: Value| Some((line["layer"].as_str()?.to_owned(), line.get("counts")?.clone()));
     diff.json_lines().into_iter().filter_map(of).collect()
+}
+
+/// With another price in this row.
+pub fn raised(rows: &RecordBatch, row: usize) -> RecordBatch {
+    let schema = rows.schema();
+    let price = schema.index_of("price").expect("a price");
+    let prices = rows.column(price).as_primitive::<Decimal128Type>();
+    let changed = prices.iter().enumerate().map(|(at, value)| value.map(|value| value + i128::from(at == row)));
+    let changed: Decimal128Array = changed.collect();
+    let changed = changed.with_precision_and_scale(prices.precision(), prices.scale()).expect("the same type");
+    let mut columns = rows.columns().to_vec();
+    columns[price] = Arc::new(changed) as ArrayRef;
+    RecordBatch::try_new(schema, columns).expect("a batch")
 }
 
 /// Takes the first row away and adds one to the price of the next.
@@ -60,17 +73,8 @@ async fn spoil(store: &Store, key: &str) {
     let reader = ParquetRecordBatchReaderBuilder::try_new(object.bytes).expect("Parquet").build().expect("a reader");
     let batches: Vec<RecordBatch> = reader.map(|batch| batch.expect("a batch")).collect();
     let whole = concat_batches(&batches[0].schema(), &batches).expect("one batch");
-    let rest = whole.slice(1, whole.num_rows() - 1);
-    let schema = rest.schema();
-    let price = schema.index_of("price").expect("a price");
-    let prices = rest.column(price).as_primitive::<Decimal128Type>();
-    let changed = prices.iter().enumerate().map(|(row, value)| value.map(|value| value + i128::from(row == 0)));
-    let changed: Decimal128Array = changed.collect();
-    let changed = changed.with_precision_and_scale(prices.precision(), prices.scale()).expect("the same type");
-    let mut columns = rest.columns().to_vec();
-    columns[price] = Arc::new(changed) as ArrayRef;
-    let spoilt = RecordBatch::try_new(schema.clone(), columns).expect("a batch");
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema, None).expect("a writer");
+    let spoilt = raised(&whole.slice(1, whole.num_rows() - 1), 0);
+    let mut writer = ArrowWriter::try_new(Vec::new(), spoilt.schema(), None).expect("a writer");
     writer.write(&spoilt).expect("written");
     let bytes = writer.into_inner().expect("Parquet").into();
     let put = store.put(key, bytes, object.head.metadata, Condition::IfMatch(&object.head.etag)).await;
@@ -164,7 +168,7 @@ async fn a_lake_beside_the_live_one_is_as_that_is_and_what_is_altered_is_named()
 }
 
 /// As it stands in a key of silver.
-fn hour_of(at: i64) -> String {
+pub fn hour_of(at: i64) -> String {
     let time = Timestamp::from_microsecond(at).expect("a time");
     time.strftime("dt=%Y-%m-%d/hour=%H/").to_string()
 }

@@ -4,12 +4,14 @@
 use anyhow::{Context, bail, ensure};
 use arrow::array::{Array, BooleanArray};
 use arrow::compute::filter_record_batch;
+use pipeline::codec::RecordType;
 use pipeline::kafka::KafkaArgs;
-use pipeline::lake::{Epoch, epoch_key, parse_raw_key, partition_prefix, raw_key};
+use pipeline::lake::{Epoch, Link, bronze_key, epoch_key, parse_raw_key, partition_prefix, raw_key, table};
 use pipeline::misconfigured;
 use pipeline::records::Records;
 use pipeline::store::{Store, StoreArgs};
 use pipeline::stretches;
+use pipeline::topics::TICKS;
 use uuid::Uuid;
 
 use crate::replay::plan::{Source, Stretch};
@@ -112,6 +114,29 @@ pub async fn starts(store: &Store, topic: &str, epoch: u32, stretch: &Stretch) -
             starts.push(start);
         }
     }
+}
+
+/// A bronze object, and the offsets of its raw one.
+pub struct Bronze {
+    /// `None` where the raw one has no records.
+    pub key: Option<String>,
+    pub start: i64,
+    pub end: i64,
+}
+
+/// The bronze objects of market.ticks.v1 that may hold records of the stretch, in order, whether they are there or not.
+pub async fn bronze(store: &Store, epoch: u32, stretch: &Stretch) -> anyhow::Result<Vec<Bronze>> {
+    let (partition, mut objects) = (stretch.partition, Vec::new());
+    for start in starts(store, TICKS, epoch, stretch).await? {
+        let raw = raw_key(TICKS, epoch, partition, start);
+        let head = store.head(&raw).await?.with_context(|| format!("{raw} was listed and is gone"))?;
+        let link = Link::from_pairs(&head.metadata)
+            .with_context(|| format!("{raw} does not say what it holds; `tickstream audit --deep` tells more"))?;
+        let of = table(RecordType::PriceTick);
+        let key = link.rows.map(|rows| bronze_key(of, rows.first_time_ms, TICKS, epoch, partition, start));
+        objects.push(Bronze { key, start, end: link.next_offset });
+    }
+    Ok(objects)
 }
 
 /// Records of these symbols: a record's key is its symbol. All of them where no symbol is named.

@@ -9,6 +9,7 @@
 //! | the plan's records | `raw/market.ticks.v1/epoch=0000/partition=P/…`, from the plan's first offset to its last |
 //! | its corrections, where payloads are the source | the same, partition [`CORRECTIONS`], by their offsets in the generation's topic |
 //! | what they come to | `bronze/…`, `silver/…`, `gold/…`, as in the live lake |
+//! | what a promotion replaced in the live one | `kept/PROMOTION/NUMBER/` and its own key |
 //!
 //! Invariant: every key that is written begins with the generation's prefix, since no client here knows another one; the live lake
 //! is read.
@@ -89,6 +90,24 @@ pub async fn write(plan: &Plan, kafka: &KafkaArgs, args: &GenerationArgs) -> any
     Ok(objects)
 }
 
+/// The generation's own store, once it is clear that it was made of this plan.
+///
+/// # Errors
+/// [`pipeline::Misconfigured`] where it is not there, or was made of another plan.
+pub async fn of_plan(args: &StoreArgs, plan: &Plan) -> anyhow::Result<Store> {
+    let own = Store::connect(&own(args, &plan.name)).await?;
+    let wanted = Mark { name: plan.name.clone(), digest: plan.digest.clone() };
+    let stands = own.get(MARK).await?.and_then(|object| serde_json::from_slice::<Mark>(&object.bytes).ok());
+    ensure!(
+        stands == Some(wanted),
+        misconfigured(format!(
+            "generations/{} has not the generation's lake: is it the right S3_BUCKET and S3_PREFIX?",
+            plan.name
+        ))
+    );
+    Ok(own)
+}
+
 /// Removes everything under the generation's prefix. Gives how many objects that was; none where no replay made it.
 ///
 /// # Errors
@@ -148,6 +167,20 @@ async fn claim(store: &Store, plan: &Plan) -> anyhow::Result<()> {
          another name",
         plan.name
     )))
+}
+
+/// The keys below `prefix` that end so.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn keys(store: &Store, prefix: &str, ending: &str) -> anyhow::Result<Vec<String>> {
+    let mut keys = Vec::new();
+    each(store, prefix, async |key| {
+        keys.extend(key.ends_with(ending).then(|| key.to_owned()));
+        Ok(())
+    })
+    .await?;
+    Ok(keys)
 }
 
 /// Every key below `prefix`.

@@ -1,19 +1,22 @@
 //! Promote and roll back what a generation makes of the records that the live rows are made of: nothing is published, since the
 //! topic says it already. Where a live row is not what the log says, it is exchanged for what the generation has, in one
-//! transaction of Postgres by consumer-db's own code ([`consumer_db::exchange`] has its invariants).
+//! transaction of Postgres by consumer-db's own code ([`consumer_db::exchange`] has its invariants). Then live bronze that is not is
+//! made so, an object after the other; [`super::objects`] has the invariants of that.
 //!
 //! **States**: executed, then prepared (the differences are found, and held against the log), switching, done; from switching or
 //! done rolling_back, rolled_back. The note in the generation's schema, changed in the transaction that changes the rows, says
 //! whether it stands live; the record in market.replays.v1 follows it. Each run begins with a revision of the record of its own,
-//! which is its turn in Postgres: who was shut out of the record exchanges nothing any more.
+//! which is its turn in Postgres: who was shut out of the record exchanges nothing any more. What the lake held is kept by the number
+//! of the promotion, which a rollback that came to its end ends.
 //!
 //! **Crash points**, each followed by the same command again: at `prepared` or `switching` before Postgres commits, nothing live
-//! has changed and the differences are found anew; after it the note says so, and only the record is brought to its end.
+//! has changed and the differences are found anew; after it the note says so, and only lake and record are brought to their end.
 //!
 //! **Must never happen here**: a row put live whose event the log corrects outside the plan's offsets; a row taken away whose
 //! record the log has.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use consumer_db::exchange::{Exchange, Exchanged, Found, Outcome, Scope, WrongCandle};
@@ -28,8 +31,10 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
 use super::mark::{Mark, Step};
+use super::objects::{Objects, Swapped};
 use super::rows;
 use super::standing::Standing;
+use super::wait;
 use super::windows::Windows;
 use crate::audit::derived::{self, DAY_US};
 use crate::database::explain;
@@ -41,7 +46,9 @@ use crate::replay::promote::SwitchArgs;
 use crate::replay::record::{Records, State, TargetState};
 
 const DAYS: &str = include_str!("sql/days.sql");
-/// Of events that are left alone, so many are named.
+/// In a record's counts: how often it was begun to be promoted, and each time was rolled back to the end before the next.
+pub const PROMOTIONS: &str = "promotions";
+/// Of events and objects that are left alone, so many are named.
 const NAMED: usize = 20;
 
 /// What a generation was made of, as statements are told it.
@@ -62,29 +69,55 @@ pub fn scope(plan: &Plan) -> Scope {
 /// [`pipeline::Misconfigured`] for what the user can mend; else what failed: the same command goes on from there.
 pub async fn run(args: &SwitchArgs, step: Step, mut records: Records) -> anyhow::Result<()> {
     let record = records.current().cloned().ok_or_else(|| anyhow!("a replay without a record"))?;
-    let database = rows::database(&args.database).await?;
+    let plan = &record.plan;
+    let database = if plan.has(&Target::Db) { Some(rows::database(&args.database).await?) } else { None };
+    let promotion = record.counts.get(PROMOTIONS).copied().unwrap_or(1);
+    let objects = if plan.has(&Target::Lake) { Some(Objects::begin(args, plan, promotion).await?) } else { None };
     // A revision of its own, whatever the state was.
     records.advance(record.clone()).await?;
-    let turn = i64::try_from(records.current().map_or(0, |record| record.revision))?;
-    let plan = &record.plan;
-    let exchange = Exchange::begin(database, scope(plan), turn).await?;
-    let began_us = Timestamp::now().as_microsecond();
-    let outcome = match step {
-        Step::Promoted => promote(args, &mut records, &exchange, plan).await?,
-        Step::RolledBack => {
-            records.advance(record.in_state(State::RollingBack)).await?;
-            exchange.roll_back().await?
-        }
+    let (mut windows, mut next) = (Windows::default(), record.in_state(step.ended()));
+    let mut note = |target, began_us, rows| {
+        let (state, ended_us) = (step.ended().as_str().to_owned(), Some(Timestamp::now().as_microsecond()));
+        next.targets.insert(target, TargetState { state, began_us: Some(began_us), ended_us, fence: Vec::new(), rows });
     };
-    tell(&outcome, step);
-    let mut next = record.in_state(step.ended());
-    let rows = outcome.exchanged.put.max(outcome.exchanged.taken);
-    let ended_us = Some(Timestamp::now().as_microsecond());
-    let state = step.ended().as_str().to_owned();
-    next.targets.insert(Target::Db, TargetState { state, began_us: Some(began_us), ended_us, fence: Vec::new(), rows });
+    let began_us = Timestamp::now().as_microsecond();
+    if let Some(database) = database {
+        let turn = i64::try_from(records.current().map_or(0, |record| record.revision))?;
+        let exchange = Exchange::begin(database, scope(plan), turn).await?;
+        let outcome = match step {
+            Step::Promoted => promote(args, &mut records, &exchange, plan).await?,
+            Step::RolledBack => {
+                records.advance(record.in_state(State::RollingBack)).await?;
+                exchange.roll_back().await?
+            }
+        };
+        tell(&outcome, step);
+        let rows = outcome.exchanged.put.max(outcome.exchanged.taken);
+        note(Target::Db, began_us, rows);
+        windows.exchanged(rows);
+    } else {
+        records.advance(record.in_state(step.committed())).await?;
+    }
+    if let Some(mut objects) = objects {
+        let committed_us = Timestamp::now().as_microsecond();
+        let swapped = match step {
+            Step::Promoted => objects.promote(plan, &mut records).await?,
+            Step::RolledBack => objects.roll_back(&mut records).await?,
+        };
+        tell_objects(&swapped, step);
+        windows.bronze(committed_us, matches!(step, Step::Promoted).then_some(swapped.rows));
+        if args.no_wait {
+            windows.print(args.output.format)?;
+            output::note(
+                "the refiner takes it from here, in its own time; the same command without --no-wait waits for it",
+            );
+            return Ok(());
+        }
+        wait("the refiner", Duration::from_secs(args.patience), async || objects.refined_lacks(plan).await).await?;
+        windows.refined(committed_us);
+        note(Target::Lake, committed_us, swapped.rows);
+    }
     records.advance(next).await?;
-    let mut windows = Windows::default();
-    windows.exchanged(rows);
     windows.print(args.output.format)
 }
 
@@ -199,29 +232,37 @@ fn tell(outcome: &Outcome, step: Step) {
     name("which is not as it was found any more", left_alone);
 }
 
+fn tell_objects(swapped: &Swapped, step: Step) {
+    let Swapped { looked_at, objects, rows, left_alone } = swapped;
+    output::note(&match step {
+        Step::Promoted => {
+            format!("{objects} of {looked_at} bronze objects are made what the log says: {rows} rows are other ones")
+        }
+        Step::RolledBack => format!("{objects} of {looked_at} bronze objects are what they were"),
+    });
+    named(left_alone.iter().map(|(key, why)| format!("{key}: {why}")));
+}
+
 fn name(why: &str, events: &[Uuid]) {
-    for event_id in events.iter().take(NAMED) {
-        output::note(&format!("left alone: {event_id}, {why}"));
+    named(events.iter().map(|event_id| format!("{event_id}, {why}")));
+}
+
+fn named(left_alone: impl ExactSizeIterator<Item = String>) {
+    let more = left_alone.len().saturating_sub(NAMED);
+    for what in left_alone.take(NAMED) {
+        output::note(&format!("left alone: {what}"));
     }
-    if events.len() > NAMED {
-        output::note(&format!("left alone: {} more", events.len() - NAMED));
+    if more > 0 {
+        output::note(&format!("left alone: {more} more"));
     }
 }
 
-/// Whether the live rows of this plan's records can be exchanged.
+/// Whether what is live of this plan's records can be exchanged.
 ///
 /// # Errors
 /// [`pipeline::Misconfigured`], saying what to do instead.
 pub fn check(plan: &Plan) -> anyhow::Result<()> {
-    if plan.has(&Target::Lake) {
-        return Err(misconfigured(format!(
-            "{} has the lake among its targets, and of what is made of {} the database alone is promoted: make a plan with the target db; \
-             `refiner rebuild` makes bronze, silver and gold again from the raw objects",
-            plan.name,
-            plan.source.as_str()
-        )));
-    }
-    if plan.has(&Target::Db) {
+    if plan.has(&Target::Db) || plan.has(&Target::Lake) {
         return Ok(());
     }
     Err(misconfigured(format!("{} has written nothing that takes the place of something live", plan.name)))

@@ -34,6 +34,12 @@ struct Refined {
 pub struct LakeWatch {
     store: Store,
     epoch: u32,
+    pending: Pending,
+}
+
+/// What of silver and gold is made of these offsets, for hours in which their ticks stand.
+#[derive(Default)]
+pub struct Pending {
     fences: Vec<Fence>,
     touched: Touched,
 }
@@ -46,23 +52,48 @@ struct Touched {
     days: BTreeSet<String>,
 }
 
+impl Refined {
+    async fn read(store: &Store) -> anyhow::Result<Option<Self>> {
+        let Some(object) = store.get(STATE).await? else { return Ok(None) };
+        serde_json::from_slice(&object.bytes).map(Some).with_context(|| format!("{STATE} is no state"))
+    }
+}
+
+impl Pending {
+    pub fn new(fences: Vec<Fence>, hours: &BTreeSet<i64>) -> Self {
+        Self { fences, touched: Touched::of(hours) }
+    }
+
+    /// What the refiner knows that it has still to make.
+    ///
+    /// # Errors
+    /// When the store does not answer, or the refiner's state cannot be read.
+    pub async fn lacks(&self, store: &Store) -> anyhow::Result<Option<String>> {
+        Ok(self.of(&Refined::read(store).await?.unwrap_or_default()))
+    }
+
+    fn of(&self, state: &Refined) -> Option<String> {
+        let pending = state.pending.iter().find(|(group, keys)| self.touched.is_waited_for(group, keys, &self.fences));
+        pending.map(|(group, _)| format!("{group} is to be made yet"))
+    }
+}
+
 impl LakeWatch {
     /// # Errors
     /// [`pipeline::Misconfigured`] for a lake that the topic is not written to.
     pub async fn new(store: Store, topic_id: Uuid) -> anyhow::Result<Self> {
         let epoch = epoch_of(&store, topic_id).await?;
-        Ok(Self { store, epoch, fences: Vec::new(), touched: Touched::default() })
+        Ok(Self { store, epoch, pending: Pending::default() })
     }
 
     /// What it is to have: what was published into these offsets, of ticks that stand or stood in these hours.
     pub fn expect(&mut self, fences: &[Fence], hours: &BTreeSet<i64>) {
-        self.fences = fences.to_vec();
-        self.touched = Touched::of(hours);
+        self.pending = Pending::new(fences.to_vec(), hours);
     }
 
     /// What of raw and bronze is still to come; `None` when all is there.
     pub async fn raw_lacks(&self) -> anyhow::Result<Option<String>> {
-        for fence in &self.fences {
+        for fence in &self.pending.fences {
             let tail = self.tail(fence).await?;
             let at = tail.as_ref().map_or(0, |tail| tail.next_offset);
             if at < fence.to {
@@ -80,23 +111,21 @@ impl LakeWatch {
 
     /// What of silver and gold is still to come.
     pub async fn refined_lacks(&self) -> anyhow::Result<Option<String>> {
-        let state: Refined = match self.store.get(STATE).await? {
-            Some(object) => serde_json::from_slice(&object.bytes).with_context(|| format!("{STATE} is no state"))?,
-            None => return Ok(Some("it has made nothing of this lake yet".to_owned())),
+        let Some(state) = Refined::read(&self.store).await? else {
+            return Ok(Some("it has made nothing of this lake yet".to_owned()));
         };
         Ok(self.lacks(&state))
     }
 
     fn lacks(&self, state: &Refined) -> Option<String> {
-        for Fence { partition, to, .. } in &self.fences {
+        for Fence { partition, to, .. } in &self.pending.fences {
             let chain = format!("{TICKS}/{:04}/{partition:05}", self.epoch);
             let at = state.cursors.get(&chain).copied().unwrap_or(0);
             if at < *to {
                 return Some(format!("it has taken up {TICKS}[{partition}] up to {at} of {to}"));
             }
         }
-        let pending = state.pending.iter().find(|(group, keys)| self.touched.is_waited_for(group, keys, &self.fences));
-        pending.map(|(group, _)| format!("{group} is to be made yet"))
+        self.pending.of(state)
     }
 
     /// The last object that begins before the fence.

@@ -32,9 +32,14 @@ impl Windows {
         self.push("postgres", Some(applied.records), Some(applied.refused), since(committed_us));
     }
 
-    /// Of a switch in which nothing is published: its commit is the moment from which is counted.
+    /// Of a switch in which nothing is published: its commit, where it has one, is the moment from which is counted.
     pub fn exchanged(&mut self, rows: u64) {
         self.push("postgres", Some(rows), None, 0.0);
+    }
+
+    /// Of such a switch, after the objects of bronze.
+    pub fn bronze(&mut self, committed_us: i64, rows: Option<u64>) {
+        self.push("lake bronze", rows, None, since(committed_us));
     }
 
     pub fn raw(&mut self, committed_us: i64) {

@@ -4,32 +4,21 @@
 
 use std::collections::HashMap;
 
-use anyhow::Context;
-use pipeline::codec::RecordType;
-use pipeline::lake::{Link, bronze_key, raw_key, table};
 use pipeline::store::Store;
 use pipeline::topics::TICKS;
 
 use super::object::{self, Row};
 use super::{Compared, Sides, is_in};
-use crate::replay::generation::inputs;
-use crate::replay::plan::Stretch;
+use crate::replay::generation::inputs::{self, Bronze};
 
 const KEY: [&str; 2] = ["kafka_partition", "kafka_offset"];
-
-/// A bronze object, and the offsets of its raw one.
-struct Object {
-    key: Option<String>,
-    start: i64,
-    end: i64,
-}
 
 pub async fn compare(sides: &Sides<'_>) -> anyhow::Result<Compared> {
     let mut found = Compared::new("bronze", sides.args);
     for stretch in sides.plan.of_topic(TICKS).filter(|stretch| stretch.from < stretch.to) {
         let live_epoch = inputs::epoch_of(&sides.live, TICKS, stretch.topic_id).await?;
-        let own = objects(&sides.own, 0, stretch).await?;
-        let live = objects(&sides.live, live_epoch, stretch).await?;
+        let own = inputs::bronze(&sides.own, 0, stretch).await?;
+        let live = inputs::bronze(&sides.live, live_epoch, stretch).await?;
         // Live rows that were read and not met yet.
         let (mut rows, mut next): (HashMap<String, Row>, usize) = (HashMap::new(), 0);
         for own in own {
@@ -59,25 +48,9 @@ pub async fn compare(sides: &Sides<'_>) -> anyhow::Result<Compared> {
     Ok(found)
 }
 
-async fn read(store: &Store, object: &Object) -> anyhow::Result<HashMap<String, Row>> {
+async fn read(store: &Store, object: &Bronze) -> anyhow::Result<HashMap<String, Row>> {
     match &object.key {
         Some(key) => object::read(store, key, &KEY).await,
         None => Ok(HashMap::new()),
     }
-}
-
-/// Those that may hold records of the stretch, in order.
-async fn objects(store: &Store, epoch: u32, stretch: &Stretch) -> anyhow::Result<Vec<Object>> {
-    let mut objects = Vec::new();
-    for start in inputs::starts(store, TICKS, epoch, stretch).await? {
-        let raw = raw_key(TICKS, epoch, stretch.partition, start);
-        let head = store.head(&raw).await?.with_context(|| format!("{raw} was listed and is gone"))?;
-        let link = Link::from_pairs(&head.metadata)
-            .with_context(|| format!("{raw} does not say what it holds; `tickstream audit --deep` tells more"))?;
-        let key = link.rows.map(|rows| {
-            bronze_key(table(RecordType::PriceTick), rows.first_time_ms, TICKS, epoch, stretch.partition, start)
-        });
-        objects.push(Object { key, start, end: link.next_offset });
-    }
-    Ok(objects)
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use pipeline::codec::RecordType;
 use pipeline::decode::Decoder;
+use pipeline::store::Store;
 use pipeline::stretches;
 use pipeline::topics::TICKS;
 use uuid::Uuid;
@@ -12,7 +13,7 @@ use uuid::Uuid;
 use super::object::{self, Row};
 use super::{Compared, Foreign, Sides, is_in};
 use crate::audit::refined::rules::TIMEFRAMES;
-use crate::replay::generation::lake::CORRECTIONS;
+use crate::replay::generation::lake::{self as own_lake, CORRECTIONS};
 use crate::replay::switch::{Mark, Standing, outside};
 
 const PREFIX: &str = "silver/ticks/";
@@ -90,14 +91,8 @@ async fn keys(sides: &Sides<'_>) -> anyhow::Result<BTreeSet<String>> {
 }
 
 /// The Parquet objects below a prefix.
-pub async fn listed(store: &pipeline::store::Store, prefix: &str) -> anyhow::Result<Vec<String>> {
-    let (mut keys, mut after): (Vec<String>, Option<String>) = (Vec::new(), None);
-    loop {
-        let listed = store.list(prefix, after.as_deref()).await?;
-        let Some(last) = listed.last() else { return Ok(keys) };
-        after = Some(last.key.clone());
-        keys.extend(listed.into_iter().map(|object| object.key).filter(|key| key.ends_with(".parquet")));
-    }
+pub async fn listed(store: &Store, prefix: &str) -> anyhow::Result<Vec<String>> {
+    own_lake::keys(store, prefix, ".parquet").await
 }
 
 fn sorted(rows: HashMap<String, Row>) -> Vec<(String, Row)> {
