@@ -127,7 +127,7 @@ async fn gather(queue: &mut Receiver<SpanData>, ending: &CancellationToken) -> O
             }
         }
     };
-    drop(ending.run_until_cancelled(timeout(GATHER, follow)).await);
+    let _ = ending.run_until_cancelled(timeout(GATHER, follow)).await;
     // At the end nothing is waited for, and what is there is taken all the same.
     while batch.len() < BATCH
         && let Ok(span) = queue.try_recv()

@@ -199,7 +199,7 @@ fn headers(record: &Outgoing) -> Option<OwnedHeaders> {
     let said = [(OffMedian::HEADER, share), (trace::TRACEPARENT, traceparent)];
     said.iter().fold(None, |headers, (key, value)| match value {
         None => headers,
-        Some(value) => Some(headers.unwrap_or_else(OwnedHeaders::new).insert(Header { key: *key, value: Some(value) })),
+        Some(value) => Some(headers.unwrap_or_else(OwnedHeaders::new).insert(Header { key, value: Some(value) })),
     })
 }
 
