@@ -75,7 +75,7 @@ impl Form {
             Format::Csv => {
                 let mut writer =
                     WriterBuilder::new().terminator(Terminator::CRLF).buffer_capacity(BUFFER).from_writer(out);
-                writer.write_record(schema.fields().iter().map(|field| field.name())).map_err(io::Error::from)?;
+                writer.write_record(schema.fields().iter().map(|field| field.name())).map_err(of_csv)?;
                 Self::Csv(Box::new(writer))
             }
             Format::Jsonl => Self::Jsonl(BufWriter::with_capacity(BUFFER, out)),
@@ -98,9 +98,9 @@ impl Form {
                     for (_, column) in &columns {
                         cell.clear();
                         column.write(row, &mut cell);
-                        writer.write_field(&cell).map_err(io::Error::from)?;
+                        writer.write_field(&cell).map_err(of_csv)?;
                     }
-                    writer.write_record(None::<&[u8]>).map_err(io::Error::from)?;
+                    writer.write_record(None::<&[u8]>).map_err(of_csv)?;
                 }
             }
             Self::Jsonl(writer) => {
@@ -128,6 +128,14 @@ impl Form {
             Self::Csv(writer) => writer.into_inner().map_err(|error| error.into_error())?,
             Self::Jsonl(writer) => writer.into_inner().map_err(|error| error.into_error())?,
         })
+    }
+}
+
+/// What the system said, which the CSV writer tells as text alone.
+fn of_csv(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
 }
 
