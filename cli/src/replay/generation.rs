@@ -96,7 +96,7 @@ pub struct Written {
     pub rows: u64,
     /// Parquet objects of the generation's lake.
     pub objects: u64,
-    /// Records that this execution has copied into the plan's topics.
+    /// Records that were copied into the plan's topics, by this execution and those before it.
     pub copied: u64,
 }
 

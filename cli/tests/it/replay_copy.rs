@@ -74,7 +74,8 @@ async fn a_copy_that_is_killed_again_and_again_has_each_record_once() {
         drop(copying.kill());
         drop(copying.wait());
     }
-    installation.ends(0, &["replay", "execute", plan]).await;
+    let executed = installation.ends(0, &["replay", "execute", plan]).await;
+    assert_eq!(executed.stdout, format!("{RECORDS} records of copied are copied into copy\n"), "by all executions");
     let (original, _) = records(&installation, TICKS).await;
     let (copied, count) = records(&installation, "copy").await;
     assert_eq!(count, original.len(), "each once");
@@ -83,7 +84,6 @@ async fn a_copy_that_is_killed_again_and_again_has_each_record_once() {
     assert!(again.stdout.contains("is executed already"), "{}", again.stdout);
     let (_, again) = records(&installation, "copy").await;
     assert_eq!(again, count, "nothing twice");
-}
 
     // A name that was given back begins anew, wherever an earlier replay of that name had been.
     let dropped = installation.ends(0, &["replay", "drop", "copied"]).await;
@@ -110,3 +110,4 @@ async fn a_copy_that_is_killed_again_and_again_has_each_record_once() {
         let refused = installation.ends(2, &[&["replay", "plan", "--name", "none"], arguments].concat()).await;
         assert!(refused.stderr.contains(says), "{arguments:?}: {}", refused.stderr);
     }
+}

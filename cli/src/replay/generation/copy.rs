@@ -2,9 +2,10 @@
 //! of a consumer, a test, another team. Key, value, headers and timestamp are those of the record; its partition, too, so that
 //! what had one order has it still; one header more, [`FROM`], says where it stands. **Invariant**: each record of the plan is
 //! in the topic once for a reader of what is committed. Each transaction holds a batch of records and, as the committed
-//! offsets of a group of the replay's own, how far it is: an execution that was killed goes on there, and one that still writes
-//! is shut out by the next. Must never happen here: a copy into a topic that the pipeline itself reads.
+//! offsets of a group of the replay's own, how far it is and, as their metadata, how many records that were: an execution that was
+//! killed goes on there and counts on, and one that still writes is shut out by the next. Must never happen here: a copy into a topic that the pipeline itself reads.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +17,13 @@ use pipeline::kafka::{KafkaArgs, create};
 use pipeline::misconfigured;
 use pipeline::records::Records;
 use pipeline::topics;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata, DefaultConsumerContext};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata, DefaultConsumerContext};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
-use rdkafka::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::{GenerationArgs, inputs, own_topic};
 use crate::output::Progress;
@@ -36,7 +37,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const LASTS: Duration = Duration::from_secs(60);
 const BATCH_ROWS: usize = 5_000;
 
-/// Copies what an earlier execution has not. Gives how many records were copied now.
+/// Copies what an earlier execution has not. Gives how many records all executions have copied.
 ///
 /// # Errors
 /// [`pipeline::Misconfigured`] for what the user can mend; else what failed: then the same command goes on from there.
@@ -55,7 +56,7 @@ pub async fn make(plan: &Plan, into: &str, kafka: &KafkaArgs, args: &GenerationA
         })
         .await?;
     }
-    Ok(copying.copied)
+    Ok(copying.copied.values().sum())
 }
 
 /// Whose committed offsets say how far a copy is; the transactional id of who writes it is the same.
@@ -102,6 +103,9 @@ pub fn check(into: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Records by topic and partition.
+type Copied = HashMap<(String, i32), u64>;
+
 struct Copying<'a> {
     into: &'a str,
     transactions: Transactions,
@@ -110,7 +114,7 @@ struct Copying<'a> {
     left: Vec<Stretch>,
     all: u64,
     done: u64,
-    copied: u64,
+    copied: Copied,
     progress: Progress,
 }
 
@@ -137,10 +141,10 @@ impl<'a> Copying<'a> {
                      topic with as many"
                 )));
             }
-            let left = left(&consumer, stretches)?;
-            anyhow::Ok((left, consumer.group_metadata().context("the client has no group")?))
+            let (left, copied) = left(&consumer, stretches)?;
+            anyhow::Ok((left, copied, consumer.group_metadata().context("the client has no group")?))
         };
-        let (left, member) = tokio::task::spawn_blocking(asked).await??;
+        let (left, copied, member) = tokio::task::spawn_blocking(asked).await??;
         let sum = |stretches: &[Stretch]| {
             stretches.iter().map(|stretch| u64::try_from(stretch.to - stretch.from).unwrap_or(0)).sum::<u64>()
         };
@@ -153,7 +157,7 @@ impl<'a> Copying<'a> {
             left,
             all,
             done,
-            copied: 0,
+            copied,
             progress: Progress::default(),
         })
     }
@@ -162,18 +166,23 @@ impl<'a> Copying<'a> {
         for from in (0..records.len()).step_by(BATCH_ROWS) {
             let some = records.slice(from, BATCH_ROWS.min(records.len() - from));
             let next_offset = some.last_offset().map_or(0, |last| last + 1);
+            let place = (topic.to_owned(), partition);
             let producer = self.transactions.begin()?;
             let written = async {
                 let sent = self.send(producer, topic, partition, &inputs::of_symbols(&some, symbols)?).await?;
+                let copied = self.copied.get(&place).copied().unwrap_or(0) + sent;
                 let mut offsets = TopicPartitionList::new();
-                offsets.add_partition_offset(topic, partition, Offset::Offset(next_offset))?;
+                let mut committed = offsets.add_partition(topic, partition);
+                committed.set_offset(Offset::Offset(next_offset))?;
+                committed.set_metadata(copied.to_string());
                 let (producer, member) = (producer.clone(), self.member.clone());
                 let commit = move || producer.send_offsets_to_transaction(&offsets, &member, TIMEOUT);
                 tokio::task::spawn_blocking(commit).await?.context("committing how far the copy is")?;
-                anyhow::Ok(sent)
+                anyhow::Ok(copied)
             };
             let written = written.await;
-            self.copied += self.transactions.end(written).await?;
+            let copied = self.transactions.end(written).await?;
+            self.copied.insert(place, copied);
             self.done += some.len() as u64;
             let (done, all, into) = (self.done, self.all.max(self.done), self.into);
             self.progress.tell(|| format!("tickstream: {done} of {all} offsets are in {into}"));
@@ -218,8 +227,9 @@ impl<'a> Copying<'a> {
     }
 }
 
-/// What the group has not committed of each stretch.
-fn left(consumer: &BaseConsumer, mut stretches: Vec<Stretch>) -> anyhow::Result<Vec<Stretch>> {
+/// What the group has not committed of each stretch, and how many records it copied of what it has.
+fn left(consumer: &BaseConsumer, mut stretches: Vec<Stretch>) -> anyhow::Result<(Vec<Stretch>, Copied)> {
+    let mut copied = Copied::new();
     let mut asked = TopicPartitionList::new();
     for stretch in &stretches {
         asked.add_partition(&stretch.topic, stretch.partition);
@@ -227,9 +237,10 @@ fn left(consumer: &BaseConsumer, mut stretches: Vec<Stretch>) -> anyhow::Result<
     let committed = consumer.committed_offsets(asked, TIMEOUT).context("asking how far the copy is")?;
     for stretch in &mut stretches {
         let found = committed.find_partition(&stretch.topic, stretch.partition);
-        if let Some(Offset::Offset(offset)) = found.map(|found| found.offset()) {
+        if let Some((found, Offset::Offset(offset))) = found.map(|found| (found.metadata().parse(), found.offset())) {
             stretch.from = offset.clamp(stretch.from, stretch.to);
+            copied.insert((stretch.topic.clone(), stretch.partition), found.unwrap_or(0));
         }
     }
-    Ok(stretches)
+    Ok((stretches, copied))
 }
