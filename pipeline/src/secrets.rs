@@ -135,7 +135,8 @@ mod tests {
         let path = folder.path().join("secret");
         let before = |bytes: &[u8]| Content::of(bytes);
         let pem = b"-----BEGIN KEY-----\nAA\n-----END KEY-----\n";
-        let cases: [(&[u8], Option<&[u8]>, Result<bool, Unusable>); 8] = [
+        type Case<'a> = (&'a [u8], Option<&'a [u8]>, Result<bool, Unusable>);
+        let cases: [Case<'_>; 8] = [
             (b"old", Some(b"old"), Ok(false)),
             (b"old", Some(b"new"), Ok(true)),
             (b"old", Some(b" \n"), Err(Unusable::Empty)),
