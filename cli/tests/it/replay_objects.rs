@@ -265,7 +265,7 @@ async fn of_an_object_only_the_rows_of_the_plan_are_exchanged_and_what_changed_s
             .map(|(key, _)| key.clone())
             .collect()
     };
-    assert_eq!(differ(&live(&store).await), [key.clone()]);
+    assert_eq!(differ(&live(&store).await), std::slice::from_ref(&key));
 
     installation.ends(0, &["replay", "rollback", "some", "--no-wait"]).await;
     assert_eq!(world.get(&key).await, Some(planted.clone()));
