@@ -17,6 +17,7 @@ NOT_SHOWN = {
     "tickstream_notify_fired_to_delivered_seconds", "tickstream_notify_oldest_waiting_seconds", "tickstream_producer_published_total",
     "tickstream_producer_failed_total", "tickstream_producer_spilled_total", "tickstream_producer_health_skipped_total",
     "tickstream_producer_client_renewals_total", "tickstream_producer_sharing_mismatch",
+    "tickstream_trace_spans_dropped_total", "tickstream_trace_spans_sent_total",
 }
 
 
