@@ -1,4 +1,4 @@
-//! The lake's part of [`super::exchange`]: live bronze that is not what the log says is made what the generation has, and put back.
+//! The lake's part of [`mod@super::exchange`]: live bronze that is not what the log says is made what the generation has, and put back.
 //! Raw never changes. Silver and gold are the refiner's to make, as ever: it is told by the notes that whoever replaces bronze leaves
 //! (`bronze/_notes/`), so that each of their objects is swapped by one program, under its own conditions, and out of what stands in
 //! bronze, whatever else came meanwhile.
