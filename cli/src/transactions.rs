@@ -10,6 +10,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, Producer};
 
+use crate::kafka::Cluster;
+
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a broker may take to begin, when it must first end what another left open.
 const BEGIN: Duration = Duration::from_secs(30);
@@ -25,13 +27,15 @@ impl Transactions {
     /// Becomes the only writer of this id. What is to be known before writing is read after this.
     ///
     /// # Errors
-    /// When the broker does not let us in.
+    /// When no broker answers, or it does not let us in.
     pub async fn open(
         kafka: &KafkaArgs,
         id: &str,
         lasts_at_most: Duration,
         command: &'static str,
     ) -> anyhow::Result<Self> {
+        // A client that begins waits long for a broker, and does not say that there is none.
+        Cluster::new(kafka)?.metadata().await?;
         let mut settings = kafka.transactional_producer(id);
         // A record of the largest size is a little more than the client's default with its headers.
         settings.set("message.max.bytes", "4000000");

@@ -116,6 +116,13 @@ impl Config {
             ("KAFKA_PROPERTIES", secret(!self.kafka.kafka_properties.is_empty())),
             ("SCHEMA_REGISTRY_URL", secret(self.registry.schema_registry_url.is_some())),
             ("ADMIN_ADDR", self.admin.admin_addr.to_string()),
+            ("SECRETS_CHECK_SECONDS", self.admin.secrets.secrets_check_seconds.to_string()),
+            ("SECRETS_SPREAD_SECONDS", self.admin.secrets.secrets_spread_seconds.to_string()),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", secret(self.trace.otel_exporter_otlp_endpoint.is_some())),
+            ("OTEL_SERVICE_NAME", text(&self.trace.otel_service_name)),
+            ("OTEL_TRACES_SAMPLER", self.trace.otel_traces_sampler.clone()),
+            ("OTEL_TRACES_SAMPLER_ARG", self.trace.otel_traces_sampler_arg.clone()),
+            ("OTEL_SDK_DISABLED", self.trace.otel_sdk_disabled.clone()),
         ];
         shown.into_iter().map(|(name, value)| Setting { name: name.to_owned(), value }).collect()
     }

@@ -51,6 +51,11 @@ pub struct Decoded {
     pub bad: Vec<(u32, String)>,
 }
 
+/// Whether a record is none here only because its schema is not known: a registry, or a newer program, may read it.
+pub fn is_unknown_schema(reason: &str) -> bool {
+    reason.starts_with("schema id ") || reason.starts_with("unknown schema fingerprint ")
+}
+
 /// Decoding has to wait for something that is not the records' fault; the same call may work later.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot decode: {0}")]

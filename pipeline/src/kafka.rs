@@ -3,11 +3,14 @@
 
 mod token;
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Command};
 use rdkafka::ClientConfig;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::FromClientConfigAndContext;
@@ -29,6 +32,7 @@ pub struct KafkaArgs {
     #[arg(
         long = "kafka-property",
         env = "KAFKA_PROPERTIES",
+        value_parser = PropertyParser,
         value_delimiter = ',',
         value_name = "NAME=VALUE",
         hide_env_values = true
@@ -65,11 +69,13 @@ const FIXED: &[&str] = &[
     "transactional.id",
 ];
 
+const NO_PROPERTY: &str = "a part is not NAME=VALUE; a value with a comma goes into a file: NAME.file=PATH";
+
 impl FromStr for KafkaProperty {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as security.protocol=SASL_SSL")?;
+        let (name, value) = text.split_once('=').ok_or(NO_PROPERTY)?;
         let (name, value) = (name.trim(), value.trim());
         let (name, file) = name.strip_suffix(".file").map_or((name, None), |name| (name, Some(value)));
         if FIXED.contains(&name) {
@@ -90,6 +96,22 @@ impl FromStr for KafkaProperty {
             token::check(&value)?;
         }
         Ok(Self { name: name.to_owned(), value })
+    }
+}
+
+/// Refuses a property without telling it, as clap would: it may be the rest of a password that has a comma.
+#[derive(Clone, Copy, Debug)]
+struct PropertyParser;
+
+impl TypedValueParser for PropertyParser {
+    type Value = KafkaProperty;
+
+    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<KafkaProperty, clap::Error> {
+        let property = value.to_str().ok_or_else(|| "a part is not UTF-8".to_owned()).and_then(KafkaProperty::from_str);
+        property.map_err(|why| {
+            let line = format!("--kafka-property (KAFKA_PROPERTIES): {why}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, line).with_cmd(command)
+        })
     }
 }
 
@@ -287,6 +309,31 @@ mod tests {
             said.contains("sasl.pasword") && said.contains("KAFKA_PROPERTIES") && !said.contains("hunter2"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn what_is_no_property_is_refused_without_being_told() {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            kafka: KafkaArgs,
+        }
+        let parse = |properties: &str| {
+            let cli = <Cli as clap::Parser>::try_parse_from(["program", "--kafka-property", properties]);
+            cli.map(|cli| cli.kafka.kafka_properties.len()).map_err(|error| (error.exit_code(), error.to_string()))
+        };
+        assert_eq!(parse("sasl.username=u,sasl.password=ab"), Ok(2));
+        for (properties, reason) in [
+            ("sasl.username=u,sasl.password=ab,hunter2", NO_PROPERTY),
+            ("sasl.password=hunter2,acks=1", "acks is fixed"),
+            ("sasl.oauthbearer.config=hunter2", "sasl.oauthbearer.config is `aws-msk-iam`"),
+            ("sasl.password.file=/gone", "sasl.password.file: /gone: "),
+        ] {
+            let (code, said) = parse(properties).expect_err(properties);
+            let begins = format!("error: --kafka-property (KAFKA_PROPERTIES): {reason}");
+            assert!(code == 2 && said.starts_with(&begins) && !said.contains("hunter2"), "{said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Files that secrets were read from. Whoever reads one says so here, so that the process can begin anew with what stands in it
-//! later. Invariant: what is kept of a secret is a keyed hash that means nothing outside this process. Must never happen here: a
-//! secret in a message.
+//! Files that secrets were read from. Whoever reads one says so here, so that the process can begin anew with what
+//! stands in it later. Invariants: what is kept of a secret is a keyed hash that means nothing outside this process;
+//! what is no regular file, such as a pipe, gives its content once and is not looked at again. Must never happen here:
+//! a secret in a message.
 
 mod anew;
 mod twins;
@@ -82,9 +83,17 @@ pub fn read(path: &Path) -> std::io::Result<String> {
 
 /// Says that a library reads this file. One that cannot be read is for the library to tell.
 pub fn note(path: impl AsRef<Path>) {
-    if let Ok(bytes) = std::fs::read(path.as_ref()) {
-        remember(path.as_ref(), &bytes);
+    let path = path.as_ref();
+    if is_file(path)
+        && let Ok(bytes) = std::fs::read(path)
+    {
+        remember(path, &bytes);
     }
+}
+
+/// Whether it can be read more than once: of a pipe a second reader waits, and takes what is another's.
+fn is_file(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.is_file())
 }
 
 /// Says which files a Postgres client reads because of this URL: certificates, and libpq's file of passwords.
@@ -117,6 +126,9 @@ fn note_named_by(variable: &str) {
 
 /// The first to read a file counts: whoever reads it later has the newer secret, and those before do not.
 fn remember(path: &Path, bytes: &[u8]) {
+    if !is_file(path) {
+        return;
+    }
     let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
     read.entry(path.to_owned()).or_insert_with(|| Content::of(bytes));
 }
@@ -160,6 +172,14 @@ mod tests {
                 String::from_utf8_lossy(old)
             );
         }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_looked_at_again() {
+        let pipe = Path::new("/dev/null");
+        assert_eq!(read(pipe).expect("it can be read"), "");
+        note(pipe);
+        assert!(!remembered().contains_key(pipe));
     }
 
     #[test]

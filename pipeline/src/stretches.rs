@@ -5,14 +5,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::{Sender, channel};
 
 use crate::headers::ClientHeaders;
-use crate::kafka::{KafkaArgs, create};
+use crate::kafka::{KafkaArgs, Reader, ReaderContext, create};
 use crate::records::{Record, RecordBuffer, Records};
 
 const BATCH_ROWS: usize = 20_000;
@@ -43,7 +43,7 @@ pub async fn read(
     if open.is_empty() {
         return Ok(());
     }
-    let consumer: BaseConsumer = create(&kafka.consumer(None), DefaultConsumerContext)?;
+    let consumer: Reader = create(&kafka.consumer(None), ReaderContext)?;
     let (sender, mut batches) = channel(2);
     let name = topic.to_owned();
     let reading = tokio::task::spawn_blocking(move || read_blocking(&consumer, &name, open, when_cut, &sender));
@@ -76,7 +76,7 @@ impl Open {
 }
 
 fn read_blocking(
-    consumer: &BaseConsumer,
+    consumer: &Reader,
     topic: &str,
     mut open: Vec<Open>,
     when_cut: &str,
@@ -145,7 +145,7 @@ fn read_blocking(
     Ok(())
 }
 
-fn finish(consumer: &BaseConsumer, topic: &str, open: &mut Open, to: &Sender<(i32, Records)>) -> anyhow::Result<()> {
+fn finish(consumer: &Reader, topic: &str, open: &mut Open, to: &Sender<(i32, Records)>) -> anyhow::Result<()> {
     open.done = true;
     let mut list = TopicPartitionList::new();
     list.add_partition(topic, open.stretch.partition);

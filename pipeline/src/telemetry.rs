@@ -51,21 +51,23 @@ where
     crate::memory::keep_small();
     let result = start_logging(log).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let shutdown = CancellationToken::new();
         let result = runtime.block_on(async {
-            let shutdown = CancellationToken::new();
             cancel_on_signal(shutdown.clone())?;
-            run(shutdown).await
+            run(shutdown.clone()).await
         });
+        // While signals are still heard: who was told to end meanwhile does not begin anew.
+        let result = match result {
+            Err(error) if error.is::<secrets::Anew>() && shutdown.is_cancelled() => Ok(()),
+            Err(error) if error.is::<secrets::Anew>() => {
+                Err(anyhow::Error::new(secrets::begin_anew()).context("cannot begin anew with a changed secret"))
+            }
+            result => result,
+        };
         // A task that ignored its token must not keep the process alive.
         runtime.shutdown_timeout(std::time::Duration::from_secs(2));
         result
     });
-    let result = match result {
-        Err(error) if error.is::<secrets::Anew>() => {
-            Err(anyhow::Error::new(secrets::begin_anew()).context("cannot begin anew with a changed secret"))
-        }
-        result => result,
-    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::records::Records;
 
-pub use args::{SamplerName, TraceArgs};
+pub use args::TraceArgs;
 pub use context::{TRACEPARENT, trace_id_of};
 pub use produced::{Sending, received, sending};
 

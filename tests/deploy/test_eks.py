@@ -267,6 +267,14 @@ def test_all_come_to_msk_by_iam(with_more):
         seen += 1
     assert seen >= 9
     assert ":9098" in of_kind_starting(documents, "ConfigMap", "tickstream")["data"]["KAFKA_BOOTSTRAP_SERVERS"]
+    # Who comes by SCRAM does so where the brokers take it.
+    [acls] = of_kind(documents, "Job")["kafka-acls"]["spec"]["template"]["spec"]["containers"]
+    [servers] = [entry for entry in acls["env"] if entry["name"] == "KAFKA_BOOTSTRAP_SERVERS"]
+    scalers = [trigger["metadata"]["bootstrapServers"] for each in of_kind(documents, "ScaledObject").values()
+               for trigger in each["spec"]["triggers"] if trigger["type"] == "kafka"]
+    assert "valueFrom" not in servers and len(scalers) >= 3
+    for servers in (servers["value"], *scalers):
+        assert {address.rsplit(":", 1)[1] for address in servers.split(",")} == {"9096"}, servers
     policies = of_kind(documents, "NetworkPolicy")
     assert {"protocol": "TCP", "port": 9098} in policies["kafka-clients"]["spec"]["egress"][0]["ports"]
     assert policies["kafka-identity"]["spec"]["egress"][0]["to"] == [{"ipBlock": {"cidr": "169.254.170.23/32"}}]

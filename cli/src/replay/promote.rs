@@ -84,8 +84,11 @@ pub async fn promote(args: SwitchArgs) -> anyhow::Result<()> {
             *prepared.counts.entry(PROMOTIONS.to_owned()).or_default() += 1;
             records.advance(prepared).await?;
         }
-        State::RollingBack => records.advance(record.in_state(State::Prepared)).await?,
-        State::Prepared | State::Switching => {}
+        State::RollingBack if record.plan.source.is_payloads() => {
+            records.advance(record.in_state(State::Prepared)).await?;
+        }
+        // Of what the log says a part may be promoted still: until it is all so, nothing of it may be dropped.
+        State::RollingBack | State::Prepared | State::Switching => {}
         State::Done => {
             output::note(&format!("{} is promoted already: nothing to do", args.name));
             return Ok(());

@@ -80,7 +80,7 @@ impl State {
             Prepared => &[Executed, Switching, Dropped],
             Switching => &[Done, RollingBack],
             Done => &[RollingBack, Dropped],
-            RollingBack => &[RolledBack, Prepared],
+            RollingBack => &[RolledBack, Prepared, Switching],
             RolledBack => &[Prepared, Dropped],
             Dropped => &[Executing],
         };
@@ -441,7 +441,7 @@ mod tests {
         let all = [Executing, Executed, Prepared, Switching, Done, RollingBack, RolledBack, Dropped];
         let after = |state: State| all.into_iter().filter(move |next| *next != state && state.leads_to(*next));
         assert_eq!(after(Switching).collect::<Vec<_>>(), [Done, RollingBack]);
-        assert_eq!(after(RollingBack).collect::<Vec<_>>(), [Prepared, RolledBack]);
+        assert_eq!(after(RollingBack).collect::<Vec<_>>(), [Prepared, Switching, RolledBack]);
         assert_eq!(after(Dropped).collect::<Vec<_>>(), [Executing]);
         assert!(all.into_iter().all(|state| state.leads_to(state)));
     }

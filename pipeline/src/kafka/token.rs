@@ -84,9 +84,11 @@ pub(super) fn complete(setting: &str, servers: &str) -> Result<String, String> {
 /// `b-1.name.a1b2c3.c2.kafka.eu-west-1.amazonaws.com:9098` stands in eu-west-1; serverless clusters are named alike.
 fn region_of(servers: &str) -> Option<String> {
     let host = servers.split(',').next()?.trim().split(':').next()?;
-    let mut parts = host.split('.').skip_while(|part| *part != "kafka" && *part != "kafka-serverless").skip(1);
+    let (name, _) = host.rsplit_once(".amazonaws.")?;
+    // From the end: what stands before may be named as it likes.
+    let mut parts = name.rsplit('.');
     let region = parts.next().filter(|region| is_region(region))?;
-    (parts.next() == Some("amazonaws")).then(|| region.to_owned())
+    matches!(parts.next(), Some("kafka" | "kafka-serverless")).then(|| region.to_owned())
 }
 
 /// The token that a client is to show now. For [`ClientContext::generate_oauth_token`].
@@ -222,7 +224,13 @@ mod tests {
         let serverless = "boot-x.c1.kafka-serverless.us-east-2.amazonaws.com:9098";
         assert_eq!(complete("aws-msk-iam", serverless), Ok("aws-msk-iam region=us-east-2".to_owned()));
         assert_eq!(complete("aws-msk-iam region=sa-east-1", msk), Ok("aws-msk-iam region=sa-east-1".to_owned()));
-        assert_eq!(region_of("kafka.example.com:9092"), None);
+        let named_kafka = "b-1.kafka.a1b2c3.c2.kafka.eu-west-1.amazonaws.com:9098";
+        assert_eq!(region_of(named_kafka).as_deref(), Some("eu-west-1"));
+        let in_china = "b-1.prices.a1b2c3.c2.kafka.cn-north-1.amazonaws.com.cn:9098";
+        assert_eq!(region_of(in_china).as_deref(), Some("cn-north-1"));
+        for other in ["kafka.example.com:9092", "ec2-1.eu-west-1.compute.amazonaws.com:9098"] {
+            assert_eq!(region_of(other), None, "{other}");
+        }
     }
 
     #[test]

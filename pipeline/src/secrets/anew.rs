@@ -54,8 +54,7 @@ impl SecretArgs {
         let result = running.await;
         drain.cancel();
         let has_changed = watching.await.unwrap_or(false);
-        result?;
-        if has_changed && !shutdown.is_cancelled() { Err(Anew.into()) } else { Ok(()) }
+        ended(result, has_changed && !shutdown.is_cancelled())
     }
 
     /// Returns once a secret has changed, and stayed as it is now.
@@ -79,6 +78,17 @@ impl SecretArgs {
             }
         }
     }
+}
+
+/// How a service has ended. A drain that failed keeps no process from its new secret: the old one may be why.
+fn ended(result: anyhow::Result<()>, for_a_secret: bool) -> anyhow::Result<()> {
+    if !for_a_secret {
+        return result;
+    }
+    if let Err(error) = result {
+        tracing::warn!("the service did not drain well, and begins anew all the same: {error:#}");
+    }
+    Err(Anew.into())
 }
 
 /// The looks at the files, one after the other.
@@ -125,22 +135,32 @@ impl Look {
 pub fn begin_anew() -> std::io::Error {
     let mut arguments = std::env::args_os();
     let name = arguments.next();
-    match std::env::current_exe() {
-        Ok(program) => {
-            let mut command = std::process::Command::new(program);
-            command.args(arguments);
-            if let Some(name) = name {
-                command.arg0(name);
-            }
-            command.exec()
-        }
-        Err(error) => error,
+    // A program that was replaced where it stood has no file any more, and another one has its name.
+    let itself = std::env::current_exe().ok().filter(|program| program.is_file());
+    let Some(program) = itself.or_else(|| name.as_ref().map(PathBuf::from)) else {
+        return std::io::ErrorKind::NotFound.into();
+    };
+    let mut command = std::process::Command::new(program);
+    command.args(arguments);
+    if let Some(name) = name {
+        command.arg0(name);
     }
+    command.exec()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_drain_that_failed_begins_anew_as_well() {
+        let failed = || Err(anyhow::anyhow!("the broker is away"));
+        for result in [Ok(()), failed()] {
+            assert!(ended(result, true).is_err_and(|error| error.is::<Anew>()));
+        }
+        assert!(ended(Ok(()), false).is_ok());
+        assert!(ended(failed(), false).is_err_and(|error| !error.is::<Anew>()));
+    }
 
     #[test]
     fn a_change_counts_once_it_has_settled_and_no_other_file_is_half_written() {

@@ -33,7 +33,7 @@ pub(super) const LAST_WORD: Duration = Duration::from_secs(2);
 /// Nothing where tracing is off.
 ///
 /// # Errors
-/// [`crate::Misconfigured`] for an endpoint that is none.
+/// [`crate::Misconfigured`] for an endpoint or a sampler that is none.
 pub(super) fn start(
     program: &'static str,
     args: &TraceArgs,
@@ -46,6 +46,7 @@ pub(super) fn start(
              expected one such as http://collector:4318",
         )
     })?;
+    let (sampler, ratio) = args.sampler()?;
     crate::admin::metrics();
     let client = reqwest::Client::builder()
         .user_agent(concat!("tickstream/", env!("CARGO_PKG_VERSION")))
@@ -65,7 +66,7 @@ pub(super) fn start(
     let (spans, queue) = channel(QUEUE);
     let tracer = Tracer {
         spans,
-        sampler: sampled::sampler(args.otel_traces_sampler, args.otel_traces_sampler_arg),
+        sampler: sampled::sampler(sampler, ratio),
         ids: RandomIdGenerator::default(),
         scope: InstrumentationScope::builder("tickstream").with_version(env!("CARGO_PKG_VERSION")).build(),
         payload_ids: RandomState::new(),
@@ -73,7 +74,6 @@ pub(super) fn start(
     };
     // Of the address no more than this: a password may stand in it.
     let collector = endpoint.origin().ascii_serialization();
-    let (sampler, ratio) = (args.otel_traces_sampler, args.otel_traces_sampler_arg);
     tracing::info!(collector, ?sampler, ratio, "tracing is on: spans go to {collector}");
     Ok(Some((tracer, tokio::spawn(send(queue, exporter, ending)))))
 }

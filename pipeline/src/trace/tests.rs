@@ -1,5 +1,6 @@
 use tokio::sync::mpsc::{Receiver, channel};
 
+use super::args::SamplerName;
 use super::*;
 use crate::records::{Record, RecordBuffer};
 
@@ -134,18 +135,24 @@ fn tracing_is_off_without_an_endpoint() {
         #[command(flatten)]
         trace: TraceArgs,
     }
-    let endpoint = |args: &[&str]| {
-        let args = ["program"].iter().chain(args);
-        let cli = Cli::try_parse_from(args).map_err(|error| error.kind())?;
-        Ok::<_, clap::error::ErrorKind>(cli.trace.endpoint().map(str::to_owned))
-    };
-    assert_eq!(endpoint(&[]), Ok(None));
-    let on = "--otel-exporter-otlp-endpoint";
-    assert_eq!(endpoint(&[on, ""]), Ok(None));
-    assert_eq!(endpoint(&[on, "http://collector:4318"]), Ok(Some("http://collector:4318".to_owned())));
-    assert_eq!(endpoint(&[on, "http://collector:4318", "--otel-sdk-disabled"]), Ok(None));
+    let parse = |args: &[&str]| Cli::try_parse_from(["program"].iter().chain(args)).expect("it starts").trace;
+    let is_on = |args: &[&str]| parse(args).endpoint().is_some();
+    let collector = ["--otel-exporter-otlp-endpoint", "http://collector:4318"];
+    let with = |more: &[&'static str]| [collector.as_slice(), more].concat();
+    assert_eq!(parse(&collector).endpoint(), Some(collector[1]));
+    assert!(!is_on(&[]) && !is_on(&[collector[0], ""]));
+    for (disabled, expected) in [("TRUE", false), ("true", false), ("", true), ("false", true), ("0", true)] {
+        assert_eq!(is_on(&with(&["--otel-sdk-disabled", disabled])), expected, "{disabled:?}");
+    }
+    assert!(!is_on(&with(&["--otel-sdk-disabled"])));
+    let default = (SamplerName::ParentbasedTraceidratio, 0.001);
+    for unset in [vec![], vec!["--otel-traces-sampler", "", "--otel-traces-sampler-arg", " "]] {
+        assert_eq!(parse(&unset).sampler().expect("the defaults"), default);
+    }
     for bad in [["--otel-traces-sampler-arg", "2"], ["--otel-traces-sampler", "sometimes"]] {
-        assert!(endpoint(&bad).is_err(), "{bad:?}");
+        assert!(!is_on(&bad), "it starts without tracing");
+        let error = parse(&with(&bad)).sampler().expect_err("tracing is on");
+        assert_eq!(crate::exit_code(&error), 2, "{error}");
     }
     assert_eq!((super::is_on(), super::clock()), (false, None), "no test turns it on for the process");
 }
@@ -156,9 +163,9 @@ async fn an_address_that_is_none_is_refused_without_being_told() {
         let args = TraceArgs {
             otel_exporter_otlp_endpoint: Some(bad.to_owned()),
             otel_service_name: None,
-            otel_traces_sampler: SamplerName::AlwaysOn,
-            otel_traces_sampler_arg: 1.0,
-            otel_sdk_disabled: false,
+            otel_traces_sampler: "always_on".to_owned(),
+            otel_traces_sampler_arg: "1".to_owned(),
+            otel_sdk_disabled: String::new(),
         };
         let error = around("program", args, async { panic!("it does not begin") }).await.expect_err(bad);
         assert_eq!(crate::exit_code(&error), 2);

@@ -22,7 +22,7 @@ use anyhow::anyhow;
 use consumer_db::exchange::{Exchange, Exchanged, Found, Outcome, Scope, WrongCandle};
 use jiff::Timestamp;
 use pipeline::codec::RecordType;
-use pipeline::decode::{Decoder, Ticks};
+use pipeline::decode::{Decoder, Ticks, is_unknown_schema};
 use pipeline::kafka::KafkaArgs;
 use pipeline::misconfigured;
 use pipeline::stretches::{self, Stretch};
@@ -185,13 +185,23 @@ async fn foreign(args: &SwitchArgs, plan: &Plan, found: &Found) -> anyhow::Resul
     if !found.unknown.is_empty() {
         let mut unknown: HashSet<Uuid> = found.unknown.iter().copied().collect();
         let planned: Vec<plan::Stretch> = plan.of_topic(TICKS).cloned().collect();
+        let mut unread = 0;
         inputs::read(plan.source, &args.kafka, &args.store, TICKS, &planned, async |_, records| {
             let decoded = decoder.decode(records.values()).await?;
+            unread += decoded.bad.iter().filter(|(_, why)| is_unknown_schema(why)).count();
             let ticks = Ticks::new(&decoded.batch);
             foreign.extend((0..decoded.rows.len()).map(|row| ticks.event_id(row)).filter(|id| unknown.remove(id)));
             Ok(())
         })
         .await?;
+        if unread > 0 && !unknown.is_empty() {
+            output::note(&format!(
+                "{unread} records of the plan are of a schema that is not known here, so {} rows that may be theirs are left alone: is \
+                 SCHEMA_REGISTRY_URL what consumer-db has?",
+                unknown.len()
+            ));
+            foreign.extend(unknown);
+        }
     }
     Ok(foreign)
 }

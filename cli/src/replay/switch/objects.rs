@@ -13,7 +13,8 @@
 //!   same, the object is left alone and named. So the chain's own rule holds: bronze is the decoding of the raw object that stands.
 //! - Records outside the plan keep the rows that they had, and objects that hold none of the plan's are not read. An object that
 //!   cannot be read, lacks, or is an older decoder's is made whole, as whoever meets it would.
-//! - A rollback may put back what an older decoder made, or what is wrong: that is what stood there, and the audit names it again.
+//! - A rollback may put back what an older decoder made, or what is wrong: that is what stood there, and the audit names it again. What
+//!   was damaged, or cannot be read, is not put back.
 //! - Nothing is replaced that was not kept before, nothing kept is overwritten, nothing live is deleted: an object that lacked stays.
 //! - An object is switched by one PUT under If-Match or If-None-Match; each by itself.
 //! - Before a PUT that comes more than a second after the last look, the record is written again: who was shut out of it writes no
@@ -55,10 +56,11 @@ use crate::replay::generation::{inputs, lake as own_lake};
 use crate::replay::plan::{Plan, Stretch};
 use crate::replay::promote::SwitchArgs;
 use crate::replay::record::{Fence, Records};
-use kept::{Kept, checksum};
+use kept::{Before, Kept, checksum};
 use right::{Generation, Right};
 
 const NOTES: &str = "bronze/_notes/ticks/";
+const DAMAGED: &str = "what stood there before was damaged: what the promotion made of it stays";
 /// How often an object may change under our hands before that counts as an outage.
 const ROUNDS: usize = 8;
 /// After so long without a look at the record another process may have taken over.
@@ -105,6 +107,8 @@ impl Objects {
         let topic_id = plan.of_topic(TICKS).next().context("a plan without records")?.topic_id;
         let epoch = inputs::epoch_of(&live, TICKS, topic_id).await?;
         let encodings = Encodings::new(args.registry.registry()?);
+        // Who was shut out of the record trusts its last look for so long, and may keep and put something yet.
+        tokio::time::sleep(TRUSTED).await;
         let kept = Kept::read(own.clone(), promotion).await?;
         Ok(Self { live, own, epoch, encodings, kept, looked: None, progress: Progress::default() })
     }
@@ -199,14 +203,22 @@ impl Objects {
                 return Ok(Err("it is not there any more".to_owned()));
             };
             let Some(kept) = self.kept.before(key, &checksum(&stored.bytes)).await? else {
-                if sent || self.kept.is_known(key, &checksum(&stored.bytes)).await? {
+                if self.kept.is_known(key, &checksum(&stored.bytes)).await? {
                     return Ok(Ok(sent));
                 }
                 return Ok(Err("it is not what the promotion made of it any more".to_owned()));
             };
-            let Some((bytes, metadata)) = kept else {
-                return Ok(Err("there was none before, and nothing is deleted from bronze".to_owned()));
+            let (bytes, metadata) = match kept {
+                Before::Object(bytes, metadata) => (bytes, metadata),
+                Before::Nothing => {
+                    return Ok(Err("there was none before, and nothing is deleted from bronze".to_owned()));
+                }
+                Before::Damaged => return Ok(Err(DAMAGED.to_owned())),
             };
+            // The refiner could not take it up, and would hold the note for ever.
+            if self.encodings.read_bronze(bytes.clone()).await.is_err() {
+                return Ok(Err(DAMAGED.to_owned()));
+            }
             if stored.bytes == bytes && stored.head.metadata == metadata {
                 return Ok(Ok(sent));
             }

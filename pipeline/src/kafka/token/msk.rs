@@ -49,7 +49,8 @@ pub(super) fn token(region: &str) -> Result<OAuthToken, String> {
     Ok(OAuthToken { token: token.clone(), principal_name: "aws".to_owned(), lifetime_ms })
 }
 
-/// From where AWS tools look. On a thread of its own: who asks may be in the middle of a runtime.
+/// From where AWS tools look, anew for every token: new keys need no new process. On a thread of its own: who asks may
+/// be in the middle of a runtime.
 fn credentials(region: &str) -> Result<Credentials, String> {
     let (tell, told) = channel();
     let region = Region::new(region.to_owned());
@@ -68,7 +69,6 @@ async fn find(region: Region) -> Result<Credentials, String> {
         .build_https();
     let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http).region(region).load().await;
     let provider = config.credentials_provider().ok_or("there are no AWS credentials")?;
-    crate::secrets::note_aws();
     provider.provide_credentials().await.map_err(|error| {
         let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         format!("AWS credentials: {error} {why}")

@@ -16,6 +16,8 @@ const WAS: &str = "tickstream-replay-was";
 /// SHA-256 of the bytes that take their place.
 const MADE: &str = "tickstream-replay-made";
 const NOTHING: &str = "nothing";
+/// The bytes were not those that had been written: kept with a checksum of their own, they would be taken for sound.
+const DAMAGED: &str = "tickstream-replay-damaged";
 
 /// What one promotion kept.
 pub struct Kept {
@@ -25,8 +27,12 @@ pub struct Kept {
     numbers: BTreeMap<String, Vec<u64>>,
 }
 
-/// An object: its bytes and its metadata.
-pub type Whole = (Bytes, HashMap<String, String>);
+/// What stood there before.
+pub enum Before {
+    Nothing,
+    Damaged,
+    Object(Bytes, HashMap<String, String>),
+}
 
 pub fn checksum(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -72,6 +78,9 @@ impl Kept {
         let number = last.map_or(1, |last| last + 1);
         let mut metadata = stored.map(|stored| stored.head.metadata.clone()).unwrap_or_default();
         metadata.extend([(WAS.to_owned(), was.clone()), (MADE.to_owned(), made.clone())]);
+        if stored.is_some_and(|stored| stored.is_as_written() == Some(false)) {
+            metadata.insert(DAMAGED.to_owned(), true.to_string());
+        }
         let bytes = stored.map(|stored| stored.bytes.clone()).unwrap_or_default();
         let put = self.store.put(&self.place(live, number), bytes, metadata, Condition::IfNoneMatch).await;
         if !matches!(put, Ok(Put::Done { .. })) {
@@ -85,22 +94,24 @@ impl Kept {
         Ok(())
     }
 
-    /// What stood there before the object of this checksum was made of it: `None` inside where nothing did, outside where the
-    /// promotion made no such object.
-    pub async fn before(&self, live: &str, made: &str) -> anyhow::Result<Option<Option<Whole>>> {
+    /// What stood there before the object of this checksum was made of it; nothing where the promotion made no such object.
+    pub async fn before(&self, live: &str, made: &str) -> anyhow::Result<Option<Before>> {
         for number in self.numbers.get(live).into_iter().flatten().rev() {
             let head = self.head(live, *number).await?.context("what was kept is gone")?;
             if head.metadata.get(MADE).map(String::as_str) != Some(made) {
                 continue;
             }
             if head.metadata.get(WAS).map(String::as_str) == Some(NOTHING) {
-                return Ok(Some(None));
+                return Ok(Some(Before::Nothing));
+            }
+            if head.metadata.contains_key(DAMAGED) {
+                return Ok(Some(Before::Damaged));
             }
             let object = self.store.get(&self.place(live, *number)).await?.context("what was kept is gone")?;
             ensure!(object.is_as_written() == Some(true), "what was kept of it is damaged: it is not put back");
             let mut metadata = object.head.metadata;
             metadata.retain(|name, _| name != WAS && name != MADE);
-            return Ok(Some(Some((object.bytes, metadata))));
+            return Ok(Some(Before::Object(object.bytes, metadata)));
         }
         Ok(None)
     }

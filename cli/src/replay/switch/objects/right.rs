@@ -14,6 +14,7 @@ use lake::Encodings;
 use lake::bronze::{Stored, VERSION};
 use lake::remake::{bronze_of_raw, decoder_of, metadata, says_what_it_holds};
 use lake::world::Letter;
+use pipeline::decode::is_unknown_schema;
 use pipeline::misconfigured;
 use pipeline::store::{Object, Store};
 
@@ -79,6 +80,13 @@ pub async fn find(
     if stored.is_some_and(|stored| decoder_of(&stored.head) > VERSION) && !wanted.is_none() {
         return Ok(Right::LeftAlone("a newer decoder made it".to_owned()));
     }
+    if !wanted.is_none()
+        && let Some((offset, why)) = unread(encodings, stored, &made).await
+    {
+        return Ok(Right::LeftAlone(format!(
+            "the record at {offset} cannot be read here, and may be elsewhere ({why}): is SCHEMA_REGISTRY_URL what consumer-lake has?"
+        )));
+    }
     let note = remade.note(stored.map(|stored| &stored.head));
     let whole =
         |rows| Right::Made { bytes: remade.bytes.clone(), metadata: remade.metadata.clone(), note: note.clone(), rows };
@@ -97,6 +105,18 @@ pub async fn find(
     let rows = mixed.rows.unwrap_or_else(|| RecordBatch::new_empty(stands.schema()));
     let bronze = encodings.bronze_of_rows(rows, mixed.bad).await?;
     Ok(Right::Made { metadata: metadata(&bronze), bytes: bronze.bytes, note, rows: differ })
+}
+
+/// A record that is none in `made` for want of its schema, where what stands there does not call it bad: a row would be lost.
+async fn unread<'a>(encodings: &Encodings, stored: Option<&Object>, made: &'a Rows) -> Option<&'a Letter> {
+    let mut unknown = made.bad.iter().filter(|(_, why)| is_unknown_schema(why)).peekable();
+    unknown.peek()?;
+    let stands = match stored {
+        Some(stored) => encodings.read_bronze(stored.bytes.clone()).await.ok(),
+        None => None,
+    };
+    let is_bad = |offset| stands.iter().flat_map(|stands| &stands.bad).any(|(bad, _)| *bad == offset);
+    unknown.find(|(offset, _)| !is_bad(*offset))
 }
 
 /// What stands there, when it is whole, today's decoder's, and has the columns of `made`; and whether its metadata says what it
@@ -290,6 +310,15 @@ mod tests {
         assert_eq!(wanted, rows(&[(10, "x"), (13, "A")], &[12]));
         assert_eq!(others, rows(&[(9, "A"), (11, "B"), (14, "B"), (20, "A")], &[25]));
         assert_eq!(others.with(wanted).expect("of one kind"), all);
+    }
+
+    #[tokio::test]
+    async fn a_record_whose_schema_is_not_known_here_is_not_called_bad_for_others() {
+        let encodings = Encodings::new(None);
+        let mut made = rows(&[], &[7]);
+        assert!(unread(&encodings, None, &made).await.is_none());
+        made.bad.push((8, "schema id 3, but no schema registry is configured (SCHEMA_REGISTRY_URL)".to_owned()));
+        assert_eq!(unread(&encodings, None, &made).await.map(|(offset, _)| *offset), Some(8));
     }
 
     #[test]
