@@ -26,9 +26,27 @@ const SPARKLINES_SECONDS = 60;
 const TILES_EVERY_MS = 150;
 /** How long all else waits for the first prices: where there are none, the page has much to say besides. */
 const PRICES_FIRST_MS = 500;
+const AGAIN_MS = 3000;
 
 /** @param {number} ms */
 const later = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/**
+ * A module that is asked for while the server is away comes when it is back.
+ * @template T
+ * @param {() => Promise<T>} bring
+ * @returns {Promise<T>}
+ */
+async function patiently(bring) {
+  for (;;) {
+    try {
+      return await bring();
+    } catch (error) {
+      console.warn(`asked for again in ${AGAIN_MS / 1000} s: ${error}`);
+      await later(AGAIN_MS);
+    }
+  }
+}
 
 export class Page {
   market = new Market();
@@ -87,13 +105,13 @@ export class Page {
   async #bringOthers(connection) {
     await Promise.race([this.#firstPrices, later(PRICES_FIRST_MS)]);
     document.head.append(element('later', HTMLTemplateElement).content);
-    const { Parts } = await import('./parts.js');
+    const { Parts } = await patiently(() => import('./parts.js'));
     this.#parts = new Parts(this);
     this.#showCurrencies();
     this.#showChosen();
     this.#showAlerts();
     this.#showSources();
-    const { ChartView } = await import('./chart_view.js');
+    const { ChartView } = await patiently(() => import('./chart_view.js'));
     this.chart = new ChartView(this, connection, this.#isReplay);
     this.#showChosen();
     html('prices').setAttribute('data-ready', '');
