@@ -63,7 +63,7 @@ def test_one_replay_too_many_says_so(server, open_page, strict, watch):
     watch.allowed.append(NETWORK)
     began = server.topics.tick("BTC-USD", "coinbase", "84001.07")
     first = log_in(open_page, strict, f"/replay?from={began // 1_000_000 - 60}&speed=0.1&{AT}")
-    expect(first.locator("#replay-state")).to_contain_text("playing")
+    expect(first.locator("#replay-state")).to_have_text("playing")
     second = log_in(open_page, strict, f"/replay?from={began // 1_000_000 - 60}&{AT}")
     expect(second.locator("#feed")).to_contain_text("The replay does not start")
     expect(second.locator("#feed")).to_contain_text("replays")
